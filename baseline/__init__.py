@@ -1,0 +1,1 @@
+"""The reference server: PyTorch float32, eager, one request one forward."""

@@ -1,0 +1,114 @@
+"""The two models in PyTorch, float32, eager: one text in, one answer out."""
+
+import logging
+from typing import Any
+
+import torch
+import transformers
+from transformers import (
+    AutoModelForSeq2SeqLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    GenerationConfig,
+)
+
+from .artefacts import Artefact
+from .config import Settings
+from .errors import InvalidInput
+from .schemas import Sentiment
+
+log = logging.getLogger(__name__)
+
+WARMUP_TEXT = "Two dogs are playing in the snow."
+WARMUP_RUNS = 2
+
+
+class Translator:
+    """English to German with a Marian model; greedy."""
+
+    def __init__(self, artefact: Artefact, settings: Settings) -> None:
+        artefact.verify()
+        self.tokenizer = AutoTokenizer.from_pretrained(artefact.folder, local_files_only=True)
+        self.model = AutoModelForSeq2SeqLM.from_pretrained(
+            artefact.folder, dtype=torch.float32, local_files_only=True
+        ).eval()
+        self.limits: dict[str, Any] = artefact.facts["generation"]
+        self.max_input_tokens = min(settings.max_input_tokens, self.limits["max_tokens"])
+        config = self.model.config
+        self.model.generation_config = GenerationConfig(
+            do_sample=False,
+            num_beams=1,
+            eos_token_id=config.eos_token_id,
+            pad_token_id=config.pad_token_id,
+            decoder_start_token_id=config.decoder_start_token_id,
+            suppress_tokens=[config.pad_token_id],
+        )
+
+    def tokenize(self, text: str, where: list[str | int]) -> list[int]:
+        """Token ids, the end token among them; InvalidInput where there are too many or none."""
+        return checked(self.tokenizer(text).input_ids, 1, self.max_input_tokens, where)
+
+    def max_new_tokens(self, source_tokens: int) -> int:
+        limits = self.limits
+        wanted = limits["tokens_per_source_token"] * source_tokens + limits["extra_tokens"]
+        return min(wanted, limits["max_tokens"])
+
+    def infer(self, token_ids: list[int], timeout_s: float) -> str:
+        """The translation; cut short, and so not to be used, where `timeout_s` passes meanwhile."""
+        max_new_tokens = self.max_new_tokens(len(token_ids))
+        input_ids = torch.tensor([token_ids])
+        with torch.inference_mode():
+            output = self.model.generate(
+                input_ids=input_ids,
+                attention_mask=torch.ones_like(input_ids),
+                max_new_tokens=max_new_tokens,
+                min_new_tokens=max_new_tokens if self.limits["fixed_length"] else None,
+                max_time=timeout_s,
+            )
+        return self.tokenizer.decode(output[0], skip_special_tokens=True)
+
+
+class SentimentClassifier:
+    """POSITIVE or NEGATIVE, with the softmax probability of the label."""
+
+    def __init__(self, artefact: Artefact, settings: Settings) -> None:
+        artefact.verify()
+        self.tokenizer = AutoTokenizer.from_pretrained(artefact.folder, local_files_only=True)
+        self.model = AutoModelForSequenceClassification.from_pretrained(
+            artefact.folder, dtype=torch.float32, local_files_only=True
+        ).eval()
+        self.max_input_tokens = min(settings.max_input_tokens, self.model.config.max_position_embeddings)
+
+    def tokenize(self, text: str, where: list[str | int]) -> list[int]:
+        """Token ids, [CLS] and [SEP] among them; InvalidInput where there are too many or none."""
+        return checked(self.tokenizer(text).input_ids, 2, self.max_input_tokens, where)
+
+    def infer(self, token_ids: list[int], timeout_s: float) -> Sentiment:
+        input_ids = torch.tensor([token_ids])
+        with torch.inference_mode():
+            logits = self.model(input_ids=input_ids, attention_mask=torch.ones_like(input_ids)).logits
+        probabilities = logits[0].softmax(-1)
+        index = int(probabilities.argmax())
+        return Sentiment(label=self.model.config.id2label[index], score=float(probabilities[index]))
+
+
+class Models:
+    """Both models, loaded and warm."""
+
+    def __init__(self, translation: Artefact, sentiment: Artefact, settings: Settings) -> None:
+        transformers.logging.set_verbosity_error()
+        torch.set_num_threads(settings.threads)
+        self.translator = Translator(translation, settings)
+        self.classifier = SentimentClassifier(sentiment, settings)
+        for model in (self.translator, self.classifier):
+            for _ in range(WARMUP_RUNS):
+                model.infer(model.tokenize(WARMUP_TEXT, []), timeout_s=60.0)
+
+
+def checked(token_ids: list[int], special: int, limit: int, where: list[str | int]) -> list[int]:
+    """`token_ids`, if there are more than the `special` ones and at most `limit`."""
+    if len(token_ids) > limit:
+        raise InvalidInput((where, f"Text should have at most {limit} tokens, not {len(token_ids)}"))
+    if len(token_ids) <= special:
+        raise InvalidInput((where, "Text should hold something readable"))
+    return token_ids

@@ -1,0 +1,135 @@
+"""The baseline server: what the tutorials do.
+
+POST /translate, /translate/batch, /sentiment, /sentiment/batch; GET /health, /ready, /metrics, /docs.
+Plain `def` endpoints run in FastAPI's thread pool; a batch is a loop. `uvicorn baseline.server:app`
+serves it with settings from GAP_* variables.
+"""
+
+import logging
+from typing import Annotated, Any
+
+from fastapi import Depends, FastAPI, Response
+from fastapi.responses import RedirectResponse
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from .artefacts import ArtefactError, find_artefact
+from .config import Settings, read_settings
+from .errors import add_error_handlers
+from .lifecycle import Lifecycle, ready_models
+from .models import Models, SentimentClassifier, Translator
+from .schemas import (
+    ERROR_ANSWERS,
+    BodyReader,
+    Sentiment,
+    Sentiments,
+    TextRequest,
+    TextsRequest,
+    Translation,
+    Translations,
+    described,
+    text_body,
+    texts_body,
+)
+from .telemetry import Metrics, RequestClock, Telemetry, request_clock
+
+Clock = Annotated[RequestClock, Depends(request_clock)]
+Ready = Annotated[Models, Depends(ready_models)]
+Text = Annotated[TextRequest, Depends(text_body)]
+Texts = Annotated[TextsRequest, Depends(texts_body)]
+
+
+def translate(body: Text, models: Ready, clock: Clock) -> Translation:
+    return Translation(translation=answer_one(models.translator, body.text, clock))
+
+
+def translate_batch(body: Texts, models: Ready, clock: Clock) -> Translations:
+    return Translations(translations=answer_each(models.translator, body.texts, clock))
+
+
+def sentiment(body: Text, models: Ready, clock: Clock) -> Sentiment:
+    return answer_one(models.classifier, body.text, clock)
+
+
+def sentiment_batch(body: Texts, models: Ready, clock: Clock) -> Sentiments:
+    return Sentiments(results=answer_each(models.classifier, body.texts, clock))
+
+
+def answer_one(model: Translator | SentimentClassifier, text: str, clock: RequestClock) -> Any:
+    clock.started_working()
+    with clock.phase("tokenize"):
+        token_ids = model.tokenize(text, ["body", "text"])
+    return infer(model, token_ids, clock)
+
+
+def answer_each(model: Translator | SentimentClassifier, texts: list[str], clock: RequestClock) -> list[Any]:
+    clock.started_working()
+    with clock.phase("tokenize"):
+        tokenized = [model.tokenize(text, ["body", "texts", index]) for index, text in enumerate(texts)]
+    return [infer(model, token_ids, clock) for token_ids in tokenized]
+
+
+def infer(model: Translator | SentimentClassifier, token_ids: list[int], clock: RequestClock) -> Any:
+    timeout_s = clock.remaining_s()
+    with clock.phase("inference"):
+        answer = model.infer(token_ids, timeout_s)
+    clock.remaining_s()
+    return answer
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The app with `settings`, else those of the environment.
+
+    Raises:
+        SystemExit: a setting is bad or the models are missing; the text is for the user.
+    """
+    settings = settings or read_settings()
+    try:
+        translation, classification = (
+            find_artefact(settings.models_dir, f"{task}/pytorch") for task in ("translation", "sentiment")
+        )
+    except ArtefactError as error:
+        raise SystemExit(f"error: {error}") from None
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger(__package__).setLevel(logging.INFO)
+    lifecycle = Lifecycle(lambda: Models(translation, classification, settings))
+    metrics = Metrics()
+    app = FastAPI(title="inference-gap: baseline", lifespan=lifecycle.run)
+    app.state.settings = settings
+    app.state.lifecycle = lifecycle
+    app.state.metrics = metrics
+    app.state.bodies = bodies = BodyReader(settings)
+    app.add_middleware(Telemetry, metrics=metrics)
+    add_error_handlers(app)
+
+    for path, endpoint, kind in (
+        ("/translate", translate, bodies.text),
+        ("/translate/batch", translate_batch, bodies.texts),
+        ("/sentiment", sentiment, bodies.text),
+        ("/sentiment/batch", sentiment_batch, bodies.texts),
+    ):
+        app.post(path, responses=ERROR_ANSWERS, openapi_extra=described(kind))(endpoint)
+
+    @app.get("/health")
+    async def health() -> dict[str, str]:
+        return {"status": "alive"}
+
+    @app.get("/ready", responses={503: ERROR_ANSWERS[503]})
+    async def ready(models: Ready) -> dict[str, str]:
+        return {"status": "ready"}
+
+    @app.get("/metrics", response_class=Response)
+    async def metrics_page() -> Response:
+        return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+    @app.get("/", include_in_schema=False)
+    async def root() -> RedirectResponse:
+        return RedirectResponse("/docs")
+
+    return app
+
+
+def __getattr__(name: str) -> FastAPI:
+    # `uvicorn baseline.server:app` asks for `app`; importing the module builds nothing.
+    if name == "app":
+        return create_app()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,149 @@
+"""The files of a run: where each lies, what it holds, and how it is read back.
+
+results/<run>/run.json                       plan, environment, model manifest
+results/<run>/cells/<cell>.json              one cell: its figures, validity, environment
+results/<run>/cells/<cell>.requests.csv.gz   one row a request of the whole cell
+results/<run>/cells/<cell>.samples.csv       one row a sampling interval: CPU and memory
+results/<run>/charts/, report.html           drawn from the files above, never from memory
+"""
+
+import json
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+SERVERS = ("baseline", "optimized", "dynamic_batching")
+TASKS = ("translation", "sentiment")
+WORKLOADS = ("unique", "zipf")
+
+REQUEST_COLUMNS = {
+    "start_s": "float64",  # since the window opened; negative: before it
+    "latency_ms": "float64",
+    "texts": "int64",
+    "ok": "bool",
+    "error": "string",
+    "queue_ms": "float64",  # from Server-Timing; empty where the server sent none
+    "inference_ms": "float64",
+    "cache": "string",  # hit, miss, coalesced, or empty
+}
+SAMPLE_COLUMNS = ("time_s", "server_cpu_percent", "server_rss_bytes", "load_cpu_percent")
+
+_CELL_NAME = re.compile(
+    r"(?P<server>\w+)-(?P<task>\w+)-(?P<workload>\w+)-x(?P<texts>\d+)-u(?P<users>\d+)-r(?P<repeat>\d+)"
+)
+
+
+@dataclass(frozen=True, order=True)
+class Cell:
+    """One point of the plan: a server doing a task for some users, once."""
+
+    server: str
+    task: str
+    workload: str
+    texts_per_request: int
+    users: int
+    repeat: int
+
+    @property
+    def name(self) -> str:
+        return (
+            f"{self.server}-{self.task}-{self.workload}"
+            f"-x{self.texts_per_request}-u{self.users}-r{self.repeat}"
+        )
+
+    @classmethod
+    def parse(cls, name: str) -> "Cell":
+        """The cell that `name` stands for; ValueError for any other text."""
+        match = _CELL_NAME.fullmatch(name)
+        if match is None:
+            raise ValueError(f"{name!r} is not a cell's name")
+        part = match.groupdict()
+        return cls(
+            part["server"],
+            part["task"],
+            part["workload"],
+            int(part["texts"]),
+            int(part["users"]),
+            int(part["repeat"]),
+        )
+
+
+class RunNotFound(Exception):
+    """There is no run to read at the place named."""
+
+
+class RunFiles:
+    """Reads and writes one run's folder; a JSON file is whole or absent, never half written."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.cells_folder = folder / "cells"
+
+    @classmethod
+    def latest(cls, results: Path) -> "RunFiles":
+        """The run in `results` that started last; RunNotFound where there is none."""
+        runs = [cls(path.parent) for path in results.glob("*/run.json")]
+        if not runs:
+            raise RunNotFound(f"no run under {results}: `make bench` makes one")
+        return max(runs, key=lambda run: run.read_run()["started_at"])
+
+    @classmethod
+    def open(cls, folder: Path) -> "RunFiles":
+        """The run in `folder`; RunNotFound where its run.json is missing."""
+        if not (folder / "run.json").is_file():
+            raise RunNotFound(f"{folder} holds no run.json, so it is not a run")
+        return cls(folder)
+
+    def write_run(self, run: dict[str, Any]) -> None:
+        write_json(self.folder / "run.json", run)
+
+    def read_run(self) -> dict[str, Any]:
+        return read_json(self.folder / "run.json")
+
+    def write_cell(self, cell: Cell, record: dict[str, Any]) -> None:
+        write_json(self.cells_folder / f"{cell.name}.json", {"cell": asdict(cell), **record})
+
+    def read_cells(self) -> list[dict[str, Any]]:
+        """Every cell record of the run, in the order of their names."""
+        return [read_json(path) for path in sorted(self.cells_folder.glob("*.json"))]
+
+    def has(self, cell: Cell) -> bool:
+        return (self.cells_folder / f"{cell.name}.json").is_file()
+
+    def requests_path(self, cell: Cell) -> Path:
+        return self.cells_folder / f"{cell.name}.requests.csv.gz"
+
+    def samples_path(self, cell: Cell) -> Path:
+        return self.cells_folder / f"{cell.name}.samples.csv"
+
+    def read_requests(self, cell: Cell) -> pd.DataFrame:
+        """One row a request, typed as REQUEST_COLUMNS says."""
+        return pd.read_csv(self.requests_path(cell), dtype=REQUEST_COLUMNS)
+
+    def read_samples(self, cell: Cell) -> pd.DataFrame:
+        """One row a sampling interval: SAMPLE_COLUMNS, `time_s` since the window opened."""
+        return pd.read_csv(self.samples_path(cell))
+
+    def table(self) -> pd.DataFrame:
+        """One row a cell: the cell's fields, `status`, `invalid_reasons` and the figures."""
+        rows = [
+            record["cell"]
+            | {"status": record["status"], "invalid_reasons": record["invalid_reasons"]}
+            | record["figures"]
+            for record in self.read_cells()
+        ]
+        return pd.DataFrame(rows)
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.tmp")
+    unfinished.write_text(json.dumps(content, indent=2, sort_keys=False) + "\n")
+    unfinished.replace(path)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text())

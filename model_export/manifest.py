@@ -1,0 +1,97 @@
+"""models/manifest.json: what each prepared artefact is, and the sha256 of every file in it.
+
+An artefact is written beside its place, renamed into it when whole, and only then entered here, so whatever
+the manifest names was finished; `is_whole` finds what was damaged afterwards.
+"""
+
+import contextlib
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+FORMAT = 1
+
+
+class Manifest:
+    """The artefacts of one models folder, by name (`translation/pytorch`, ...)."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.path = folder / "manifest.json"
+        self.content: dict[str, Any] = {"format": FORMAT, "source": None, "artefacts": {}}
+        with contextlib.suppress(OSError, ValueError):
+            content = json.loads(self.path.read_text())
+            if content.get("format") == FORMAT:
+                self.content = content
+
+    @property
+    def source(self) -> str | None:
+        return self.content["source"]
+
+    @property
+    def artefacts(self) -> dict[str, dict[str, Any]]:
+        return self.content["artefacts"]
+
+    def restart(self, source: str) -> None:
+        """Forgets every artefact: what follows comes from `source`."""
+        self.content = {"format": FORMAT, "source": source, "artefacts": {}}
+        self._write()
+
+    def is_whole(self, name: str) -> bool:
+        """Whether each file of the artefact is there with the bytes it was written with."""
+        artefact = self.artefacts.get(name)
+        if artefact is None:
+            return False
+        place = self.folder / name
+        return all(
+            (place / file).is_file()
+            and (place / file).stat().st_size == entry["bytes"]
+            and sha256_of(place / file) == entry["sha256"]
+            for file, entry in artefact["files"].items()
+        )
+
+    @contextlib.contextmanager
+    def publish(self, name: str, facts: dict[str, Any]) -> Iterator[Path]:
+        """An empty folder to write the artefact into; whole on a clean exit, or as if never begun.
+
+        `facts` may be filled until the block ends; bytes and digests are added here.
+        """
+        unfinished = self.folder / f".{name.replace('/', '-')}.unfinished"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(parents=True)
+        try:
+            yield unfinished
+            files = {
+                str(path.relative_to(unfinished)): {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
+                for path in sorted(unfinished.rglob("*"))
+                if path.is_file()
+            }
+            self.artefacts.pop(name, None)
+            self._write()
+            place = self.folder / name
+            shutil.rmtree(place, ignore_errors=True)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            unfinished.replace(place)
+        except BaseException:
+            shutil.rmtree(unfinished, ignore_errors=True)
+            raise
+        self.artefacts[name] = {
+            **facts,
+            "bytes": sum(entry["bytes"] for entry in files.values()),
+            "files": files,
+        }
+        self._write()
+
+    def _write(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        unfinished = self.path.with_name(".manifest.json.unfinished")
+        unfinished.write_text(json.dumps(self.content, indent=2) + "\n")
+        unfinished.replace(self.path)
+
+
+def sha256_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

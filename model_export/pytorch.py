@@ -1,0 +1,40 @@
+"""The PyTorch artefact of a task: float32 safetensors and tokenizer, as `baseline/` loads them."""
+
+from typing import Any
+
+from model_export.manifest import Manifest
+from model_export.pretrained import Pretrained
+
+
+def write_pytorch(manifest: Manifest, task: str, pretrained: Pretrained) -> None:
+    """Publishes `<task>/pytorch`, with the generation settings that every server follows."""
+    facts: dict[str, Any] = {
+        "task": task,
+        "format": "PyTorch float32",
+        "architecture": pretrained.architecture,
+        "origin": pretrained.origin,
+        "trained": pretrained.trained,
+        "parameters": pretrained.model.num_parameters(),
+    }
+    if task == "translation":
+        facts["generation"] = generation_settings(pretrained)
+    with manifest.publish(f"{task}/pytorch", facts) as folder:
+        pretrained.save(folder)
+
+
+def generation_settings(pretrained: Pretrained) -> dict[str, Any]:
+    """Greedy decoding's limits, the same in all servers.
+
+    A trained model may write `2 x source tokens + 16` tokens, its end token among them: a bound that German
+    never needs, so that a loop of repeats ends. Random weights have no sense of an end, so each request
+    decodes exactly as many tokens as its source has, which keeps lengths natural.
+    """
+    longest = pretrained.model.config.max_position_embeddings
+    if pretrained.trained:
+        return {
+            "tokens_per_source_token": 2,
+            "extra_tokens": 16,
+            "fixed_length": False,
+            "max_tokens": longest,
+        }
+    return {"tokens_per_source_token": 1, "extra_tokens": 0, "fixed_length": True, "max_tokens": longest}
