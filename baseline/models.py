@@ -34,6 +34,9 @@ class Translator:
         ).eval()
         self.limits: dict[str, Any] = artefact.facts["generation"]
         self.max_input_tokens = min(settings.max_input_tokens, self.limits["max_tokens"])
+        # A word boundary alone, before characters that the vocabulary lacks, says nothing either.
+        boundary = self.tokenizer.convert_tokens_to_ids("▁")
+        self.meaningless = {*self.tokenizer.all_special_ids, boundary}
         config = self.model.config
         self.model.generation_config = GenerationConfig(
             do_sample=False,
@@ -45,8 +48,8 @@ class Translator:
         )
 
     def tokenize(self, text: str, where: list[str | int]) -> list[int]:
-        """Token ids, the end token among them; InvalidInput where there are too many or none."""
-        return checked(self.tokenizer(text).input_ids, 1, self.max_input_tokens, where)
+        """Token ids, the end token among them; InvalidInput where there are too many or nothing readable."""
+        return checked(self.tokenizer(text).input_ids, self.meaningless, self.max_input_tokens, where)
 
     def max_new_tokens(self, source_tokens: int) -> int:
         limits = self.limits
@@ -78,10 +81,11 @@ class SentimentClassifier:
             artefact.folder, dtype=torch.float32, local_files_only=True
         ).eval()
         self.max_input_tokens = min(settings.max_input_tokens, self.model.config.max_position_embeddings)
+        self.meaningless = set(self.tokenizer.all_special_ids)
 
     def tokenize(self, text: str, where: list[str | int]) -> list[int]:
-        """Token ids, [CLS] and [SEP] among them; InvalidInput where there are too many or none."""
-        return checked(self.tokenizer(text).input_ids, 2, self.max_input_tokens, where)
+        """Token ids, [CLS] and [SEP] among them; InvalidInput where there are too many or nothing readable."""
+        return checked(self.tokenizer(text).input_ids, self.meaningless, self.max_input_tokens, where)
 
     def infer(self, token_ids: list[int], timeout_s: float) -> Sentiment:
         input_ids = torch.tensor([token_ids])
@@ -105,10 +109,12 @@ class Models:
                 model.infer(model.tokenize(WARMUP_TEXT, []), timeout_s=60.0)
 
 
-def checked(token_ids: list[int], special: int, limit: int, where: list[str | int]) -> list[int]:
-    """`token_ids`, if there are more than the `special` ones and at most `limit`."""
+def checked(
+    token_ids: list[int], meaningless: set[int], limit: int, where: list[str | int]
+) -> list[int]:
+    """`token_ids`, if there are at most `limit` and some that are not `meaningless`."""
     if len(token_ids) > limit:
         raise InvalidInput((where, f"Text should have at most {limit} tokens, not {len(token_ids)}"))
-    if len(token_ids) <= special:
-        raise InvalidInput((where, "Text should hold something readable"))
+    if meaningless.issuperset(token_ids):
+        raise InvalidInput((where, "Text should hold a word that the model can read"))
     return token_ids

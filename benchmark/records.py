@@ -107,8 +107,9 @@ class RunFiles:
         write_json(self.cells_folder / f"{cell.name}.json", {"cell": asdict(cell), **record})
 
     def read_cells(self) -> list[dict[str, Any]]:
-        """Every cell record of the run, in the order of their names."""
-        return [read_json(path) for path in sorted(self.cells_folder.glob("*.json"))]
+        """Every cell record of the run, in the order of their cells."""
+        paths = sorted(self.cells_folder.glob("*.json"), key=lambda path: Cell.parse(path.stem))
+        return [read_json(path) for path in paths]
 
     def has(self, cell: Cell) -> bool:
         return (self.cells_folder / f"{cell.name}.json").is_file()

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 FORMAT = 1
+TASKS = ("translation", "sentiment")
 
 
 class Manifest:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from transformers import (
     AutoModelForSeq2SeqLM,
     AutoModelForSequenceClassification,
@@ -14,7 +15,6 @@ from transformers import (
 
 from model_export.errors import PreparationError
 
-TASKS = ("translation", "sentiment")
 MODEL_TYPES = {"translation": ("marian",), "sentiment": ("distilbert", "bert")}
 LABELS = {"NEGATIVE", "POSITIVE"}
 
@@ -57,7 +57,7 @@ def load_folder(task: str, folder: Path, origin: str) -> Pretrained:
     try:
         model = kind.from_pretrained(folder, dtype=torch.float32, local_files_only=True).eval()
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise PreparationError(f"{folder} does not load as a {task} model: {reason}") from error
     if model.config.model_type not in MODEL_TYPES[task]:

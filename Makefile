@@ -1,0 +1,58 @@
+PYTHON ?= python3
+SOURCE ?= auto
+DURATION ?= 20
+REPEATS ?= 1
+USERS ?= 10,50,100
+TASKS ?= translation,sentiment
+PORT ?= 8000
+RUN ?=
+
+BIN := .venv/bin
+# One folder a source, so that changing it back and forth prepares nothing twice.
+MODELS := models$(if $(filter-out auto,$(SOURCE)),-$(notdir $(patsubst %/,%,$(SOURCE))))
+BENCH = $(BIN)/python -m benchmark run --models $(MODELS) --tasks $(TASKS) --users $(USERS) \
+	--duration $(DURATION) --repeats $(REPEATS) $(if $(RUN),--name $(RUN))
+
+.DEFAULT_GOAL := help
+.PHONY: help setup models serve-baseline bench bench-baseline plot report test lint clean
+
+help: ## Show the targets and variables
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo
+	@echo "  SOURCE=auto|hub|embedded|random|FOLDER  where the models come from (now $(SOURCE))"
+	@echo "  DURATION=$(DURATION)  measured seconds of a cell      REPEATS=$(REPEATS)  rounds over all cells"
+	@echo "  USERS=$(USERS)  levels of concurrency    TASKS=$(TASKS)"
+	@echo "  PORT=$(PORT)  of make serve-*                RUN=NAME  go on with an interrupted run"
+
+setup: ## Make .venv and install the pinned requirements, once
+	@$(PYTHON) bootstrap.py
+
+models: setup ## Prepare the models of SOURCE, once
+	@$(BIN)/python optimize_model.py --source $(SOURCE) --output $(MODELS)
+
+serve-baseline: models ## Serve the baseline on PORT
+	GAP_MODELS_DIR=$(MODELS) $(BIN)/uvicorn baseline.server:app --port $(PORT)
+
+bench: models ## Measure every server, then draw charts and a report under results/
+	$(BENCH) --servers baseline
+
+bench-baseline: models ## Measure the baseline alone
+	$(BENCH) --servers baseline
+
+plot: setup ## Redraw the latest run's charts from its files
+	@$(BIN)/python -m benchmark plot
+
+report: setup ## Rewrite the latest run's report from its files, and print its path
+	@$(BIN)/python -m benchmark report
+
+test: setup lint ## Lint, type check, and every test, on the embedded models
+	@$(BIN)/python optimize_model.py --source embedded --output models-embedded
+	$(BIN)/python -m pytest
+
+lint: setup ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean: ## Remove .venv, prepared models and caches; results stay
+	rm -rf .venv models models-* .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,78 @@
+"""What a figure depends on besides the code: machine, versions, commit. Each cell's record holds it."""
+
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from benchmark.plan import Cores
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = (
+    "torch",
+    "transformers",
+    "onnxruntime",
+    "tokenizers",
+    "sentencepiece",
+    "fastapi",
+    "starlette",
+    "uvicorn",
+    "pydantic",
+    "redis",
+    "locust",
+    "numpy",
+)
+
+
+def environment_record(cores: Cores, server_settings: dict[str, str]) -> dict[str, Any]:
+    commit, dirty = _commit()
+    return {
+        "machine": {
+            "cpu": _cpu_name(),
+            "logical_cores": psutil.cpu_count(),
+            "memory_bytes": psutil.virtual_memory().total,
+            "platform": platform.platform(),
+        },
+        "cores": {"server": list(cores.server), "load": list(cores.load)},
+        "versions": {"python": platform.python_version()} | _versions(),
+        "commit": commit,
+        "dirty": dirty,
+        "server_settings": server_settings,
+    }
+
+
+def _cpu_name() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _commit() -> tuple[str | None, bool]:
+    """The short commit and whether the tree differs from it; (None, False) outside a checkout."""
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(
+            ("git", *arguments), cwd=ROOT, capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    try:
+        return git("rev-parse", "--short", "HEAD"), bool(git("status", "--porcelain"))
+    except (OSError, subprocess.CalledProcessError):
+        return None, False

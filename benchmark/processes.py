@@ -1,0 +1,142 @@
+"""Child processes pinned to cores, that never outlive the run: a server, and the load generator."""
+
+import contextlib
+import ctypes
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from benchmark.environment import ROOT
+
+READY_POLL_S = 0.02
+STOP_TIMEOUT_S = 15.0
+PR_SET_PDEATHSIG = 1
+
+
+class ProcessFailed(Exception):
+    """A server or the load generator ended, or did not become ready; the text is one line for the user."""
+
+
+class Child:
+    """A process pinned to cores, its output in a file, stopped by pid."""
+
+    def __init__(
+        self, command: list[str], cores: tuple[int, ...], log_path: Path, env: dict[str, str], **options: Any
+    ) -> None:
+        self.log_path = log_path
+        self._log = log_path.open("wb")
+        libc = ctypes.CDLL(None)
+
+        def in_child() -> None:
+            os.sched_setaffinity(0, cores)
+            # The kernel ends the child even where this process is killed and cannot.
+            libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+        options = {"stdout": self._log, "stderr": subprocess.STDOUT} | options
+        if options["stdout"] is subprocess.PIPE:
+            options["stderr"] = self._log
+        # A session of its own: Ctrl-C reaches only this process, which then stops the children in order.
+        self.process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env={**os.environ, **env},
+            start_new_session=True,
+            preexec_fn=in_child,
+            **options,
+        )
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def last_line(self) -> str:
+        """The last line of the child's output that says anything."""
+        lines = self.log_path.read_text(errors="replace").strip().splitlines()
+        return lines[-1] if lines else "it wrote nothing"
+
+    def stop(self) -> None:
+        """SIGTERM, a bounded wait, SIGKILL; harmless where the child has ended."""
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(STOP_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+        self._log.close()
+
+
+class Server(Child):
+    """One of the servers, under uvicorn on a loopback port."""
+
+    def __init__(
+        self, name: str, port: int, cores: tuple[int, ...], log_path: Path, settings: dict[str, str]
+    ) -> None:
+        self.name = name
+        self.url = f"http://127.0.0.1:{port}"
+        self.started_s = time.perf_counter()
+        command = [sys.executable, "-m", "uvicorn", f"{name}.server:app", "--host", "127.0.0.1"]
+        command += ["--port", str(port), "--no-access-log", "--log-level", "warning"]
+        command += ["--timeout-graceful-shutdown", "5"]
+        super().__init__(command, cores, log_path, settings)
+
+    def wait_ready(self, timeout_s: float) -> float:
+        """Seconds from the process's start to the first 200 of /ready: the cold start.
+
+        Raises:
+            ProcessFailed: the server ended, or was not ready within `timeout_s`.
+        """
+        while time.perf_counter() - self.started_s < timeout_s:
+            if self.process.poll() is not None:
+                raise ProcessFailed(f"{self.name} did not start: {self.last_line()}")
+            with contextlib.suppress(httpx.TransportError):
+                if httpx.get(f"{self.url}/ready", timeout=5.0).status_code == 200:
+                    return time.perf_counter() - self.started_s
+            time.sleep(READY_POLL_S)
+        raise ProcessFailed(f"{self.name} was not ready within {timeout_s:g} s: {self.last_line()}")
+
+
+class Load(Child):
+    """Locust, headless; its standard output is one JSON object a line."""
+
+    def __init__(self, arguments: list[str], cores: tuple[int, ...], log_path: Path) -> None:
+        locustfile = ROOT / "locustfiles" / "closed_loop.py"
+        command = [sys.executable, "-m", "locust", "-f", str(locustfile), "--headless"]
+        command += ["--only-summary", "--loglevel", "WARNING", "--stop-timeout", "0", *arguments]
+        super().__init__(command, cores, log_path, {"PYTHONUNBUFFERED": "1"}, stdout=subprocess.PIPE)
+
+    def events(self) -> Iterator[dict[str, Any]]:
+        """What the load generator reports, until it ends."""
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            with contextlib.suppress(ValueError):
+                event = json.loads(line)
+                if isinstance(event, dict) and "phase" in event:
+                    yield event
+
+
+def free_port() -> int:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        return server.getsockname()[1]
+
+
+def check_port_free(port: int) -> None:
+    """Raises ProcessFailed where something listens on the loopback port already."""
+    with socket.socket() as server:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            server.bind(("127.0.0.1", port))
+        except OSError:
+            raise ProcessFailed(f"port {port} is in use; --port 0 takes a free one") from None

@@ -1,0 +1,108 @@
+"""Keeps every request of a load run, opens the measured window once the load is steady, and reports progress.
+
+A closed loop is steady after one full cycle: when every user has had its first answer. Before that the queue
+is still filling, and latencies are those of a shorter queue.
+"""
+
+import csv
+import gzip
+import json
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import gevent
+from locust.env import Environment
+
+REPORT_INTERVAL_S = 1.0
+LIVE_WINDOW_S = 5.0
+COLUMNS = ("start_s", "latency_ms", "texts", "ok", "error", "queue_ms", "inference_ms", "cache")
+
+
+@dataclass
+class Recorder:
+    """Requests as rows; times are seconds of time.perf_counter until they are written."""
+
+    rows: list[tuple[float, float, int, bool, str, str, str, str]] = field(default_factory=list)
+    answered_users: set[int] = field(default_factory=set)
+    recent: deque[tuple[float, float, bool]] = field(default_factory=deque)
+    window_opened_s: float | None = None
+
+    def add(
+        self,
+        *,
+        user: int,
+        start_s: float,
+        latency_ms: float,
+        texts: int,
+        error: str | None,
+        server_timing: str,
+        cache: str,
+    ) -> None:
+        phases = dict(part.strip().partition(";dur=")[::2] for part in server_timing.split(","))
+        self.rows.append(
+            (
+                start_s,
+                latency_ms,
+                texts,
+                error is None,
+                error or "",
+                phases.get("queue", ""),
+                phases.get("inference", ""),
+                cache,
+            )
+        )
+        self.answered_users.add(user)
+        self.recent.append((start_s + latency_ms / 1e3, latency_ms, error is None))
+
+    def live(self, now_s: float) -> dict[str, float]:
+        """Throughput, p95 and errors of the last LIVE_WINDOW_S seconds, to show while it runs."""
+        while self.recent and self.recent[0][0] < now_s - LIVE_WINDOW_S:
+            self.recent.popleft()
+        latencies = sorted(latency for _, latency, _ in self.recent)
+        return {
+            "rps": len(latencies) / LIVE_WINDOW_S,
+            "p95_ms": latencies[int(0.95 * len(latencies))] if latencies else 0.0,
+            "errors": sum(not ok for _, _, ok in self.recent),
+        }
+
+    def measure(
+        self, environment: Environment, *, users: int, warmup_s: float, settle_s: float, duration_s: float
+    ) -> None:
+        """Warms up, waits until the load is steady, measures for `duration_s`, and ends the run.
+
+        `warmup_s` is the least time before the window opens; `settle_s` the longest wait for the
+        slowest user's first answer.
+        """
+        assert environment.runner is not None
+        started_s = time.perf_counter()
+        while True:
+            now_s = time.perf_counter()
+            waited_s = now_s - started_s
+            steady = len(self.answered_users) >= users and waited_s >= warmup_s
+            if steady or waited_s >= max(settle_s, warmup_s):
+                break
+            self._report("warm-up", now_s, {"answered_users": len(self.answered_users)})
+            gevent.sleep(min(REPORT_INTERVAL_S, 0.2))
+        self.window_opened_s = time.perf_counter()
+        ends_s = self.window_opened_s + duration_s
+        self._report("window", self.window_opened_s, {"steady": steady})
+        while (now_s := time.perf_counter()) < ends_s:
+            gevent.sleep(min(REPORT_INTERVAL_S, ends_s - now_s))
+            self._report("measure", time.perf_counter(), {"left_s": max(0.0, ends_s - now_s)})
+        self._report("end", time.perf_counter(), {})
+        environment.process_exit_code = 0
+        environment.runner.quit()
+
+    def _report(self, phase: str, now_s: float, more: dict[str, object]) -> None:
+        print(json.dumps({"phase": phase, **self.live(now_s), **more}), flush=True)
+
+    def write(self, path: Path) -> None:
+        """One row a request, `start_s` counted from the opening of the measured window."""
+        zero_s = self.window_opened_s or 0.0
+        with gzip.open(path, "wt", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(COLUMNS)
+            for start_s, latency_ms, *rest in self.rows:
+                writer.writerow((f"{start_s - zero_s:.6f}", f"{latency_ms:.4f}", *rest))

@@ -1,0 +1,183 @@
+"""Preparation: every source gives loadable artefacts, and what was damaged or interrupted is made again."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import EMBEDDED
+from safetensors.torch import load_file
+from transformers import AutoModelForSeq2SeqLM, AutoModelForSequenceClassification, MarianConfig
+
+from benchmark.environment import ROOT
+from model_export import random_weights, sources
+from model_export.errors import PreparationError
+from model_export.manifest import Manifest, sha256_of
+from model_export.prepare import prepare
+from model_export.random_weights import make_random
+
+REPOSITORIES = sources.HUB_REPOSITORIES
+
+
+def quiet(line: str) -> None:
+    pass
+
+
+def hub_layout(root: Path) -> Path:
+    """A folder as the hub's repositories would lie in it, from the prepared embedded models."""
+    for task, repository in REPOSITORIES.items():
+        shutil.copytree(EMBEDDED / task / "pytorch", root / repository)
+    return root
+
+
+def test_weights_in_the_hubs_older_format_are_prepared(tmp_path: Path) -> None:
+    folder = hub_layout(tmp_path / "hub") / REPOSITORIES["translation"]
+    weights = load_file(folder / "model.safetensors")
+    torch.save(weights, folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    prepare(str(tmp_path / "hub"), tmp_path / "models", force=False, say=quiet)
+    written = load_file(tmp_path / "models/translation/pytorch/model.safetensors")
+    assert weights.keys() == written.keys()
+    assert all(torch.equal(weights[name], written[name]) for name in weights)
+
+
+def test_a_local_folder_in_hub_layout_is_prepared(tmp_path: Path) -> None:
+    manifest = prepare(str(hub_layout(tmp_path / "hub")), tmp_path / "models", force=False, say=quiet)
+    assert manifest.is_whole("translation/pytorch") and manifest.is_whole("sentiment/pytorch")
+    translation = AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "models/translation/pytorch")
+    assert translation.dtype == torch.float32
+    sentiment = AutoModelForSequenceClassification.from_pretrained(tmp_path / "models/sentiment/pytorch")
+    assert set(sentiment.config.id2label.values()) == {"POSITIVE", "NEGATIVE"}
+    assert str(tmp_path) not in manifest.path.read_text()
+
+
+def test_the_hub_is_read_by_the_same_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = hub_layout(tmp_path / "hub")
+    asked = []
+
+    def snapshot(repository: str, **options: object) -> str:
+        asked.append(repository)
+        return str(root / repository)
+
+    monkeypatch.setattr(sources, "snapshot_download", snapshot)
+    manifest = prepare("hub", tmp_path / "models", force=False, say=quiet)
+    assert asked == list(REPOSITORIES.values())
+    assert manifest.artefacts["translation/pytorch"]["origin"].startswith(REPOSITORIES["translation"])
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_auto_takes_the_hub_only_where_it_answers(monkeypatch: pytest.MonkeyPatch, answers: bool) -> None:
+    def model_info(self: object, repository: str, *, timeout: float) -> None:
+        assert timeout <= 5
+        if not answers:
+            raise ConnectionError
+
+    monkeypatch.setattr(sources.HfApi, "model_info", model_info)
+    source, reason = sources.resolve("auto")
+    assert source == ("hub" if answers else "embedded")
+    assert source in reason and "\n" not in reason
+
+
+@pytest.mark.parametrize("damage", ["changed", "removed", "no manifest", "interrupted"])
+def test_damage_is_noticed_and_mended(tmp_path: Path, damage: str) -> None:
+    models = tmp_path / "models"
+    shutil.copytree(EMBEDDED, models)
+    weights = models / "translation/pytorch/model.safetensors"
+    before = sha256_of(weights)
+    if damage == "changed":
+        content = bytearray(weights.read_bytes())
+        content[len(content) // 2] ^= 1
+        weights.write_bytes(content)
+    elif damage == "removed":
+        weights.unlink()
+    elif damage == "no manifest":
+        (models / "manifest.json").write_text('{"format": 1, "sour')
+    else:
+        manifest = Manifest(models)
+        with pytest.raises(KeyboardInterrupt), manifest.publish("translation/pytorch", {}) as folder:
+            (folder / "model.safetensors").write_bytes(b"half")
+            raise KeyboardInterrupt
+        assert Manifest(models).is_whole("translation/pytorch"), "the last good artefact stays"
+    lines: list[str] = []
+    prepare("embedded", models, force=False, say=lines.append)
+    assert sha256_of(weights) == before
+    assert Manifest(models).is_whole("translation/pytorch")
+    assert any("damaged" in line for line in lines) == (damage in ("changed", "removed"))
+
+
+def test_what_is_whole_is_kept(tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    shutil.copytree(EMBEDDED, models)
+    before = (models / "translation/pytorch/config.json").stat().st_mtime_ns
+    lines: list[str] = []
+    prepare("embedded", models, force=False, say=lines.append)
+    assert "nothing to do" in lines[0]
+    assert (models / "translation/pytorch/config.json").stat().st_mtime_ns == before
+
+
+def test_random_weights_have_the_hub_models_size_and_are_the_same_every_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sentiment = make_random("sentiment")
+    assert sentiment.model.num_parameters() == 66_955_010 and not sentiment.trained
+    asked: list[MarianConfig] = []
+    real = random_weights.MarianMTModel
+
+    def small(config: MarianConfig) -> object:
+        asked.append(config)
+        narrow = {"d_model": 16, "encoder_ffn_dim": 16, "decoder_ffn_dim": 16, "vocab_size": 58_101}
+        return real(MarianConfig(**{**config.to_dict(), **narrow}))
+
+    monkeypatch.setattr(random_weights, "MarianMTModel", small)
+    first, second = (make_random("translation").model.state_dict() for _ in range(2))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    shape = asked[0]
+    assert (shape.encoder_layers, shape.decoder_layers, shape.d_model) == (6, 6, 512)
+    assert (shape.encoder_ffn_dim, shape.vocab_size) == (2048, 58_101)
+
+
+def test_random_translation_cuts_text_like_natural_text() -> None:
+    tokenizer = random_weights.make_marian().tokenizer
+    text = "Two dogs are playing in the snow."
+    ids = tokenizer(text).input_ids
+    assert 7 <= len(ids) <= 12
+    assert tokenizer.decode(ids, skip_special_tokens=True) == text
+    assert tokenizer.decode([40_000]) == "w40000"
+    assert len(tokenizer) == 58_101
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("config.json", '{"model_type": "marian"', "does not load"),
+        ("config.json", '{"model_type": "bert"}', "does not load|holds a bert"),
+        ("model.safetensors", "not weights", "does not load"),
+    ],
+)
+def test_a_folder_that_is_no_model_is_a_clear_error(
+    tmp_path: Path, name: str, content: str, message: str
+) -> None:
+    root = hub_layout(tmp_path)
+    (root / REPOSITORIES["translation"] / name).write_text(content)
+    with pytest.raises(PreparationError, match=message) as caught:
+        prepare(str(root), tmp_path / "models", force=False, say=quiet)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_without_the_models_names_where_it_looked(tmp_path: Path) -> None:
+    with pytest.raises(PreparationError, match="opus-mt-en-de"):
+        prepare(str(tmp_path), tmp_path / "models", force=False, say=quiet)
+
+
+def test_command_line_errors_are_one_line_and_lose_nothing(tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    shutil.copytree(EMBEDDED, models)
+    before = json.loads((models / "manifest.json").read_text())
+    command = [sys.executable, "optimize_model.py", "--source", "no-such-source", "--output", str(models)]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert ended.returncode == 1
+    assert "no-such-source" in ended.stdout and "Traceback" not in ended.stdout + ended.stderr
+    assert json.loads((models / "manifest.json").read_text()) == before

@@ -1,0 +1,81 @@
+"""The order of a run, the names of its cells, and the files that hold them."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from benchmark.plan import Cores, Plan
+from benchmark.records import SERVERS, TASKS, WORKLOADS, Cell, RunFiles, RunNotFound, write_json
+
+CELLS = st.builds(
+    Cell,
+    st.sampled_from(SERVERS),
+    st.sampled_from(TASKS),
+    st.sampled_from(WORKLOADS),
+    st.integers(1, 64),
+    st.integers(1, 10_000),
+    st.integers(1, 100),
+)
+PLAN = Plan(SERVERS, TASKS, (("unique", 1), ("zipf", 16)), (10, 50), 3, 20.0, 3.0, 60.0)
+
+
+@given(CELLS)
+def test_a_cells_name_leads_back_to_it(cell: Cell) -> None:
+    assert Cell.parse(cell.name) == cell
+
+
+def test_another_name_is_not_a_cell() -> None:
+    with pytest.raises(ValueError, match="not a cell"):
+        Cell.parse("baseline-translation")
+
+
+def test_every_cell_comes_once_and_rounds_rotate_the_servers() -> None:
+    cells = list(PLAN.cells())
+    assert len(cells) == len(set(cells)) == 3 * 2 * 2 * 2 * 3
+    firsts = [next(cell.server for cell in cells if cell.repeat == repeat) for repeat in (1, 2, 3)]
+    assert sorted(firsts) == sorted(SERVERS)
+    for start in range(0, len(cells), len(SERVERS)):
+        level = {(cell.task, cell.workload, cell.users, cell.repeat) for cell in cells[start : start + 3]}
+        assert len(level) == 1
+
+
+def test_a_plan_survives_its_file(tmp_path: Path) -> None:
+    files = RunFiles(tmp_path)
+    files.write_run({"plan": PLAN.as_json()})
+    assert Plan.from_json(files.read_run()["plan"]) == PLAN
+
+
+def test_the_latest_run_is_the_one_that_started_last(tmp_path: Path) -> None:
+    for name, started in (("b", "2026-01-01T00:00:00+00:00"), ("a", "2026-02-01T00:00:00+00:00")):
+        RunFiles(tmp_path / name).write_run({"started_at": started})
+    assert RunFiles.latest(tmp_path).folder.name == "a"
+    with pytest.raises(RunNotFound, match="make bench"):
+        RunFiles.latest(tmp_path / "nowhere")
+
+
+def test_a_json_file_is_whole_or_absent(tmp_path: Path) -> None:
+    path = tmp_path / "cell.json"
+    write_json(path, {"a": 1})
+    with pytest.raises(TypeError):
+        write_json(path, {"a": object()})
+    assert path.read_text() == '{\n  "a": 1\n}\n'
+
+
+@pytest.mark.parametrize(
+    ("usable", "wanted", "server", "load"),
+    [
+        ({0, 1}, None, (0,), (1,)),
+        ({0, 1, 2, 3}, None, (0, 1, 2), (3,)),
+        ({0, 1, 2, 3}, 1, (0,), (3,)),
+        ({5}, None, (5,), (5,)),
+    ],
+)
+def test_the_load_generator_has_a_core_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, usable: set[int], wanted: int | None, server: tuple, load: tuple
+) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: usable)
+    cores = Cores.split(wanted)
+    assert (cores.server, cores.load) == (server, load)
+    assert cores.apart == (len(usable) > 1)

@@ -1,0 +1,100 @@
+"""A server as a process: start, readiness, stop, and the lines a user's mistake gets."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+from conftest import EMBEDDED, SERVERS, serving
+
+from benchmark.environment import ROOT
+from benchmark.processes import Server, free_port
+
+START_TIMEOUT_S = 60
+
+
+def start_and_fail(name: str, port: int = 0, **settings: str) -> tuple[int, str]:
+    command = [sys.executable, "-m", "uvicorn", f"{name}.server:app", "--port", str(port or free_port())]
+    ended = subprocess.run(
+        command,
+        cwd=ROOT,
+        env={**os.environ, "GAP_MODELS_DIR": str(EMBEDDED), **settings},
+        capture_output=True,
+        text=True,
+        timeout=START_TIMEOUT_S,
+    )
+    return ended.returncode, ended.stdout + ended.stderr
+
+
+@pytest.mark.parametrize("name", SERVERS)
+def test_missing_models_are_one_clear_line(name: str, tmp_path: Path) -> None:
+    code, output = start_and_fail(name, GAP_MODELS_DIR=str(tmp_path / "nowhere"))
+    assert code != 0
+    assert "optimize_model.py" in output and "Traceback" not in output
+
+
+@pytest.mark.parametrize("name", SERVERS)
+def test_a_bad_setting_names_the_variable_and_its_value(name: str) -> None:
+    code, output = start_and_fail(name, GAP_MAX_BATCH_TEXTS="many")
+    assert code != 0
+    assert "GAP_MAX_BATCH_TEXTS has the value 'many'" in output and "Traceback" not in output
+
+
+@pytest.mark.parametrize("name", SERVERS)
+def test_a_damaged_model_is_not_served(name: str, tmp_path: Path) -> None:
+    manifest = json.loads((EMBEDDED / "manifest.json").read_text())
+    for artefact in manifest["artefacts"]:
+        (tmp_path / artefact).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / artefact).symlink_to(EMBEDDED / artefact)
+        for entry in manifest["artefacts"][artefact]["files"].values():
+            entry["sha256"] = "0" * 64
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    code, output = start_and_fail(name, GAP_MODELS_DIR=str(tmp_path))
+    assert code != 0
+    assert "damaged" in output and "Traceback" not in output
+
+
+@pytest.mark.parametrize("name", SERVERS)
+def test_a_port_in_use_is_one_clear_line(name: str, tmp_path: Path) -> None:
+    with serving(name, tmp_path) as running:
+        port = int(running.url.rpartition(":")[2])
+        code, output = start_and_fail(name, port)
+        assert code != 0
+        assert "address already in use" in output and "Traceback" not in output
+
+
+@pytest.mark.parametrize("name", SERVERS)
+def test_alive_before_ready_and_stops_on_sigterm(name: str, tmp_path: Path) -> None:
+    cores = tuple(sorted(os.sched_getaffinity(0)))
+    server = Server(name, free_port(), cores, tmp_path / "log", {"GAP_MODELS_DIR": str(EMBEDDED)})
+    try:
+        states = set()
+        while True:
+            try:
+                alive = httpx.get(f"{server.url}/health", timeout=5.0).status_code
+                ready = httpx.get(f"{server.url}/ready", timeout=5.0)
+            except httpx.TransportError:
+                assert server.process.poll() is None, server.last_line()
+                continue
+            assert alive == 200
+            states.add(ready.status_code)
+            if ready.status_code == 200:
+                break
+            assert "loading" in ready.json()["detail"] and ready.headers["retry-after"]
+        assert states == {503, 200}
+        assert "Model loaded! Cold start" in server.log_path.read_text()
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(20) in (0, -signal.SIGTERM)
+        assert "Traceback" not in server.log_path.read_text()
+    finally:
+        server.stop()
+
+
+def test_importing_a_server_builds_nothing() -> None:
+    code = "import baseline.server as s; assert 'app' not in vars(s)"
+    environment = {**os.environ, "GAP_MODELS_DIR": "/nowhere", "GAP_MAX_BATCH_TEXTS": "many"}
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, check=True)
