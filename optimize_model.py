@@ -6,6 +6,7 @@ A second run checks every file against its recorded sha256 and redoes only what 
 import errno
 import logging
 import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -15,8 +16,9 @@ from rich.table import Table
 
 DEFAULT_FOLDER = Path("models")
 
-console = Console()
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+# Off a terminal rich assumes 80 columns, which cuts tables in a log.
+console = Console(width=None if sys.stdout.isatty() else 150)
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
 @app.command(help=__doc__)

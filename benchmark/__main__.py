@@ -16,10 +16,12 @@ from benchmark.records import SERVERS, TASKS, WORKLOADS, RunFiles, RunNotFound
 RESULTS = Path("results")
 TOO_HIGH = 10_000
 
-console = Console()
+# Off a terminal rich assumes 80 columns, which cuts tables in a log.
+console = Console(width=None if sys.stdout.isatty() else 150)
 app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
     help="Measures the servers over HTTP, keeps every request, and draws charts from the kept files.",
 )
 

@@ -1,0 +1,221 @@
+"""The whole chain on a real server: a run leaves files that say what happened, whatever happened."""
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import psutil
+import pytest
+from conftest import EMBEDDED
+
+from benchmark.environment import ROOT
+from benchmark.records import REQUEST_COLUMNS, Cell, RunFiles
+from benchmark.stats import figures
+
+TIMEOUT_S = 120
+
+
+def command(results: Path, *options: str) -> list[str]:
+    run = [sys.executable, "-m", "benchmark", "run", "--models", str(EMBEDDED), "--results", str(results)]
+    run += ["--name", "run", "--duration", "2", "--warmup", "0.5", "--tasks", "sentiment"]
+    return [*run, *options]
+
+
+def start(results: Path, *options: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        command(results, *options), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def wait_for(process: subprocess.Popen[str], seen: str) -> None:
+    assert process.stdout is not None
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if seen in line:
+            return
+    pytest.fail(f"no {seen!r} in:\n{''.join(lines)}")
+
+
+def children_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    return psutil.Process(process.pid).children(recursive=True)
+
+
+def finish(process: subprocess.Popen[str], children: list[psutil.Process]) -> tuple[int, str]:
+    output, _ = process.communicate(timeout=TIMEOUT_S)
+    _, alive = psutil.wait_procs(children, timeout=10)
+    assert not alive, "a child outlived the run"
+    return process.returncode, output
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunFiles, str]:
+    results = tmp_path_factory.mktemp("results")
+    ended = subprocess.run(
+        command(results, "--users", "1,4"), cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT_S
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    return RunFiles(results / "run"), ended.stdout
+
+
+def test_a_run_keeps_every_request_and_its_figures_follow_from_them(run: tuple[RunFiles, str]) -> None:
+    files, _ = run
+    table = files.table()
+    assert list(table["users"]) == [1, 4]
+    for record in files.read_cells():
+        cell = Cell(**record["cell"])
+        requests = files.read_requests(cell)
+        assert list(requests.columns) == list(REQUEST_COLUMNS)
+        found = figures(requests, record["figures"]["duration_s"])
+        assert {name: record["figures"][name] for name in found} == pytest.approx(found, nan_ok=True)
+        assert requests["ok"].all() and found["requests"] > 5
+        assert (requests["inference_ms"] < requests["latency_ms"]).all()
+        samples = files.read_samples(cell)
+        assert (samples["server_rss_bytes"] > 50e6).all()
+
+
+def test_a_cells_record_says_what_it_depends_on(run: tuple[RunFiles, str]) -> None:
+    files, _ = run
+    record = files.read_cells()[0]
+    environment = record["environment"]
+    assert environment["machine"]["cpu"] and environment["versions"]["torch"]
+    cores = environment["cores"]
+    assert not set(cores["server"]) & set(cores["load"]) or record["status"] == "invalid"
+    assert record["model"]["origin"].startswith("embedded")
+    assert 0 < record["figures"]["cold_start_s"] < TIMEOUT_S
+    assert str(ROOT) not in json.dumps(record)
+
+
+def test_a_run_ends_with_charts_and_a_report(run: tuple[RunFiles, str]) -> None:
+    files, output = run
+    assert list((files.folder / "charts").glob("*.png"))
+    assert (files.folder / "report.html").is_file()
+    assert "report.html" in output
+
+
+def test_progress_names_cell_phase_and_time_left(run: tuple[RunFiles, str]) -> None:
+    _, output = run
+    assert "[1/2] baseline-sentiment-unique-x1-u1-r1  measure" in output
+    assert "RPS" in output and "left" in output and "errors" in output
+
+
+def test_a_finished_run_measures_nothing_again(run: tuple[RunFiles, str]) -> None:
+    files, _ = run
+    before = {path: path.stat().st_mtime_ns for path in files.cells_folder.iterdir()}
+    again = command(files.folder.parent, "--users", "1,4")
+    subprocess.run(again, cwd=ROOT, check=True, capture_output=True, timeout=TIMEOUT_S)
+    assert {path: path.stat().st_mtime_ns for path in files.cells_folder.iterdir()} == before
+
+
+def test_another_plan_under_the_same_name_is_refused(run: tuple[RunFiles, str]) -> None:
+    files, _ = run
+    ended = subprocess.run(
+        command(files.folder.parent, "--users", "3"), cwd=ROOT, capture_output=True, text=True
+    )
+    assert ended.returncode == 1
+    assert "another plan" in ended.stdout and "Traceback" not in ended.stderr
+
+
+def kill_server(process: subprocess.Popen[str], children: list[psutil.Process]) -> None:
+    next(child for child in children if "uvicorn" in child.cmdline()).kill()
+
+
+def interrupt(process: subprocess.Popen[str], children: list[psutil.Process]) -> None:
+    process.send_signal(signal.SIGINT)
+
+
+@pytest.mark.parametrize(
+    ("fault", "code", "message", "status"),
+    [
+        (kill_server, 1, "baseline ended in mid-run (killed by signal 9)", "failed"),
+        (interrupt, 130, "stopped; the cells measured so far stay", None),
+    ],
+)
+def test_a_run_cut_off_in_its_second_cell_keeps_the_first_and_goes_on(
+    tmp_path: Path,
+    fault: Callable[[subprocess.Popen[str], list[psutil.Process]], None],
+    code: int,
+    message: str,
+    status: str | None,
+) -> None:
+    process = start(tmp_path, "--users", "1,2")
+    wait_for(process, "u2-r1  warm-up")
+    children = children_of(process)
+    fault(process, children)
+    returned, output = finish(process, children)
+    assert (returned, message in output) == (code, True), output
+    assert "Traceback" not in output and "--name run" in output
+    cells = {record["cell"]["users"]: record["status"] for record in RunFiles(tmp_path / "run").read_cells()}
+    assert cells == {1: "ok"} | ({2: status} if status else {})
+
+    resumed = subprocess.run(
+        command(tmp_path, "--users", "1,2"), cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT_S
+    )
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    assert "going on with run run" in resumed.stdout
+    assert "[1/2]" not in resumed.stdout and "[2/2]" in resumed.stdout
+    assert list(RunFiles(tmp_path / "run").table()["status"]) == ["ok", "ok"]
+
+
+def test_a_killed_runner_leaves_no_process_behind(tmp_path: Path) -> None:
+    process = start(tmp_path, "--users", "1")
+    wait_for(process, "warm-up")
+    children = children_of(process)
+    assert len(children) >= 2
+    process.kill()
+    finish(process, children)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--servers", "best"], "'best' is not one of"),
+        (["--tasks", ""], "names at least one"),
+        (["--users", "ten"], "not a list of numbers"),
+        (["--users", "0"], "from 1 to"),
+        (["--workloads", "unique:99"], "not unique or zipf"),
+        (["--models", "nowhere"], "optimize_model.py"),
+        (["--duration", "0"], "equal to 1"),
+    ],
+)
+def test_a_bad_option_is_one_clear_line(tmp_path: Path, options: list[str], message: str) -> None:
+    ended = subprocess.run(command(tmp_path, *options), cwd=ROOT, capture_output=True, text=True)
+    output = ended.stdout + ended.stderr
+    assert ended.returncode != 0 and message in " ".join(output.split()) and "Traceback" not in output
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_port_in_use_is_one_clear_line(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        ended = subprocess.run(
+            command(tmp_path, "--port", str(port)), cwd=ROOT, capture_output=True, text=True
+        )
+    assert ended.returncode == 1 and f"port {port} is in use" in ended.stdout
+
+
+def test_a_folder_that_cannot_be_written_is_one_clear_line(tmp_path: Path) -> None:
+    (tmp_path / "results").write_text("a file where a folder should be")
+    ended = subprocess.run(command(tmp_path / "results"), cwd=ROOT, capture_output=True, text=True)
+    assert ended.returncode == 1 and "cannot write" in ended.stdout and "Traceback" not in ended.stderr
+
+
+def test_wrong_answers_make_a_cell_invalid_not_fast() -> None:
+    rows = pd.DataFrame(
+        {
+            "start_s": [0.1, 0.2],
+            "latency_ms": [5.0, 1.0],
+            "texts": 1,
+            "ok": [True, False],
+            "error": ["", "HTTP 500"],
+        }
+    ).assign(queue_ms=None, inference_ms=None, cache=None)
+    found = figures(rows, 1.0)
+    assert (found["throughput_rps"], found["failures"], found["max_ms"]) == (1.0, 1, 5.0)
