@@ -1,0 +1,194 @@
+"""A run as the charts see it: slices of cells that may share a chart, and their medians.
+
+Only valid cells make a median. Invalid, failed and too small cells stay in the tables, to be drawn
+or named beside it.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from benchmark import stats
+from benchmark.charts.titles import Medians
+from benchmark.records import SERVERS, TASKS, WORKLOADS, Cell, RunFiles
+from benchmark.style import Sheet
+
+FIGURES = (
+    "duration_s",
+    "requests",
+    "failures",
+    "texts",
+    "throughput_rps",
+    "texts_per_s",
+    "p50_ms",
+    "p95_ms",
+    "p99_ms",
+    "mean_ms",
+    "max_ms",
+    "queue_p50_ms",
+    "inference_p50_ms",
+    "cold_start_s",
+    "server_cpu_percent",
+    "rss_ready_bytes",
+    "rss_peak_bytes",
+    "load_cpu_percent",
+    "cache_hit_rate",
+    "batch_size_mean",
+)
+PERCENTILES = {f"p{percentile}_ms": percentile for percentile in stats.PERCENTILES}
+CELL_FIELDS = [field.name for field in fields(Cell)]
+
+
+@dataclass(frozen=True)
+class Slice:
+    """Cells that may share a chart: cached and uncached, single and batched, are never mixed."""
+
+    task: str
+    workload: str
+    texts_per_request: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.task}-{self.workload}-x{self.texts_per_request}"
+
+    @property
+    def headline(self) -> bool:
+        return self.workload == "unique" and self.texts_per_request == 1
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A chart to be: its file's stem, the slice it belongs to (None: the whole run), and how to draw it."""
+
+    name: str
+    part: Slice | None
+    draw: Callable[[], Sheet]
+
+
+class Cells:
+    """Some cells of a run: one row a cell in `frame`, absent figures NaN."""
+
+    def __init__(self, files: RunFiles, frame: pd.DataFrame) -> None:
+        self.files = files
+        self.frame = frame
+
+    @property
+    def servers(self) -> list[str]:
+        return in_order(self.frame["server"], SERVERS)
+
+    @property
+    def levels(self) -> list[int]:
+        return sorted(int(level) for level in self.frame["users"].unique())
+
+    @property
+    def repeats(self) -> int:
+        return int(self.frame["repeat"].nunique())
+
+    def where(self, **values: Any) -> "Cells":
+        """The cells whose columns have these values."""
+        keep = pd.Series(True, index=self.frame.index)
+        for column, value in values.items():
+            keep &= self.frame[column] == value
+        return Cells(self.files, self.frame[keep])
+
+    def medians(self, metric: str) -> Medians:
+        """Server -> users -> the median of `metric` over valid repeats; no valid repeat, no entry."""
+        valid = self.where(status="ok").frame.dropna(subset=[metric])
+        return {
+            server: {
+                int(users): float(values.median())
+                for users, values in valid[valid["server"] == server].groupby("users")[metric]
+            }
+            for server in self.servers
+        }
+
+    def rows(self) -> Iterator[pd.Series]:
+        for _, row in self.frame.iterrows():
+            yield row
+
+    def requests(self, row: pd.Series) -> pd.DataFrame:
+        """All the requests of the cell in `row`, with `end_s`; empty where no file was written."""
+        cell = cell_of(row)
+        if not self.files.requests_path(cell).is_file():
+            empty = pd.DataFrame({"start_s": [], "latency_ms": [], "end_s": []}, dtype="float64")
+            return empty.assign(ok=pd.Series([], dtype=bool))
+        requests = self.files.read_requests(cell)
+        return requests.assign(end_s=requests["start_s"] + requests["latency_ms"] / 1000)
+
+    def latencies(self, row: pd.Series) -> np.ndarray:
+        """Sorted latencies in ms of the requests answered well within the cell's measured window."""
+        requests = self.requests(row)
+        measured = stats.in_window(requests[requests["ok"]], row["duration_s"])
+        return np.sort(measured["latency_ms"].to_numpy(dtype=float))
+
+    def estimate(self, row: pd.Series, metric: str) -> float:
+        """What stands for a percentile under its sample floor: good for a hollow mark, never for print."""
+        latencies = self.latencies(row)
+        return float(np.percentile(latencies, PERCENTILES[metric])) if len(latencies) else float("nan")
+
+
+class RunData(Cells):
+    """A whole run: its plan and environment, and every cell."""
+
+    def __init__(self, files: RunFiles) -> None:
+        self.run = files.read_run()
+        self.records = {record_name(record): record for record in files.read_cells()}
+        rows = [
+            record["cell"]
+            | {"status": record["status"], "invalid_reasons": record.get("invalid_reasons") or []}
+            | {figure: (record.get("figures") or {}).get(figure) for figure in FIGURES}
+            for record in self.records.values()
+        ]
+        frame = pd.DataFrame(rows, columns=[*CELL_FIELDS, "status", "invalid_reasons", *FIGURES])
+        frame[list(FIGURES)] = frame[list(FIGURES)].astype(float)
+        super().__init__(files, frame)
+
+    @cached_property
+    def slices(self) -> list[Slice]:
+        """The slices that have cells, headlines first."""
+        columns = ["task", "workload", "texts_per_request"]
+        found = {
+            Slice(task, workload, int(texts))
+            for task, workload, texts in self.frame[columns].itertuples(index=False)
+        }
+        tasks = in_order((part.task for part in found), TASKS)
+        workloads = in_order((part.workload for part in found), WORKLOADS)
+        return sorted(
+            found,
+            key=lambda part: (
+                not part.headline,
+                tasks.index(part.task),
+                workloads.index(part.workload),
+                part.texts_per_request,
+            ),
+        )
+
+    def of(self, part: Slice) -> Cells:
+        """The cells of `part`."""
+        return self.where(task=part.task, workload=part.workload, texts_per_request=part.texts_per_request)
+
+    def slo_ms(self, task: str) -> float | None:
+        """The p95 limit in ms that the plan states for `task`, if any."""
+        limits = self.run.get("plan", {}).get("slo_ms")
+        limit = limits.get(task) if isinstance(limits, dict) else limits
+        return float(limit) if limit else None
+
+
+def cell_of(row: pd.Series) -> Cell:
+    """The cell whose figures `row` holds."""
+    server, task, workload, texts, users, repeat = (row[field] for field in CELL_FIELDS)
+    return Cell(server, task, workload, int(texts), int(users), int(repeat))
+
+
+def record_name(record: dict[str, Any]) -> str:
+    return Cell(**record["cell"]).name
+
+
+def in_order(found: Iterable[str], known: Sequence[str]) -> list[str]:
+    """The distinct `found`, the `known` ones first in their order, the others by name."""
+    distinct = set(found)
+    return [one for one in known if one in distinct] + sorted(distinct - set(known))

@@ -1,0 +1,134 @@
+"""What a server costs before its first request: cold start, model files, memory. One chart a run."""
+
+from collections.abc import Iterator
+from functools import partial
+
+from matplotlib.axes import Axes
+from matplotlib.ticker import NullLocator
+
+from benchmark.charts import titles
+from benchmark.charts.caption import caption
+from benchmark.charts.data import Cells, Drawing, RunData
+from benchmark.style import (
+    LABEL,
+    MARGIN,
+    MUTED,
+    SUBTITLE,
+    WIDTH,
+    Sheet,
+    colour,
+    points,
+    text_colour,
+    width_of,
+)
+
+MB = 1e6
+BETWEEN = 44
+THICK = 0.36  # of a bar, in rows
+
+
+def drawings(data: RunData) -> Iterator[Drawing]:
+    yield Drawing("footprint", None, partial(draw, data))
+
+
+def draw(data: RunData) -> Sheet:
+    cells = started(data)
+    ready_s, sizes_mb, memory_mb, peak_mb = measured(data).values()
+    failed = len(data.frame) - len(cells.frame)
+    sheet = Sheet(
+        titles.footprint(ready_s, peak_mb),
+        "From start to ready, model files of the measured tasks, and resident memory; light: peak under load",
+        caption(
+            data,
+            data,
+            [
+                f"Dots: each of {len(cells.frame)} starts; bars: their median (light bar: the highest peak)",
+                f"{failed} failed cell{'' if failed == 1 else 's'} left out" if failed else "",
+            ],
+        ),
+    )
+    servers = data.servers
+    names = max((width_of(titles.name(server), LABEL) for server in servers), default=0) + 20
+    width = (WIDTH - 2 * MARGIN - names - 2 * BETWEEN) / 3
+    panels = []
+    for index, heading in enumerate(("cold start, s", "model files, MB", "memory, MB")):
+        left = MARGIN + names + index * (width + BETWEEN)
+        ax = sheet.axes(left=left, right=left + width)
+        ax.set_title(heading, fontsize=points(SUBTITLE), color=MUTED, loc="left", pad=points(12))
+        panels.append(ax)
+    bars(panels[0], servers, ready_s)
+    for row in cells.frame.dropna(subset=["cold_start_s"]).to_dict("records"):
+        place = (row["cold_start_s"], servers.index(row["server"]))
+        panels[0].set_xlim(0, max(place[0], panels[0].get_xlim()[1]))
+        panels[0].plot(*place, "o", color="black", markersize=7, alpha=0.3, markeredgewidth=0, clip_on=False)
+    bars(panels[1], servers, sizes_mb)
+    bars(panels[2], servers, memory_mb, behind=peak_mb)
+    for row, server in enumerate(servers):
+        panels[0].annotate(
+            titles.name(server),
+            (0, row),
+            (points(-14), 0),
+            textcoords="offset points",
+            fontsize=points(LABEL),
+            color=text_colour(server),
+            ha="right",
+            va="center",
+        )
+    return sheet
+
+
+def started(data: RunData) -> Cells:
+    """The cells whose server came up: no load has run yet, so a saturated generator spoils nothing here."""
+    return Cells(data.files, data.frame[data.frame["status"] != "failed"])
+
+
+def measured(data: RunData) -> dict[str, dict[str, float]]:
+    """Each figure by server; the keys name it and its unit."""
+    cells = started(data)
+    return {
+        "cold start, s": by_server(cells, "cold_start_s", "median"),
+        "model files, MB": model_mb(data),
+        "memory at ready, MB": by_server(cells, "rss_ready_bytes", "median", MB),
+        "highest peak, MB": by_server(cells, "rss_peak_bytes", "max", MB),
+    }
+
+
+def bars(
+    ax: Axes, servers: list[str], values: dict[str, float], behind: dict[str, float] | None = None
+) -> None:
+    """One bar a server with its figure above it; `behind` are longer, lighter bars with theirs."""
+    behind = behind or {}
+    for row, server in enumerate(servers):
+        ends = [one[server] for one in (values, behind) if server in one]
+        ax.barh(row, behind.get(server, 0), height=THICK, color=colour(server), alpha=0.35)
+        ax.barh(row, values.get(server, 0), height=THICK, color=colour(server))
+        ax.annotate(
+            " – ".join(titles.figure(end) for end in ends) if ends else "not measured",
+            (0, row - THICK / 2),
+            (0, points(5)),
+            textcoords="offset points",
+            fontsize=points(LABEL),
+            color=text_colour(server),
+        )
+    ax.set_xlim(0, max([*values.values(), *behind.values()], default=0) or 1)
+    ax.set_ylim(max(len(servers), 2) - 0.5, -0.6)
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_locator(NullLocator())
+    ax.spines["bottom"].set_visible(False)
+
+
+def by_server(cells: Cells, metric: str, how: str, unit: float = 1) -> dict[str, float]:
+    """`metric` of each server over all its cells, summed up by `how` ("median", "max"), in `unit`."""
+    known = cells.frame.dropna(subset=[metric]).groupby("server")[metric].agg(how)
+    return {server: float(known[server]) / unit for server in cells.servers if server in known}
+
+
+def model_mb(data: RunData) -> dict[str, float]:
+    """The bytes in MB of the distinct artefacts that each server's cells name."""
+    sizes: dict[str, dict[str, float]] = {}
+    for record in data.records.values():
+        artefact = record.get("model") or {}
+        if artefact.get("bytes"):
+            own = sizes.setdefault(record["cell"]["server"], {})
+            own[f"{artefact.get('task')}/{artefact.get('format')}"] = artefact["bytes"] / MB
+    return {server: sum(artefacts.values()) for server, artefacts in sizes.items()}

@@ -1,0 +1,40 @@
+"""Requests a second by concurrent users, one chart a slice."""
+
+from collections.abc import Iterator
+from functools import partial
+
+from benchmark.charts import series, titles
+from benchmark.charts.caption import caption, missing, subtitle
+from benchmark.charts.data import Drawing, RunData, Slice
+from benchmark.charts.labels import Label, end_labels, room_for
+from benchmark.style import Sheet, rps_axis, text_colour, users_axis
+
+
+def drawings(data: RunData) -> Iterator[Drawing]:
+    for part in data.slices:
+        yield Drawing(f"throughput-{part.name}", part, partial(draw, data, part))
+
+
+def draw(data: RunData, part: Slice) -> Sheet:
+    cells = data.of(part)
+    medians = cells.medians("throughput_rps")
+    dots = "Dot: one repeat; line: their median" if cells.repeats > 1 else ""
+    sheet = Sheet(
+        titles.throughput(medians, part.task),
+        subtitle(data, part, "answered requests a second by concurrent users"),
+        caption(data, cells, [dots, *missing(cells)]),
+    )
+    texts = {server: titles.name(server) for server in cells.servers}
+    for server, levels in medians.items():
+        if levels:
+            texts[server] += f" {titles.figure(levels[max(levels)])}"
+    ax = sheet.axes(right=room_for(list(texts.values())), unit="requests a second")
+    rps_axis(ax, list(cells.frame["throughput_rps"].dropna()))
+    users_axis(ax, cells.levels)
+    labels = []
+    for server in cells.servers:
+        place = series.draw(ax, cells.where(server=server), "throughput_rps")
+        if place is not None:
+            labels.append(Label(*place, texts[server], text_colour(server)))
+    end_labels(sheet, ax, labels)
+    return sheet

@@ -1,0 +1,1 @@
+"""Load generation: what is sent (inputs) and when it is sent (closed and open loop)."""
