@@ -14,7 +14,7 @@ BENCH = $(BIN)/python -m benchmark run --models $(MODELS) --tasks $(TASKS) --use
 	--duration $(DURATION) --repeats $(REPEATS) $(if $(RUN),--name $(RUN))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup models serve-baseline bench bench-baseline plot report test lint clean
+.PHONY: help setup models serve-baseline bench bench-baseline plot report readme test lint clean
 
 help: ## Show the targets and variables
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ plot: setup ## Redraw the latest run's charts from its files
 
 report: setup ## Rewrite the latest run's report from its files, and print its path
 	@$(BIN)/python -m benchmark report
+
+readme: setup ## Rewrite the README's figures and chart from results/reference/
+	@$(BIN)/python -m benchmark readme
 
 test: setup lint ## Lint, type check, and every test, on the embedded models
 	@$(BIN)/python optimize_model.py --source embedded --output models-embedded

@@ -1,4 +1,4 @@
-"""Command line: `python -m benchmark run|plot|report`."""
+"""Command line: `python -m benchmark run|plot|report|readme`."""
 
 import json
 import signal
@@ -193,6 +193,18 @@ def report(
     from benchmark.report import write_report
 
     console.print(write_report(opened(run, results)), highlight=False, soft_wrap=True)
+
+
+@app.command()
+def readme() -> None:
+    """Writes the README's figures and chart from the latest run in results/reference."""
+    from benchmark.readme import write_readme
+
+    try:
+        changed = write_readme()
+    except RunNotFound as error:
+        raise fail(error) from None
+    console.print("README.md " + ("rewritten" if changed else "is up to date"))
 
 
 def opened(run: Path | None, results: Path) -> RunFiles:

@@ -30,8 +30,15 @@ class Child:
     """A process pinned to cores, its output in a file, stopped by pid."""
 
     def __init__(
-        self, command: list[str], cores: tuple[int, ...], log_path: Path, env: dict[str, str], **options: Any
+        self,
+        command: list[str],
+        cores: tuple[int, ...],
+        log_path: Path,
+        env: dict[str, str],
+        *,
+        piped: bool = False,
     ) -> None:
+        """With `piped`, standard output is the caller's to read; else it goes to the log as well."""
         self.log_path = log_path
         self._log = log_path.open("wb")
         libc = ctypes.CDLL(None)
@@ -41,17 +48,15 @@ class Child:
             # The kernel ends the child even where this process is killed and cannot.
             libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
-        options = {"stdout": self._log, "stderr": subprocess.STDOUT} | options
-        if options["stdout"] is subprocess.PIPE:
-            options["stderr"] = self._log
         # A session of its own: Ctrl-C reaches only this process, which then stops the children in order.
         self.process = subprocess.Popen(
             command,
             cwd=ROOT,
             env={**os.environ, **env},
+            stdout=subprocess.PIPE if piped else self._log,
+            stderr=self._log,
             start_new_session=True,
             preexec_fn=in_child,
-            **options,
         )
 
     @property
@@ -114,7 +119,7 @@ class Load(Child):
         locustfile = ROOT / "locustfiles" / "closed_loop.py"
         command = [sys.executable, "-m", "locust", "-f", str(locustfile), "--headless"]
         command += ["--only-summary", "--loglevel", "WARNING", "--stop-timeout", "0", *arguments]
-        super().__init__(command, cores, log_path, {"PYTHONUNBUFFERED": "1"}, stdout=subprocess.PIPE)
+        super().__init__(command, cores, log_path, {"PYTHONUNBUFFERED": "1"}, piped=True)
 
     def events(self) -> Iterator[dict[str, Any]]:
         """What the load generator reports, until it ends."""

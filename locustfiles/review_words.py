@@ -101,8 +101,8 @@ PRAISE = {
 BLAME = {
     "adjective": phrases(
         """terrible; awful; boring; dull; dreadful; horrible; tedious; stupid; pointless; lifeless;
-        disappointing; annoying; bad; clumsy; lame; abysmal; atrocious; horrendous; bland; unfunny;
-        worthless; pathetic; lazy; poor; tiresome; dumb"""
+        disappointing; annoying; bad; clumsy; lame; bland; unfunny; worthless; pathetic; lazy; poor;
+        tiresome; dumb"""
     ),
     "very": phrases("absolutely; truly; simply; really; completely; consistently; incredibly"),
     "felt": phrases(
