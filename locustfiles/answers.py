@@ -16,10 +16,10 @@ def route(task: str, batch: bool) -> str:
     return f"{path}/batch" if batch else path
 
 
-def request_body(samples: Sequence[Sample], batch: bool) -> bytes:
+def request_body(samples: Sequence[Sample], batch: bool) -> str:
     """The JSON body that asks for `samples`: all of them in a batch, else the only one."""
     body = {"texts": [sample.text for sample in samples]} if batch else {"text": samples[0].text}
-    return json.dumps(body).encode()
+    return json.dumps(body)
 
 
 def problem(
