@@ -1,0 +1,170 @@
+"""Rewrites the float32 translation graphs to INT8, and writes the two graphs around one shared weights file.
+
+Weights get one int8 scale per output channel, activations one per token row, measured at every call: then an
+answer cannot depend on its batch mates. (With one scale a tensor, a neighbour's outlier changes it.)
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from model_export.marian_graphs import EMBEDDING
+
+WEIGHTS_FILE = "weights.bin"
+_ALIGNMENT = 64
+_INLINE_BYTES = 64
+
+
+def quantize_rows(encoder: onnx.ModelProto, decoder: onnx.ModelProto, folder: Path) -> None:
+    """Writes the INT8 form of both graphs: `encoder.onnx`, `decoder.onnx` and the `weights.bin` they share.
+
+    Every MatMul with a constant weight, the embedding and the output projection become int8 (symmetric, one
+    scale per output channel); other constants are stored as float16. Inputs and outputs keep their names and
+    shapes. Unless the model has a final bias, `logits` are those of the float32 graph divided by a positive
+    number per row: an argmax does not see it, and a pass over all of them is saved.
+    Method: QuantizeLinear with one block a row (ONNX opset 21), MatMulIntegerToFloat (com.microsoft).
+    """
+    _save(
+        folder, {"encoder.onnx": _RowQuantizer(encoder).run(), "decoder.onnx": _RowQuantizer(decoder).run()}
+    )
+
+
+def save_float32(encoder: onnx.ModelProto, decoder: onnx.ModelProto, folder: Path) -> None:
+    """Writes both graphs as they are, in the same three files as `quantize_rows`."""
+    _save(folder, {"encoder.onnx": encoder, "decoder.onnx": decoder})
+
+
+class _RowQuantizer:
+    """Emits the INT8 form of one graph node by node; what adds a tensor returns its name."""
+
+    def __init__(self, model: onnx.ModelProto) -> None:
+        self.model = model
+        self.floats: dict[str, np.ndarray] = {}
+        self.initializers: dict[str, onnx.TensorProto] = {}
+        self.nodes: dict[str, onnx.NodeProto] = {}
+        for tensor in model.graph.initializer:
+            if tensor.data_type == TensorProto.FLOAT and tensor.dims:
+                self.floats[tensor.name] = numpy_helper.to_array(tensor)
+            else:
+                self.initializers[tensor.name] = tensor
+
+    def run(self) -> onnx.ModelProto:
+        for node in self.model.graph.node:
+            match node.op_type, list(node.input):
+                case "Gather", [table, ids] if table == EMBEDDING:
+                    self.embed(ids, node.output[0])
+                case "MatMul", [x, weight] if weight in self.floats:
+                    self.multiply(x, weight, node.output[0])
+                case "Gemm", [x, table, bias] if table == EMBEDDING:
+                    self.project(x, bias, node.output[0])
+                case _, inputs:
+                    for name in inputs:
+                        if name in self.floats:
+                            self.half(name, self.floats[name])
+                    self.nodes[node.output[0]] = node
+        old = self.model.graph
+        parts = [*self.nodes.values()], old.name, old.input, old.output, [*self.initializers.values()]
+        opsets, ir_version = self.model.opset_import, self.model.ir_version
+        model = helper.make_model(helper.make_graph(*parts), opset_imports=opsets, ir_version=ir_version)
+        model.metadata_props.extend(self.model.metadata_props)
+        return model
+
+    def op(self, kind: str, inputs: list[str], output: str, domain: str = "", **attributes: Any) -> str:
+        if output not in self.nodes:
+            self.nodes[output] = helper.make_node(kind, inputs, [output], output, domain=domain, **attributes)
+        return output
+
+    def const(self, name: str, value: np.ndarray | np.generic) -> str:
+        if name not in self.initializers:
+            self.initializers[name] = numpy_helper.from_array(np.asarray(value), name)
+        return name
+
+    def half(self, name: str, value: np.ndarray) -> str:
+        """A float32 constant, stored as float16; ONNX Runtime folds the Cast when it loads the graph."""
+        stored = self.const(f"{name}.f16", value.astype(np.float16))
+        return self.op("Cast", [stored], name, to=TensorProto.FLOAT)
+
+    def embed(self, ids: str, output: str) -> None:
+        table, scale = self.embedding()
+        column = self.op("Unsqueeze", [scale, self.const("1", np.array([1]))], f"{scale}.column")
+        codes = self.op("Gather", [table, ids], f"{output}.i8")
+        scales = self.op("Gather", [column, ids], f"{output}.scale")
+        width = self.floats[EMBEDDING].shape[1]
+        self.op("DequantizeLinear", [codes, scales], output, axis=-1, block_size=width)
+
+    def multiply(self, x: str, weight: str, output: str) -> None:
+        matrix = self.floats[weight]
+        codes, scale = _int8_rows(matrix.T)
+        stored, column_scale = self.const(f"{weight}.i8", codes.T), self.half(f"{weight}.scale", scale)
+        ids_shape = self.op("Shape", ["input_ids"], "ids_shape")
+        shape = self.op("Concat", [ids_shape, self.const("1", np.array([1]))], "rows_shape", axis=0)
+        quantized, row_scale = self.activation(x, shape, len(matrix))
+        product = self.product(quantized, stored, column_scale, "", f"{output}.unscaled")
+        # Never as MatMulInteger, Cast and Mul by both scales: ONNX Runtime's MatMulIntegerToFloatFusion takes
+        # that for one scale a tensor, without a word.
+        self.op("Mul", [product, row_scale], output)
+
+    def project(self, x: str, bias: str, output: str) -> None:
+        values = self.floats[bias]
+        table, scale = self.embedding()
+        ids_shape = self.op("Shape", ["input_ids"], "ids_shape")
+        quantized, row_scale = self.activation(x, ids_shape, self.floats[EMBEDDING].shape[1])
+        matrix = self.op("Transpose", [table], f"{table}.transposed", perm=[1, 0])
+        if not values[np.isfinite(values)].any():
+            self.product(quantized, matrix, scale, self.half(bias, values), output)
+            return
+        product = self.product(quantized, matrix, scale, "", f"{output}.unscaled")
+        scaled = self.op("Mul", [product, row_scale], f"{output}.unbiased")
+        self.op("Add", [scaled, self.half(bias, values)], output)
+
+    def embedding(self) -> tuple[str, str]:
+        codes, scale = _int8_rows(self.floats[EMBEDDING])
+        return self.const(f"{EMBEDDING}.i8", codes), self.half(f"{EMBEDDING}.scale", scale)
+
+    def activation(self, x: str, shape: str, width: int) -> tuple[str, str]:
+        """uint8 codes of `x` [..,width], zero point 128, and its row scales [..,1] (shape: `shape`)."""
+        magnitude = self.op("Abs", [x], f"{x}.abs")
+        largest = self.op("ReduceMax", [magnitude, self.const("-1", np.array([-1]))], f"{x}.max", keepdims=1)
+        # A row of zeros has scale 0 and undefined codes; times that scale, its product is zero again.
+        scale = self.op("Mul", [largest, self.const("1/127", np.float32(1 / 127))], f"{x}.scale")
+        code = numpy_helper.from_array(np.array([128], np.uint8))
+        zeros = self.op("ConstantOfShape", [shape], f"{shape}.zeros", value=code)
+        return self.op("QuantizeLinear", [x, scale, zeros], f"{x}.u8", axis=-1, block_size=width), scale
+
+    def product(self, codes: str, matrix: str, scale: str, bias: str, output: str) -> str:
+        """Codes times an int8 matrix with its channel scales; the row scales are not in it yet."""
+        one, zero = self.const("1.0", np.float32(1)), self.const("128", np.uint8(128))
+        inputs = [codes, matrix, one, scale, zero, "", bias] if bias else [codes, matrix, one, scale, zero]
+        return self.op("MatMulIntegerToFloat", inputs, output, domain="com.microsoft")
+
+
+def _int8_rows(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """int8 codes of `rows` [N,K], and a scale for each that float16 holds exactly [N]."""
+    half = (np.abs(rows).max(axis=1) / 127).astype(np.float16)
+    scale = np.maximum(half, np.finfo(np.float16).smallest_subnormal).astype(np.float32)
+    return np.clip(np.rint(rows / scale[:, None]), -127, 127).astype(np.int8), scale
+
+
+def _save(folder: Path, models: dict[str, onnx.ModelProto]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    offsets: dict[bytes, int] = {}
+    with (folder / WEIGHTS_FILE).open("wb") as weights:
+        for name, model in models.items():
+            written = onnx.ModelProto()
+            written.CopyFrom(model)
+            for tensor in written.graph.initializer:
+                data = tensor.raw_data
+                if len(data) > _INLINE_BYTES:
+                    if data not in offsets:
+                        weights.write(bytes(-weights.tell() % _ALIGNMENT))
+                        offsets[data] = weights.tell()
+                        weights.write(data)
+                    place = {"location": WEIGHTS_FILE, "offset": offsets[data], "length": len(data)}
+                    tensor.ClearField("raw_data")
+                    tensor.data_location = TensorProto.EXTERNAL
+                    for key, value in place.items():
+                        tensor.external_data.add(key=key, value=str(value))
+            (folder / name).write_bytes(written.SerializeToString())

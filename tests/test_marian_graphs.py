@@ -1,0 +1,345 @@
+"""The translation graphs, float32 and INT8: right answers that never depend on their batch mates."""
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from transformers import MarianConfig, MarianMTModel, MarianTokenizer
+
+from model_export.greedy import OnnxTranslator
+from model_export.marian_graphs import build_decoder_step, build_encoder
+from model_export.row_quantize import WEIGHTS_FILE, quantize_rows, save_float32
+
+EMBEDDED = Path(__file__).parents[1] / "embedded_models" / "translation-en-de"
+TIED_LOGITS = 1e-4
+SUBJECTS = [
+    "A man",
+    "Two women",
+    "A young boy",
+    "An old man",
+    "Three children",
+    "A brown dog",
+    "A girl in a red coat",
+]
+ACTIONS = [
+    "is riding",
+    "is looking at",
+    "is standing next to",
+    "is jumping over",
+    "is painting",
+    "is carrying",
+]
+OBJECTS = [
+    "a bicycle",
+    "a large white horse",
+    "the wooden fence",
+    "a blue ball",
+    "some flowers",
+    "a small boat",
+]
+PLACES = [
+    "in the park",
+    "on a busy street",
+    "near the river",
+    "in front of a house",
+    "on the beach",
+    "at night",
+]
+
+
+def captions(count: int) -> list[str]:
+    draw = random.Random(7)
+    parts = (SUBJECTS, ACTIONS, OBJECTS, PLACES)
+    sentences = [" ".join(draw.choice(part) for part in parts) for _ in range(count)]
+    # Lengths must differ: some captions lose their place, some go on.
+    for index in range(0, count, 3):
+        sentences[index] = " ".join(draw.choice(part) for part in parts[:3])
+        sentences[index - 1] += " while " + " ".join(draw.choice(part) for part in parts).lower()
+    return [f"{sentence}." for sentence in sentences]
+
+
+def tiny_model(activation: str, *, scale_embedding: bool, final_bias: bool) -> MarianMTModel:
+    torch.manual_seed(0)
+    config = MarianConfig(
+        vocab_size=300,
+        decoder_vocab_size=300,
+        d_model=64,
+        encoder_layers=2,
+        decoder_layers=2,
+        encoder_attention_heads=4,
+        decoder_attention_heads=4,
+        encoder_ffn_dim=128,
+        decoder_ffn_dim=128,
+        max_position_embeddings=64,
+        activation_function=activation,
+        scale_embedding=scale_embedding,
+        init_std=0.2,
+        pad_token_id=299,
+        eos_token_id=0,
+        decoder_start_token_id=299,
+    )
+    model = MarianMTModel(config).eval()
+    for name, parameter in model.named_parameters():
+        if name.endswith("bias"):
+            torch.nn.init.normal_(parameter, std=0.1)
+    if final_bias:
+        model.final_logits_bias.normal_()
+    return model
+
+
+def export(model: MarianMTModel, folder: Path) -> Path:
+    graphs = build_encoder(model), build_decoder_step(model)
+    save_float32(*graphs, folder / "float32")
+    quantize_rows(*graphs, folder / "int8")
+    return folder
+
+
+def greedy_of_hugging_face(
+    model: MarianMTModel, batch: list[list[int]], max_new: int, min_new: int
+) -> list[list[int]]:
+    ids = torch.full((len(batch), max(map(len, batch))), model.config.pad_token_id)
+    for row, tokens in enumerate(batch):
+        ids[row, : len(tokens)] = torch.tensor(tokens)
+    mask = torch.arange(ids.shape[1]) < torch.tensor([[len(tokens)] for tokens in batch])
+    answers = model.generate(
+        ids,
+        attention_mask=mask.long(),
+        num_beams=1,
+        do_sample=False,
+        forced_eos_token_id=None,
+        suppress_tokens=[model.config.pad_token_id],
+        max_new_tokens=max_new,
+        min_new_tokens=min_new,
+    )
+    pad, eos = model.config.pad_token_id, model.config.eos_token_id
+    rows = [[token for token in answer[1:] if token != pad] for answer in answers.tolist()]
+    return [row[: row.index(eos) + 1] if eos in row else row for row in rows]
+
+
+def assert_same_or_tied(
+    model: MarianMTModel, batch: list[list[int]], got: list[list[int]], expected: list[list[int]]
+) -> None:
+    for source, mine, theirs in zip(batch, got, expected, strict=True):
+        if mine == theirs:
+            continue
+        step = next(i for i in range(len(mine)) if mine[: i + 1] != theirs[: i + 1])
+        prefix = torch.tensor([[model.config.decoder_start_token_id, *mine[:step]]])
+        with torch.no_grad():
+            logits = model(input_ids=torch.tensor([source]), decoder_input_ids=prefix).logits[0, -1]
+        assert abs(logits[mine[step]] - logits[theirs[step]]) < TIED_LOGITS, f"{mine} instead of {theirs}"
+
+
+@pytest.fixture(scope="module")
+def embedded() -> MarianMTModel:
+    return MarianMTModel.from_pretrained(EMBEDDED, dtype=torch.float32).eval()
+
+
+@pytest.fixture(scope="module")
+def folder(embedded: MarianMTModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return export(embedded, tmp_path_factory.mktemp("embedded"))
+
+
+@pytest.fixture(scope="module")
+def sources() -> list[list[int]]:
+    return MarianTokenizer.from_pretrained(EMBEDDED)(captions(120)).input_ids
+
+
+@pytest.fixture(autouse=True)
+def one_torch_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize(
+    ("activation", "scale_embedding", "final_bias"),
+    [("swish", True, False), ("relu", False, True), ("gelu", True, True)],
+)
+def test_float32_graphs_give_hugging_face_greedy_tokens_on_random_models(
+    activation: str, scale_embedding: bool, final_bias: bool, tmp_path: Path
+) -> None:
+    model = tiny_model(activation, scale_embedding=scale_embedding, final_bias=final_bias)
+    translator = OnnxTranslator(export(model, tmp_path) / "float32")
+    draw = random.Random(1)
+    batch = [[*draw.choices(range(1, 299), k=draw.randrange(1, 30)), 0] for _ in range(50)]
+    got = translator.generate(batch, [24] * 50, [3] * 50)
+    assert_same_or_tied(model, batch, got, greedy_of_hugging_face(model, batch, 24, 3))
+    assert max(map(len, got)) == 24
+    assert min(map(len, got)) > 3
+
+
+def test_float32_graphs_give_hugging_face_greedy_tokens_on_the_embedded_model(
+    embedded: MarianMTModel, folder: Path, sources: list[list[int]]
+) -> None:
+    batch = sources[:100]
+    got = OnnxTranslator(folder / "float32").generate(batch, [60] * 100, [0] * 100)
+    assert_same_or_tied(embedded, batch, got, greedy_of_hugging_face(embedded, batch, 60, 0))
+
+
+def test_int8_stays_close_to_float32_tokens(folder: Path, sources: list[list[int]]) -> None:
+    limits = [60] * len(sources), [0] * len(sources)
+    expected = OnnxTranslator(folder / "float32").generate(sources, *limits)
+    got = OnnxTranslator(folder / "int8").generate(sources, *limits)
+    assert np.mean([mine == theirs for mine, theirs in zip(got, expected, strict=True)]) > 0.8
+
+
+def test_limits_hold_for_each_row(folder: Path, sources: list[list[int]]) -> None:
+    translator = OnnxTranslator(folder / "int8")
+    exact = [(3 * index) % 17 for index in range(40)]
+    assert [len(answer) for answer in translator.generate(sources[:40], exact, exact)] == exact
+    assert translator.generate([], [], []) == []
+    with pytest.raises(ValueError, match="at most 256 tokens"):
+        translator.generate(sources[:1], [257], [0])
+
+
+@pytest.mark.parametrize("kind", ["float32", "int8"])
+def test_rows_of_different_age_in_one_step_equal_each_alone(
+    kind: str, folder: Path, sources: list[list[int]]
+) -> None:
+    translator = OnnxTranslator(folder / kind)
+    batch = [sources[0], sources[1], sources[2], sources[5]]
+    fed = [[(31 * row + 7 * step) % 8000 for step in range(8)] for row in range(4)]
+
+    def decode(rows: list[int], joins: list[int]) -> list[list[np.ndarray]]:
+        tensors = translator.buffers(*translator.encode([batch[row] for row in rows]), 8)
+        logits: list[list[np.ndarray]] = [[] for _ in rows]
+        for step in range(8):
+            active = sum(join <= step for join in joins)
+            translator.decoder.run_with_iobinding(translator.bind(tensors, active))
+            for index in range(active):
+                logits[index].append(tensors["logits"][index].copy())
+                tensors["input_ids"][index] = fed[rows[index]][len(logits[index]) - 1]
+                tensors["past_len"][index] += 1
+        return logits
+
+    together = decode([0, 1, 2, 3], [0, 1, 4, 6])
+    for row in range(4):
+        alone = decode([row], [0])[0]
+        for mixed, single in zip(together[row], alone, strict=False):
+            if kind == "int8":
+                assert np.array_equal(mixed, single)
+            np.testing.assert_allclose(mixed, single, atol=1e-4)
+
+
+def test_int8_answers_are_the_same_bits_alone_and_in_any_batch(
+    folder: Path, sources: list[list[int]]
+) -> None:
+    translator = OnnxTranslator(folder / "int8")
+    alone_encoded = [translator.encode([source])[0] for source in sources]
+    alone = [translator.generate([source], [60], [0])[0] for source in sources]
+    draw = random.Random(3)
+    order = list(range(len(sources)))
+    draw.shuffle(order)
+    while order:
+        batch = [order.pop() for _ in range(min(len(order), draw.randrange(1, 24)))]
+        texts = [sources[index] for index in batch]
+        encoded, _ = translator.encode(texts, padded_len=max(map(len, texts)) + draw.randrange(40))
+        for row, index in enumerate(batch):
+            for together, single in zip(encoded, alone_encoded[index], strict=True):
+                assert np.array_equal(together[row, :, : len(sources[index])], single[0])
+        filler = draw.choices(range(1, 8000), k=draw.randrange(1, 120))
+        answers = translator.generate([*texts, filler], [60] * len(texts) + [5], [0] * (len(texts) + 1))
+        assert answers[:-1] == [alone[index] for index in batch]
+
+
+def test_int8_logits_stay_near_float32(folder: Path, sources: list[list[int]]) -> None:
+    float32, int8 = OnnxTranslator(folder / "float32"), OnnxTranslator(folder / "int8")
+    batch = sources[:48]
+    assert _logits_error(float32, int8, batch, steps=5) < 0.02
+
+
+@pytest.mark.parametrize("final_bias", [False, True])
+def test_int8_survives_rows_of_zeros_and_a_final_bias(final_bias: bool, tmp_path: Path) -> None:
+    model = tiny_model("relu", scale_embedding=True, final_bias=final_bias)
+    torch.nn.init.constant_(model.model.decoder.layers[0].fc1.bias, -1000.0)
+    folder = export(model, tmp_path)
+    float32, int8 = OnnxTranslator(folder / "float32"), OnnxTranslator(folder / "int8")
+    batch = [[index + 1, 2 * index + 1, 0] for index in range(20)]
+    assert _logits_error(float32, int8, batch, steps=3, rescale=not final_bias) < 0.02
+
+
+def _logits_error(
+    float32: OnnxTranslator, int8: OnnxTranslator, batch: list[list[int]], steps: int, rescale: bool = True
+) -> float:
+    """Mean relative error of a step's logits, both graphs fed the float32 tokens and caches."""
+    tensors = float32.buffers(*float32.encode(batch), steps)
+    rows, errors = len(batch), []
+    for _ in range(steps):
+        copies = {name: value.copy() for name, value in tensors.items()}
+        float32.decoder.run_with_iobinding(float32.bind(tensors, rows))
+        int8.decoder.run_with_iobinding(int8.bind(copies, rows))
+        expected, got = (np.delete(values["logits"], float32.pad_id, axis=1) for values in (tensors, copies))
+        if rescale:
+            got = got * (expected * got).sum(axis=1, keepdims=True) / (got * got).sum(axis=1, keepdims=True)
+        errors.append(np.linalg.norm(got - expected, axis=1) / np.linalg.norm(expected, axis=1))
+        tensors["input_ids"][:, 0] = tensors["logits"].argmax(axis=1)
+        tensors["past_len"] += 1
+    return float(np.mean(errors))
+
+
+def test_the_embedding_is_stored_once(embedded: MarianMTModel, folder: Path) -> None:
+    matrices = sum(
+        value.numel()
+        for name, value in embedded.named_parameters()
+        if value.dim() == 2 and "embed_positions" not in name
+    )
+    assert matrices < (folder / "int8" / WEIGHTS_FILE).stat().st_size < 1.04 * matrices
+    checkpoint = 4 * (sum(value.numel() for value in embedded.parameters()) - 2 * 256 * 256)
+    assert sum(file.stat().st_size for file in (folder / "int8").iterdir()) <= 0.26 * checkpoint
+
+
+@pytest.mark.parametrize("name", ["encoder", "decoder"])
+def test_the_loaded_int8_graph_never_dequantizes_the_embedding(
+    name: str, embedded: MarianMTModel, folder: Path, tmp_path: Path
+) -> None:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
+    onnxruntime.InferenceSession(
+        folder / "int8" / f"{name}.onnx", options, providers=["CPUExecutionProvider"]
+    )
+    graph = onnx.load(tmp_path / "optimized.onnx", load_external_data=False).graph
+    size = embedded.config.vocab_size * embedded.config.d_model
+    tables = {t.name: t.data_type for t in graph.initializer if np.prod(t.dims) == size}
+    assert set(tables.values()) == {onnx.TensorProto.INT8}
+    readers = {node.op_type for node in graph.node if tables.keys() & set(node.input)}
+    assert readers <= {"Gather", "MatMulIntegerToFloat"}
+    layers = embedded.config.decoder_layers
+    multiplications = 6 * layers + 1 if name == "decoder" else 4 * layers + 2 * layers
+    kinds = [node.op_type for node in graph.node]
+    assert kinds.count("MatMulIntegerToFloat") == multiplications
+    assert not {"MatMul", "Gemm", "MatMulInteger", "SkipLayerNormalization"} & set(kinds)
+
+
+def test_int8_answers_hold_where_int8_products_would_saturate(folder: Path, sources: list[list[int]]) -> None:
+    # What a CPU without VNNI needs; it refuses graphs whose nodes share one weight zero point.
+    options = onnxruntime.SessionOptions()
+    options.add_session_config_entry("session.x64quantprecision", "1")
+    translator = OnnxTranslator(folder / "int8")
+    expected = translator.generate(sources[:20], [60] * 20, [0] * 20)
+    path = folder / "int8" / "decoder.onnx"
+    translator.decoder = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    assert translator.generate(sources[:20], [60] * 20, [0] * 20) == expected
+
+
+def test_an_export_is_reproducible(tmp_path: Path) -> None:
+    model = tiny_model("swish", scale_embedding=True, final_bias=True)
+    for folder in (tmp_path / "first", tmp_path / "second"):
+        export(model, folder)
+    for file in (path for path in (tmp_path / "first").rglob("*") if path.is_file()):
+        assert file.read_bytes() == (tmp_path / "second" / file.relative_to(tmp_path / "first")).read_bytes()
+
+
+def test_what_cannot_be_expressed_is_refused() -> None:
+    model = tiny_model("swish", scale_embedding=True, final_bias=False)
+    model.config.activation_function = "tanh"
+    with pytest.raises(ValueError, match="activation_function is 'tanh'"):
+        build_encoder(model)
+    with pytest.raises(ValueError, match="eval mode"):
+        build_decoder_step(model.train())
