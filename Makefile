@@ -14,7 +14,7 @@ BENCH = $(BIN)/python -m benchmark run --models $(MODELS) --tasks $(TASKS) --use
 	--duration $(DURATION) --repeats $(REPEATS) $(if $(RUN),--name $(RUN))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup models serve-baseline bench bench-baseline plot report readme test lint clean
+.PHONY: help setup models serve-baseline serve-optimized bench bench-baseline bench-optimized plot report readme test lint clean
 
 help: ## Show the targets and variables
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,11 +33,18 @@ models: setup ## Prepare the models of SOURCE, once
 serve-baseline: models ## Serve the baseline on PORT
 	GAP_MODELS_DIR=$(MODELS) $(BIN)/uvicorn baseline.server:app --port $(PORT)
 
+serve-optimized: models ## Serve optimized on PORT, with the Redis of REDIS_URL or one of its own
+	GAP_MODELS_DIR=$(MODELS) $(BIN)/python -m benchmark.redis_server \
+		$(BIN)/uvicorn optimized.server:app --port $(PORT)
+
 bench: models ## Measure every server, then draw charts and a report under results/
-	$(BENCH) --servers baseline
+	$(BENCH) --servers baseline,optimized
 
 bench-baseline: models ## Measure the baseline alone
 	$(BENCH) --servers baseline
+
+bench-optimized: models ## Measure optimized alone: unique, in batches of 16, and with repeats
+	$(BENCH) --servers optimized --workloads unique,unique:16,zipf
 
 plot: setup ## Redraw the latest run's charts from its files
 	@$(BIN)/python -m benchmark plot

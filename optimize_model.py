@@ -8,17 +8,24 @@ import logging
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
+
+if TYPE_CHECKING:
+    from model_export.manifest import Manifest
 
 DEFAULT_FOLDER = Path("models")
 
 # Off a terminal rich assumes 80 columns, which cuts tables in a log.
 console = Console(width=None if sys.stdout.isatty() else 150)
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+
+def say(line: str) -> None:
+    console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 @app.command(help=__doc__)
@@ -31,7 +38,14 @@ def main(
         ),
     ] = "auto",
     output: Annotated[Path, typer.Option(help="The folder that the servers load from.")] = DEFAULT_FOLDER,
+    eval_data: Annotated[
+        Path | None,
+        typer.Option(help="Labelled data to verify on as well: sst2/dev.tsv, multi30k/test_2016_flickr.*."),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Redo what is whole, too.")] = False,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Measure the engines beside each other (some minutes).")
+    ] = False,
 ) -> None:
     # Heavy imports wait until the arguments are known to be good, so that --help answers at once.
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
@@ -44,7 +58,9 @@ def main(
     try:
         output.mkdir(parents=True, exist_ok=True)
         with FileLock(output / ".lock"):
-            manifest = prepare(source, output, force=force, say=console.print)
+            manifest = prepare(source, output, force=force, say=say, eval_data=eval_data)
+            if compare:
+                compare_engines(manifest)
     except PreparationError as error:
         console.print(f"error: {error}", style="red", soft_wrap=True)
         raise typer.Exit(1) from None
@@ -53,17 +69,59 @@ def main(
             raise
         console.print(f"error: cannot write to {output}: {error.strerror}", style="red", soft_wrap=True)
         raise typer.Exit(1) from None
-    table = Table(title=f"{output}/ ({manifest.source})", title_justify="left")
-    for column in ("artefact", "architecture", "parameters", "MB"):
-        table.add_column(column, justify="right" if column in ("parameters", "MB") else "left")
+    console.print(size_table(manifest))
     for name, artefact in manifest.artefacts.items():
+        if "comparison" in artefact:
+            console.print(comparison_table(name.partition("/")[0], artefact["comparison"]))
+
+
+def compare_engines(manifest: "Manifest") -> None:
+    from model_export.compare import compare
+    from model_export.manifest import TASKS
+
+    for task in TASKS:
+        say(f"{task}: comparing engines on one thread")
+        manifest.annotate(f"{task}/onnx", "comparison", compare(task, manifest.folder, say))
+
+
+def size_table(manifest: "Manifest") -> Table:
+    """One row an artefact, with what its verification found."""
+    table = Table(title=f"{manifest.folder}/ ({manifest.source})", title_justify="left")
+    for column in ("artefact", "architecture", "parameters", "MB", "of float32", "verified"):
+        right = column in ("parameters", "MB", "of float32")
+        table.add_column(column, justify="right" if right else "left")
+    for name, artefact in manifest.artefacts.items():
+        original = manifest.artefacts.get(f"{artefact['task']}/pytorch", artefact)
+        found = artefact.get("verification", {})
         table.add_row(
             name,
             artefact["architecture"],
             f"{artefact['parameters']:,}",
             f"{artefact['bytes'] / 1e6:.1f}",
+            f"{artefact['bytes'] / original['bytes']:.3f}",
+            ", ".join(f"{key.replace('_', ' ')} {round(value, 4)}" for key, value in found.items()),
         )
-    console.print(table)
+    return table
+
+
+def comparison_table(task: str, rows: list[dict[str, Any]]) -> Table:
+    """Engines beside each other; the first one is what the others are compared with."""
+    like = "chrF to float32" if task == "translation" else "equal labels %"
+    table = Table(title=f"{task}, one thread", title_justify="left")
+    for column in ("engine", "MB", "load s", "B=1 ms", "B=32 ms", "identical", like):
+        table.add_column(column, justify="left" if column == "engine" else "right")
+    for row in rows:
+        latency_ms = {int(batch): value for batch, value in row["latency_ms"].items()}
+        table.add_row(
+            row["engine"],
+            f"{row['bytes'] / 1e6:.1f}",
+            f"{row['load_s']:.2f}",
+            f"{latency_ms[1]:.1f}",
+            f"{latency_ms[32]:.1f}",
+            f"{row['identical']:.1%}",
+            f"{row['likeness']:.1f}",
+        )
+    return table
 
 
 if __name__ == "__main__":

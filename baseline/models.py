@@ -49,7 +49,8 @@ class Translator:
 
     def tokenize(self, text: str, where: list[str | int]) -> list[int]:
         """Token ids, the end token among them; InvalidInput where there are too many or nothing readable."""
-        return checked(self.tokenizer(text).input_ids, self.meaningless, self.max_input_tokens, where)
+        token_ids = self.tokenizer(text, split_special_tokens=True).input_ids
+        return checked(token_ids, self.meaningless, self.max_input_tokens, where)
 
     def max_new_tokens(self, source_tokens: int) -> int:
         limits = self.limits
@@ -68,7 +69,9 @@ class Translator:
                 min_new_tokens=max_new_tokens if self.limits["fixed_length"] else None,
                 max_time=timeout_s,
             )
-        return self.tokenizer.decode(output[0], skip_special_tokens=True)
+        return self.tokenizer.decode(
+            output[0], skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
 
 
 class SentimentClassifier:
@@ -85,7 +88,8 @@ class SentimentClassifier:
 
     def tokenize(self, text: str, where: list[str | int]) -> list[int]:
         """Token ids, [CLS] and [SEP] among them; InvalidInput where there are too many or nothing readable."""
-        return checked(self.tokenizer(text).input_ids, self.meaningless, self.max_input_tokens, where)
+        token_ids = self.tokenizer(text, split_special_tokens=True).input_ids
+        return checked(token_ids, self.meaningless, self.max_input_tokens, where)
 
     def infer(self, token_ids: list[int], timeout_s: float) -> Sentiment:
         input_ids = torch.tensor([token_ids])

@@ -89,6 +89,7 @@ def run(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Of the server; 0: a free one.")] = 0,
     name: Annotated[str, typer.Option(help="Of the run; an unfinished run of that name goes on.")] = "",
     results: Annotated[Path, typer.Option(help="The folder that holds runs.")] = RESULTS,
+    charts: Annotated[bool, typer.Option(help="Draw charts and report at the end.")] = True,
 ) -> None:
     """Measures a plan of cells, then draws its charts and report. Interrupted, it goes on with --name."""
     plan = Plan(
@@ -106,6 +107,7 @@ def run(
     except (OSError, ValueError):
         raise fail(f"{models} holds no models; `python optimize_model.py` prepares them") from None
 
+    from benchmark.borrow import borrow_baseline
     from benchmark.processes import ProcessFailed
     from benchmark.progress import summary_table
     from benchmark.runner import Runner
@@ -130,10 +132,14 @@ def run(
         ) from None
     except OSError as error:
         raise fail(f"cannot write the results under {results}: {error.strerror or error}") from None
+    beside = borrow_baseline(files, results)
+    if beside:
+        console.print(beside, soft_wrap=True)
     console.print(
         summary_table([record["cell"] | record | record["figures"] for record in files.read_cells()])
     )
-    draw(files)
+    if charts:
+        draw(files)
 
 
 def begin(

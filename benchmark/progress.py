@@ -78,7 +78,18 @@ def clock(seconds: float) -> str:
 def summary_table(rows: list[dict[str, Any]]) -> Table:
     """The figures of a run, one row a cell; an absent percentile is under its sample floor."""
     table = Table(title="unprinted percentiles are under their sample floor", title_justify="left")
-    for name in ("server", "task", "workload", "users", "repeat", "RPS", "p50 ms", "p95 ms", "status"):
+    for name in (
+        "server",
+        "task",
+        "workload",
+        "users",
+        "repeat",
+        "RPS",
+        "p50 ms",
+        "p95 ms",
+        "hits",
+        "status",
+    ):
         table.add_column(
             name, justify="left" if name in ("server", "task", "workload", "status") else "right"
         )
@@ -92,6 +103,7 @@ def summary_table(rows: list[dict[str, Any]]) -> Table:
             number(row.get("throughput_rps"), 1),
             number(row.get("p50_ms"), 0),
             number(row.get("p95_ms"), 0),
+            "" if row.get("cache_hit_rate") is None else f"{row['cache_hit_rate']:.1%}",
             row["status"] + (f": {'; '.join(row['invalid_reasons'])}" if row["invalid_reasons"] else ""),
         )
     return table

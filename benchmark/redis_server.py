@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -68,9 +69,6 @@ class RedisProcess:
         with self._client() as client:
             return client.execute_command(*words)
 
-    def flush(self) -> None:
-        self.command("FLUSHALL")
-
     def calls(self, name: str) -> int:
         """How often the server has run the command `name`."""
         found = self.command("INFO", "commandstats").get(f"cmdstat_{name}")
@@ -98,6 +96,21 @@ class RedisProcess:
         self._child.process.send_signal(number)
 
 
+def clear_cache(url: str) -> None:
+    """Removes the servers' keys from a Redis, and nothing else: it may be the user's own.
+
+    Raises:
+        ProcessFailed: the Redis does not answer.
+    """
+    try:
+        with redis.Redis.from_url(url) as client:
+            keys = list(client.scan_iter(match="gap:*", count=1_000))
+            for at in range(0, len(keys), 1_000):
+                client.unlink(*keys[at : at + 1_000])
+    except redis.RedisError as error:
+        raise ProcessFailed(f"the cache {url} does not answer: {error}") from None
+
+
 @contextmanager
 def running_redis(cores: tuple[int, ...] | None = None) -> Iterator[RedisProcess]:
     """A Redis for as long as the block runs."""
@@ -107,3 +120,42 @@ def running_redis(cores: tuple[int, ...] | None = None) -> Iterator[RedisProcess
             yield server
         finally:
             server.stop()
+
+
+@contextmanager
+def redis_url(cores: tuple[int, ...] | None = None) -> Iterator[str]:
+    """The URL in REDIS_URL where there is one, else that of a Redis that runs while the block does.
+
+    Raises:
+        ProcessFailed: REDIS_URL does not answer, or no Redis can be started.
+    """
+    given = os.environ.get("REDIS_URL")
+    if not given:
+        with running_redis(cores) as server:
+            yield server.url
+        return
+    try:
+        with redis.Redis.from_url(given) as client:
+            client.ping()
+    except (redis.RedisError, ValueError) as error:
+        raise ProcessFailed(f"REDIS_URL {given} does not answer: {error}") from None
+    yield given
+
+
+def main() -> int:
+    """Runs the command in the arguments with REDIS_URL set, and a Redis behind it where none was named."""
+    try:
+        with redis_url() as url:
+            print(f"cache: {url}", flush=True)
+            command = subprocess.Popen(sys.argv[1:], env={**os.environ, "REDIS_URL": url})
+            # The command gets the terminal's Ctrl-C itself, and ends in its own time.
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            signal.signal(signal.SIGTERM, lambda *_: command.terminate())
+            return command.wait()
+    except ProcessFailed as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

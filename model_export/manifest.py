@@ -86,6 +86,11 @@ class Manifest:
         }
         self._write()
 
+    def annotate(self, name: str, key: str, value: Any) -> None:
+        """Adds a fact that was found out after the artefact was published."""
+        self.artefacts[name][key] = value
+        self._write()
+
     def _write(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         unfinished = self.path.with_name(".manifest.json.unfinished")

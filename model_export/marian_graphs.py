@@ -19,7 +19,8 @@ from onnx import TensorProto, helper, numpy_helper
 from transformers import MarianMTModel
 
 EMBEDDING = "embedding"
-_OPSETS = (helper.make_opsetid("", 21), helper.make_opsetid("com.microsoft", 1))
+OPSET = 21
+_OPSETS = (helper.make_opsetid("", OPSET), helper.make_opsetid("com.microsoft", 1))
 _METADATA = ("decoder_start_token_id", "eos_token_id", "pad_token_id", "max_position_embeddings")
 
 

@@ -11,42 +11,57 @@ NAMED_SOURCES = ("hub", "embedded", "random")
 Say = Callable[[str], None]
 
 
-def prepare(source: str, folder: Path, *, force: bool, say: Say) -> Manifest:
+def prepare(source: str, folder: Path, *, force: bool, say: Say, eval_data: Path | None = None) -> Manifest:
     """Leaves every artefact of `source` whole in `folder`.
 
     Raises:
-        PreparationError: the source is unknown or cannot be read; finished artefacts stay.
+        PreparationError: the source is unknown or cannot be read, or a model falls short of its original;
+            finished artefacts stay.
     """
     manifest = Manifest(folder)
     if source == "auto" and manifest.source in ("hub", "embedded") and not force:
         source = manifest.source
-    if not force and manifest.source == recorded_name(source):
-        damaged = [name for task in TASKS if not manifest.is_whole(name := f"{task}/pytorch")]
-        if not damaged:
-            say(f"{folder} is whole ({manifest.source}); nothing to do")
-            return manifest
+    names = [f"{task}/{kind}" for task in TASKS for kind in ("pytorch", "onnx")]
+    known = not force and eval_data is None and manifest.source == recorded_name(source)
+    if known and all(manifest.is_whole(name) for name in names):
+        say(f"{folder} is whole ({manifest.source}); nothing to do")
+        return manifest
 
     # Only work needs torch and transformers, which take seconds to import.
+    from model_export.onnx_export import is_current, write_onnx
+    from model_export.pretrained import load_folder
     from model_export.pytorch import write_pytorch
     from model_export.sources import loader, resolve
+    from model_export.verify import LabelledData
 
     source, reason = resolve(source)
     say(reason)
     load = loader(source)
-    if force or manifest.source != recorded_name(source):
+    data = LabelledData(eval_data) if eval_data else None
+    if manifest.source != recorded_name(source):
         manifest.restart(recorded_name(source))
-    for task in TASKS:
-        name = f"{task}/pytorch"
-        if manifest.is_whole(name):
-            say(f"{name}: whole, kept")
-            continue
-        if name in manifest.artefacts:
-            say(f"{name}: damaged since it was written, made again")
-        say(f"{name}: loading and writing ...")
-        try:
-            write_pytorch(manifest, task, load(task))
-        except KeyboardInterrupt:
-            raise PreparationError(f"stopped while making {name}; the next run makes it") from None
+    making = ""
+    try:
+        for task in TASKS:
+            making = f"{task}/pytorch"
+            if force or not manifest.is_whole(making):
+                if making in manifest.artefacts and not force:
+                    say(f"{making}: damaged since it was written, made again")
+                say(f"{making}: loading and writing")
+                write_pytorch(manifest, task, load(task))
+            else:
+                say(f"{making}: whole, kept")
+            making = f"{task}/onnx"
+            if force or not is_current(manifest, task, data):
+                say(f"{making}: building the graphs")
+                origin = manifest.artefacts[f"{task}/pytorch"]
+                pretrained = load_folder(task, folder / task / "pytorch", origin["origin"])
+                pretrained.trained = origin["trained"]
+                write_onnx(manifest, task, pretrained, data, say)
+            else:
+                say(f"{making}: whole, kept")
+    except KeyboardInterrupt:
+        raise PreparationError(f"stopped while making {making}; the next run makes it") from None
     return manifest
 
 

@@ -1,4 +1,4 @@
-"""Rewrites the float32 translation graphs to INT8, and writes the two graphs around one shared weights file.
+"""Rewrites float32 graphs to INT8, and writes graphs around one weights file that they share.
 
 Weights get one int8 scale per output channel, activations one per token row, measured at every call: then an
 answer cannot depend on its batch mates. (With one scale a tensor, a neighbour's outlier changes it.)
@@ -18,23 +18,39 @@ _ALIGNMENT = 64
 _INLINE_BYTES = 64
 
 
-def quantize_rows(encoder: onnx.ModelProto, decoder: onnx.ModelProto, folder: Path) -> None:
-    """Writes the INT8 form of both graphs: `encoder.onnx`, `decoder.onnx` and the `weights.bin` they share.
+def quantize_rows(graphs: dict[str, onnx.ModelProto]) -> dict[str, onnx.ModelProto]:
+    """The INT8 form of graphs that read the token ids `input_ids` [B,S], by file name.
 
     Every MatMul with a constant weight, the embedding and the output projection become int8 (symmetric, one
     scale per output channel); other constants are stored as float16. Inputs and outputs keep their names and
-    shapes. Unless the model has a final bias, `logits` are those of the float32 graph divided by a positive
-    number per row: an argmax does not see it, and a pass over all of them is saved.
+    shapes. Unless the model has a final bias, a decoder's `logits` are those of the float32 graph divided by
+    a positive number per row: an argmax does not see it, and a pass over all of them is saved.
     Method: QuantizeLinear with one block a row (ONNX opset 21), MatMulIntegerToFloat (com.microsoft).
     """
-    _save(
-        folder, {"encoder.onnx": _RowQuantizer(encoder).run(), "decoder.onnx": _RowQuantizer(decoder).run()}
-    )
+    return {name: _RowQuantizer(model).run() for name, model in graphs.items()}
 
 
-def save_float32(encoder: onnx.ModelProto, decoder: onnx.ModelProto, folder: Path) -> None:
-    """Writes both graphs as they are, in the same three files as `quantize_rows`."""
-    _save(folder, {"encoder.onnx": encoder, "decoder.onnx": decoder})
+def save_graphs(graphs: dict[str, onnx.ModelProto], folder: Path) -> None:
+    """Writes each graph to its file name, and all weights, each once, to the `weights.bin` they share."""
+    folder.mkdir(parents=True, exist_ok=True)
+    offsets: dict[bytes, int] = {}
+    with (folder / WEIGHTS_FILE).open("wb") as weights:
+        for name, model in graphs.items():
+            written = onnx.ModelProto()
+            written.CopyFrom(model)
+            for tensor in written.graph.initializer:
+                data = tensor.raw_data
+                if len(data) > _INLINE_BYTES:
+                    if data not in offsets:
+                        weights.write(bytes(-weights.tell() % _ALIGNMENT))
+                        offsets[data] = weights.tell()
+                        weights.write(data)
+                    place = {"location": WEIGHTS_FILE, "offset": offsets[data], "length": len(data)}
+                    tensor.ClearField("raw_data")
+                    tensor.data_location = TensorProto.EXTERNAL
+                    for key, value in place.items():
+                        tensor.external_data.add(key=key, value=str(value))
+            (folder / name).write_bytes(written.SerializeToString())
 
 
 class _RowQuantizer:
@@ -146,25 +162,3 @@ def _int8_rows(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     half = (np.abs(rows).max(axis=1) / 127).astype(np.float16)
     scale = np.maximum(half, np.finfo(np.float16).smallest_subnormal).astype(np.float32)
     return np.clip(np.rint(rows / scale[:, None]), -127, 127).astype(np.int8), scale
-
-
-def _save(folder: Path, models: dict[str, onnx.ModelProto]) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    offsets: dict[bytes, int] = {}
-    with (folder / WEIGHTS_FILE).open("wb") as weights:
-        for name, model in models.items():
-            written = onnx.ModelProto()
-            written.CopyFrom(model)
-            for tensor in written.graph.initializer:
-                data = tensor.raw_data
-                if len(data) > _INLINE_BYTES:
-                    if data not in offsets:
-                        weights.write(bytes(-weights.tell() % _ALIGNMENT))
-                        offsets[data] = weights.tell()
-                        weights.write(data)
-                    place = {"location": WEIGHTS_FILE, "offset": offsets[data], "length": len(data)}
-                    tensor.ClearField("raw_data")
-                    tensor.data_location = TensorProto.EXTERNAL
-                    for key, value in place.items():
-                        tensor.external_data.add(key=key, value=str(value))
-            (folder / name).write_bytes(written.SerializeToString())

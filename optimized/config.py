@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from pydantic import Field, PositiveInt, RedisDsn, ValidationError
+from pydantic import AliasChoices, Field, PositiveInt, RedisDsn, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 ENV_PREFIX = "GAP_"
@@ -27,7 +27,11 @@ class Settings(BaseSettings):
     max_batch_tokens: PositiveInt = Field(
         default=2_048, description="a larger tensor, rows times the longest, is split"
     )
-    redis_url: RedisDsn | None = Field(default=None, description="the cache's server; no cache without it")
+    redis_url: RedisDsn | None = Field(
+        default=None,
+        validation_alias=AliasChoices("GAP_REDIS_URL", "REDIS_URL"),
+        description="the cache's server; no cache without it",
+    )
     redis_timeout_ms: PositiveInt = Field(default=100, description="a slower answer of Redis is a miss")
     cache_ttl_s: PositiveInt = Field(default=86_400, description="how long an answer is kept")
 
@@ -42,7 +46,12 @@ def read_settings() -> Settings:
         return Settings()
     except ValidationError as error:
         lines = [
-            f"error: {ENV_PREFIX}{str(item['loc'][0]).upper()} has the value {item['input']!r}: {item['msg']}"
+            f"error: {variable(str(item['loc'][0]))} has the value {item['input']!r}: {item['msg']}"
             for item in error.errors()
         ]
         raise SystemExit("\n".join(lines)) from None
+
+
+def variable(field: str) -> str:
+    """The environment variable of a field, or the name that a field goes by there."""
+    return field if field.isupper() else f"{ENV_PREFIX}{field.upper()}"

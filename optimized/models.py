@@ -44,9 +44,10 @@ class Translator:
     def infer(self, batch: list[list[int]]) -> list[str]:
         """The translations of a batch, in order."""
         limits = [self.max_new_tokens(len(token_ids)) for token_ids in batch]
+        least = limits if self.limits["fixed_length"] else [0] * len(batch)
         decoder = self._idle_decoder()
         try:
-            output = decoder.generate(batch, limits, self.limits["fixed_length"])
+            output = decoder.generate(batch, limits, least)
         finally:
             self._idle_decoders.append(decoder)
         return [self.tokenizer.decode(token_ids) for token_ids in output]

@@ -47,9 +47,7 @@ class RequestClock:
 
     def server_timing(self) -> str:
         """The Server-Timing header's value (W3C Server Timing), durations in ms."""
-        return ", ".join(
-            f"{name};dur={self.phases_s[name] * 1e3:.2f}" for name in PHASES if name in self.phases_s
-        )
+        return ", ".join(f"{name};dur={self.phases_s.get(name, 0.0) * 1e3:.2f}" for name in PHASES)
 
 
 async def request_clock(request: Request) -> RequestClock:
@@ -122,10 +120,10 @@ class Telemetry:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                if clock.phases_s:
-                    MutableHeaders(scope=message)["Server-Timing"] = clock.server_timing()
                 if clock.cache:
-                    MutableHeaders(scope=message)["X-Cache"] = clock.cache
+                    headers = MutableHeaders(scope=message)
+                    headers["Server-Timing"] = clock.server_timing()
+                    headers["X-Cache"] = clock.cache
             await send(message)
 
         try:

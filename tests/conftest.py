@@ -9,8 +9,9 @@ import httpx
 import pytest
 
 from benchmark.processes import Server, free_port
+from benchmark.redis_server import RedisProcess, running_redis
 
-SERVERS = ("baseline",)
+SERVERS = ("baseline", "optimized")
 EMBEDDED = Path(__file__).resolve().parent.parent / "models-embedded"
 READY_TIMEOUT_S = 120.0
 
@@ -31,9 +32,18 @@ def serving(name: str, folder: Path, **settings: str) -> Iterator[Server]:
         server.stop()
 
 
+@pytest.fixture(scope="session")
+def cache() -> Iterator[RedisProcess]:
+    with running_redis() as server:
+        print(server.version)
+        yield server
+
+
 @pytest.fixture(scope="session", params=SERVERS)
-def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with serving(request.param, tmp_path_factory.mktemp("server")) as running:
+def server(
+    request: pytest.FixtureRequest, cache: RedisProcess, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    with serving(request.param, tmp_path_factory.mktemp("server"), REDIS_URL=cache.url) as running:
         yield running
 
 

@@ -11,9 +11,9 @@ import pytest
 import torch
 from transformers import MarianConfig, MarianMTModel, MarianTokenizer
 
-from model_export.greedy import OnnxTranslator
 from model_export.marian_graphs import build_decoder_step, build_encoder
-from model_export.row_quantize import WEIGHTS_FILE, quantize_rows, save_float32
+from model_export.row_quantize import WEIGHTS_FILE, quantize_rows, save_graphs
+from optimized.decoder import Graphs, GreedyDecoder
 
 EMBEDDED = Path(__file__).parents[1] / "embedded_models" / "translation-en-de"
 TIED_LOGITS = 1e-4
@@ -93,10 +93,14 @@ def tiny_model(activation: str, *, scale_embedding: bool, final_bias: bool) -> M
 
 
 def export(model: MarianMTModel, folder: Path) -> Path:
-    graphs = build_encoder(model), build_decoder_step(model)
-    save_float32(*graphs, folder / "float32")
-    quantize_rows(*graphs, folder / "int8")
+    graphs = {"encoder.onnx": build_encoder(model), "decoder.onnx": build_decoder_step(model)}
+    save_graphs(graphs, folder / "float32")
+    save_graphs(quantize_rows(graphs), folder / "int8")
     return folder
+
+
+def load(folder: Path) -> GreedyDecoder:
+    return GreedyDecoder(Graphs.load(folder))
 
 
 def greedy_of_hugging_face(
@@ -165,7 +169,7 @@ def test_float32_graphs_give_hugging_face_greedy_tokens_on_random_models(
     activation: str, scale_embedding: bool, final_bias: bool, tmp_path: Path
 ) -> None:
     model = tiny_model(activation, scale_embedding=scale_embedding, final_bias=final_bias)
-    translator = OnnxTranslator(export(model, tmp_path) / "float32")
+    translator = load(export(model, tmp_path) / "float32")
     draw = random.Random(1)
     batch = [[*draw.choices(range(1, 299), k=draw.randrange(1, 30)), 0] for _ in range(50)]
     got = translator.generate(batch, [24] * 50, [3] * 50)
@@ -178,19 +182,19 @@ def test_float32_graphs_give_hugging_face_greedy_tokens_on_the_embedded_model(
     embedded: MarianMTModel, folder: Path, sources: list[list[int]]
 ) -> None:
     batch = sources[:100]
-    got = OnnxTranslator(folder / "float32").generate(batch, [60] * 100, [0] * 100)
+    got = load(folder / "float32").generate(batch, [60] * 100, [0] * 100)
     assert_same_or_tied(embedded, batch, got, greedy_of_hugging_face(embedded, batch, 60, 0))
 
 
 def test_int8_stays_close_to_float32_tokens(folder: Path, sources: list[list[int]]) -> None:
     limits = [60] * len(sources), [0] * len(sources)
-    expected = OnnxTranslator(folder / "float32").generate(sources, *limits)
-    got = OnnxTranslator(folder / "int8").generate(sources, *limits)
+    expected = load(folder / "float32").generate(sources, *limits)
+    got = load(folder / "int8").generate(sources, *limits)
     assert np.mean([mine == theirs for mine, theirs in zip(got, expected, strict=True)]) > 0.8
 
 
 def test_limits_hold_for_each_row(folder: Path, sources: list[list[int]]) -> None:
-    translator = OnnxTranslator(folder / "int8")
+    translator = load(folder / "int8")
     exact = [(3 * index) % 17 for index in range(40)]
     assert [len(answer) for answer in translator.generate(sources[:40], exact, exact)] == exact
     assert translator.generate([], [], []) == []
@@ -202,7 +206,7 @@ def test_limits_hold_for_each_row(folder: Path, sources: list[list[int]]) -> Non
 def test_rows_of_different_age_in_one_step_equal_each_alone(
     kind: str, folder: Path, sources: list[list[int]]
 ) -> None:
-    translator = OnnxTranslator(folder / kind)
+    translator = load(folder / kind)
     batch = [sources[0], sources[1], sources[2], sources[5]]
     fed = [[(31 * row + 7 * step) % 8000 for step in range(8)] for row in range(4)]
 
@@ -230,7 +234,7 @@ def test_rows_of_different_age_in_one_step_equal_each_alone(
 def test_int8_answers_are_the_same_bits_alone_and_in_any_batch(
     folder: Path, sources: list[list[int]]
 ) -> None:
-    translator = OnnxTranslator(folder / "int8")
+    translator = load(folder / "int8")
     alone_encoded = [translator.encode([source])[0] for source in sources]
     alone = [translator.generate([source], [60], [0])[0] for source in sources]
     draw = random.Random(3)
@@ -249,7 +253,7 @@ def test_int8_answers_are_the_same_bits_alone_and_in_any_batch(
 
 
 def test_int8_logits_stay_near_float32(folder: Path, sources: list[list[int]]) -> None:
-    float32, int8 = OnnxTranslator(folder / "float32"), OnnxTranslator(folder / "int8")
+    float32, int8 = load(folder / "float32"), load(folder / "int8")
     batch = sources[:48]
     assert _logits_error(float32, int8, batch, steps=5) < 0.02
 
@@ -259,13 +263,13 @@ def test_int8_survives_rows_of_zeros_and_a_final_bias(final_bias: bool, tmp_path
     model = tiny_model("relu", scale_embedding=True, final_bias=final_bias)
     torch.nn.init.constant_(model.model.decoder.layers[0].fc1.bias, -1000.0)
     folder = export(model, tmp_path)
-    float32, int8 = OnnxTranslator(folder / "float32"), OnnxTranslator(folder / "int8")
+    float32, int8 = load(folder / "float32"), load(folder / "int8")
     batch = [[index + 1, 2 * index + 1, 0] for index in range(20)]
     assert _logits_error(float32, int8, batch, steps=3, rescale=not final_bias) < 0.02
 
 
 def _logits_error(
-    float32: OnnxTranslator, int8: OnnxTranslator, batch: list[list[int]], steps: int, rescale: bool = True
+    float32: GreedyDecoder, int8: GreedyDecoder, batch: list[list[int]], steps: int, rescale: bool = True
 ) -> float:
     """Mean relative error of a step's logits, both graphs fed the float32 tokens and caches."""
     tensors = float32.buffers(*float32.encode(batch), steps)
@@ -321,7 +325,7 @@ def test_int8_answers_hold_where_int8_products_would_saturate(folder: Path, sour
     # What a CPU without VNNI needs; it refuses graphs whose nodes share one weight zero point.
     options = onnxruntime.SessionOptions()
     options.add_session_config_entry("session.x64quantprecision", "1")
-    translator = OnnxTranslator(folder / "int8")
+    translator = load(folder / "int8")
     expected = translator.generate(sources[:20], [60] * 20, [0] * 20)
     path = folder / "int8" / "decoder.onnx"
     translator.decoder = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])

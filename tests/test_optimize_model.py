@@ -13,10 +13,12 @@ from safetensors.torch import load_file
 from transformers import AutoModelForSeq2SeqLM, AutoModelForSequenceClassification, MarianConfig
 
 from benchmark.environment import ROOT
-from model_export import random_weights, sources
+from model_export import random_weights, sources, verify
 from model_export.errors import PreparationError
 from model_export.manifest import Manifest, sha256_of
+from model_export.onnx_export import write_onnx
 from model_export.prepare import prepare
+from model_export.pretrained import load_folder
 from model_export.random_weights import make_random
 
 REPOSITORIES = sources.HUB_REPOSITORIES
@@ -24,6 +26,12 @@ REPOSITORIES = sources.HUB_REPOSITORIES
 
 def quiet(line: str) -> None:
     pass
+
+
+@pytest.fixture(autouse=True)
+def few_texts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Verification as it is, on fewer texts: what it finds out is tested on the prepared models."""
+    monkeypatch.setattr(verify, "TEXTS", 8)
 
 
 def hub_layout(root: Path) -> Path:
@@ -46,7 +54,7 @@ def test_weights_in_the_hubs_older_format_are_prepared(tmp_path: Path) -> None:
 
 def test_a_local_folder_in_hub_layout_is_prepared(tmp_path: Path) -> None:
     manifest = prepare(str(hub_layout(tmp_path / "hub")), tmp_path / "models", force=False, say=quiet)
-    assert manifest.is_whole("translation/pytorch") and manifest.is_whole("sentiment/pytorch")
+    assert all(manifest.is_whole(f"{task}/{kind}") for task in REPOSITORIES for kind in ("pytorch", "onnx"))
     translation = AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "models/translation/pytorch")
     assert translation.dtype == torch.float32
     sentiment = AutoModelForSequenceClassification.from_pretrained(tmp_path / "models/sentiment/pytorch")
@@ -181,3 +189,64 @@ def test_command_line_errors_are_one_line_and_lose_nothing(tmp_path: Path) -> No
     assert ended.returncode == 1
     assert "no-such-source" in ended.stdout and "Traceback" not in ended.stdout + ended.stderr
     assert json.loads((models / "manifest.json").read_text()) == before
+
+
+def test_the_prepared_models_hold_the_bounds_on_500_texts() -> None:
+    artefacts = Manifest(EMBEDDED).artefacts
+    translation = artefacts["translation/onnx"]["verification"]
+    assert translation["texts"] >= 500
+    assert translation["chrf_against_float32"] >= 95
+    assert translation["float32_graph_same_tokens"] >= 0.98
+    sentiment = artefacts["sentiment/onnx"]["verification"]
+    assert sentiment["texts"] >= 500
+    assert sentiment["label_agreement"] >= 0.99
+
+
+def test_int8_artefacts_are_about_a_quarter_of_the_float32_ones() -> None:
+    artefacts = Manifest(EMBEDDED).artefacts
+    for task, most in (("translation", 0.29), ("sentiment", 0.27)):
+        assert artefacts[f"{task}/onnx"]["bytes"] <= most * artefacts[f"{task}/pytorch"]["bytes"]
+
+
+@pytest.mark.parametrize(
+    ("task", "bound", "value"),
+    [
+        ("translation", "MIN_CHRF", 101.0),
+        ("translation", "MIN_SAME_TOKENS", 1.1),
+        ("sentiment", "MIN_LABEL_AGREEMENT", 1.1),
+    ],
+)
+def test_what_falls_short_is_not_published_and_the_last_good_one_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: str, bound: str, value: float
+) -> None:
+    models = tmp_path / "models"
+    shutil.copytree(EMBEDDED, models)
+    before = Manifest(models).artefacts[f"{task}/onnx"]
+    manifest = Manifest(models)
+    manifest.artefacts[f"{task}/onnx"]["made_from_sha256"] = "of other weights"
+    monkeypatch.setattr(verify, bound, value)
+    pretrained = load_folder(task, models / task / "pytorch", "")
+    with pytest.raises(verify.VerificationFailed):
+        write_onnx(manifest, task, pretrained, None, quiet)
+    assert Manifest(models).is_whole(f"{task}/onnx")
+    assert Manifest(models).artefacts[f"{task}/onnx"] == before
+
+
+def test_labelled_data_gives_accuracy_and_bleu(tmp_path: Path) -> None:
+    (tmp_path / "sst2").mkdir()
+    (tmp_path / "multi30k").mkdir()
+    (tmp_path / "sst2/dev.tsv").write_text("label\tsentence\n1\ta gorgeous film\n0\ta dull mess\n")
+    (tmp_path / "multi30k/test_2016_flickr.en").write_text("Two dogs are playing in the snow.\n" * 2)
+    (tmp_path / "multi30k/test_2016_flickr.de").write_text("Zwei Hunde spielen im Schnee.\n" * 2)
+    models = tmp_path / "models"
+    shutil.copytree(EMBEDDED, models)
+    manifest = prepare("embedded", models, force=True, say=quiet, eval_data=tmp_path)
+    sentiment = manifest.artefacts["sentiment/onnx"]["verification"]
+    assert sentiment["accuracy_float32"] == sentiment["accuracy_int8"] == 100
+    translation = manifest.artefacts["translation/onnx"]["verification"]
+    assert translation["bleu_float32"] == translation["bleu_int8"] == pytest.approx(100)
+
+
+def test_labelled_data_that_is_not_there_is_a_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(PreparationError, match=r"sst2/dev.tsv cannot be read"):
+        verify.LabelledData(tmp_path).sentiment()

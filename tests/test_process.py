@@ -94,7 +94,8 @@ def test_alive_before_ready_and_stops_on_sigterm(name: str, tmp_path: Path) -> N
         server.stop()
 
 
-def test_importing_a_server_builds_nothing() -> None:
-    code = "import baseline.server as s; assert 'app' not in vars(s)"
+@pytest.mark.parametrize("name", SERVERS)
+def test_importing_a_server_builds_nothing(name: str) -> None:
+    code = f"import {name}.server as s; assert 'app' not in vars(s)"
     environment = {**os.environ, "GAP_MODELS_DIR": "/nowhere", "GAP_MAX_BATCH_TEXTS": "many"}
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, check=True)

@@ -107,7 +107,7 @@ def test_progress_names_cell_phase_and_time_left(run: tuple[RunFiles, str]) -> N
 def test_a_finished_run_measures_nothing_again(run: tuple[RunFiles, str]) -> None:
     files, _ = run
     before = {path: path.stat().st_mtime_ns for path in files.cells_folder.iterdir()}
-    again = command(files.folder.parent, "--users", "1,4")
+    again = command(files.folder.parent, "--users", "1,4", "--no-charts")
     subprocess.run(again, cwd=ROOT, check=True, capture_output=True, timeout=TIMEOUT_S)
     assert {path: path.stat().st_mtime_ns for path in files.cells_folder.iterdir()} == before
 
@@ -143,7 +143,7 @@ def test_a_run_cut_off_in_its_second_cell_keeps_the_first_and_goes_on(
     message: str,
     status: str | None,
 ) -> None:
-    process = start(tmp_path, "--users", "1,2")
+    process = start(tmp_path, "--users", "1,2", "--no-charts")
     wait_for(process, "u2-r1  warm-up")
     children = children_of(process)
     fault(process, children)
@@ -154,7 +154,11 @@ def test_a_run_cut_off_in_its_second_cell_keeps_the_first_and_goes_on(
     assert cells == {1: "ok"} | ({2: status} if status else {})
 
     resumed = subprocess.run(
-        command(tmp_path, "--users", "1,2"), cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT_S
+        command(tmp_path, "--users", "1,2", "--no-charts"),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
     )
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
     assert "going on with run run" in resumed.stdout

@@ -1,0 +1,237 @@
+"""What the INT8 models are worth beside their alternatives: bytes, load time, latency, closeness to float32.
+
+Everything runs on one thread, on the same texts, with the same limits. A latency is the median of several
+runs of one batch; for translation it holds the encoder and every decoding step.
+"""
+
+import statistics
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import torch
+from optimum.onnxruntime import (
+    ORTModelForSeq2SeqLM,
+    ORTModelForSequenceClassification,
+    ORTQuantizer,
+)
+from optimum.onnxruntime.configuration import AutoQuantizationConfig
+from sacrebleu.metrics import CHRF
+
+from locustfiles.inputs import unique
+from model_export.marian_graphs import build_decoder_step, build_encoder
+from model_export.pretrained import Pretrained, load_folder
+from model_export.row_quantize import save_graphs
+from model_export.sentiment_graph import export_sentiment
+from model_export.verify import share, torch_translate
+from optimized.artefacts import find_artefact
+from optimized.config import Settings
+from optimized.decoder import Graphs, GreedyDecoder, load_session
+from optimized.models import SentimentClassifier, Translator
+
+QUALITY_TEXTS = 64
+BATCHES = (1, 32)
+RUNS = 5
+
+Tokens = list[list[int]]
+Run = Callable[[Tokens], list[Any]]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One engine's figures; `likeness` is chrF (translation) or the share of equal labels in percent."""
+
+    engine: str
+    bytes: int
+    load_s: float
+    latency_ms: dict[int, float]
+    identical: float
+    likeness: float
+
+
+def compare(task: str, models: Path, say: Callable[[str], None]) -> list[dict[str, Any]]:
+    """Figures of PyTorch, ONNX float32, Optimum's INT8 and ours, from the artefacts in `models`."""
+    torch.set_num_threads(1)
+    folder = models / task / "pytorch"
+    samples = [sample.text for sample in islice(unique(task, part="warmup"), QUALITY_TEXTS)]
+    artefact = find_artefact(models, f"{task}/onnx")
+    pretrained, torch_load_s = timed(lambda: load_folder(task, folder, ""))
+    with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        engines: list[tuple[str, int, float, Run]] = []
+        settings = Settings(threads=1)
+        if task == "translation":
+            served, load_s = timed(lambda: Translator(artefact, settings))
+            limits = Limits(served)
+            engines.append(("PyTorch float32", size(folder), torch_load_s, limits.of_torch(pretrained)))
+            engines.append(("ONNX float32", *float32_translation(pretrained, Path(scratch) / "f", limits)))
+            say("  exporting and quantizing with Optimum")
+            engines.append(("Optimum INT8", *optimum_translation(folder, Path(scratch) / "o", limits)))
+            engines.append(("ours, INT8", size(artefact.folder), load_s, limits.of_decoder(served.graphs)))
+            decode: Callable[[Any], str] = served.tokenizer.decode
+            tokens = [served.tokenize(text, []) for text in samples]
+        else:
+            classifier, load_s = timed(lambda: SentimentClassifier(artefact, settings))
+            engines.append(("PyTorch float32", size(folder), torch_load_s, labels_of_torch(pretrained)))
+            engines.append(("ONNX float32", *float32_sentiment(folder, Path(scratch) / "f", classifier)))
+            say("  exporting and quantizing with Optimum")
+            engines.append(("Optimum INT8", *optimum_sentiment(folder, Path(scratch) / "o", classifier)))
+            ours = lambda batch: [answer.label for answer in classifier.infer(batch)]  # noqa: E731
+            engines.append(("ours, INT8", size(artefact.folder), load_s, ours))
+            decode = str
+            tokens = [classifier.tokenize(text, []) for text in samples]
+        return [asdict(row) for row in measure(task, engines, tokens, decode, say)]
+
+
+def measure(
+    task: str,
+    engines: list[tuple[str, int, float, Run]],
+    tokens: Tokens,
+    decode: Callable[[Any], str],
+    say: Callable[[str], None],
+) -> list[Row]:
+    """Answers and latencies of every engine; engines alternate, so that a drift falls on all of them."""
+    answers = {
+        name: [
+            decode(one)
+            for at in range(0, len(tokens), BATCHES[-1])
+            for one in run(tokens[at : at + BATCHES[-1]])
+        ]
+        for name, _, _, run in engines
+    }
+    times: dict[tuple[str, int], list[float]] = {}
+    for batch in BATCHES:
+        for _ in range(RUNS):
+            for name, _, _, run in engines:
+                _, seconds = timed(partial(run, tokens[:batch]))
+                times.setdefault((name, batch), []).append(seconds * 1e3)
+        say(f"  {task}: batches of {batch} measured")
+    reference = answers[engines[0][0]]
+    rows = []
+    for name, size_bytes, load_s, _ in engines:
+        identical = share(a == b for a, b in zip(answers[name], reference, strict=True))
+        likeness = (
+            CHRF().corpus_score(answers[name], [reference]).score
+            if task == "translation"
+            else 100 * identical
+        )
+        latency_ms = {batch: statistics.median(times[name, batch]) for batch in BATCHES}
+        rows.append(Row(name, size_bytes, load_s, latency_ms, identical, likeness))
+    return rows
+
+
+class Limits:
+    """The generation limits of the served model, given to every engine alike."""
+
+    def __init__(self, served: Translator) -> None:
+        self.served = served
+        self.fixed = bool(served.limits["fixed_length"])
+
+    def of(self, batch: Tokens) -> list[int]:
+        return [self.served.max_new_tokens(len(ids)) for ids in batch]
+
+    def of_torch(self, pretrained: Pretrained) -> Run:
+        return lambda batch: torch_translate(pretrained, batch, self.of(batch), fixed_length=self.fixed)
+
+    def of_decoder(self, graphs: Graphs) -> Run:
+        decoder = GreedyDecoder(graphs)
+
+        def run(batch: Tokens) -> list[Any]:
+            limits = self.of(batch)
+            return decoder.generate(batch, limits, limits if self.fixed else [0] * len(batch))
+
+        return run
+
+
+def float32_translation(pretrained: Pretrained, folder: Path, limits: Limits) -> tuple[int, float, Run]:
+    model: Any = pretrained.model
+    save_graphs({"encoder.onnx": build_encoder(model), "decoder.onnx": build_decoder_step(model)}, folder)
+    graphs, load_s = timed(lambda: Graphs.load(folder))
+    return size(folder), load_s, limits.of_decoder(graphs)
+
+
+def optimum_translation(folder: Path, output: Path, limits: Limits) -> tuple[int, float, Run]:
+    ORTModelForSeq2SeqLM.from_pretrained(folder, export=True).save_pretrained(output / "float32")
+    quantized = output / "int8"
+    for name in ("encoder_model", "decoder_model", "decoder_with_past_model"):
+        if (output / "float32" / f"{name}.onnx").is_file():
+            quantize_with_optimum(output / "float32", quantized, f"{name}.onnx")
+    model, load_s = timed(lambda: load_optimum(ORTModelForSeq2SeqLM, quantized))
+    wrapped = Pretrained(model, None, "")  # type: ignore[arg-type]
+    return size(quantized), load_s, limits.of_torch(wrapped)
+
+
+def float32_sentiment(folder: Path, output: Path, served: SentimentClassifier) -> tuple[int, float, Run]:
+    export_sentiment(folder, output)
+    session, load_s = timed(lambda: load_session(output / "model.onnx"))
+    names = {node.name for node in session.get_inputs()}
+
+    def run(batch: Tokens) -> list[Any]:
+        feed = {name: value for name, value in padded(batch).items() if name in names}
+        return [served.labels[index] for index in session.run(["logits"], feed)[0].argmax(axis=1)]
+
+    return size(output), load_s, run
+
+
+def optimum_sentiment(folder: Path, output: Path, served: SentimentClassifier) -> tuple[int, float, Run]:
+    ORTModelForSequenceClassification.from_pretrained(folder, export=True).save_pretrained(output / "float32")
+    quantize_with_optimum(output / "float32", output / "int8", "model.onnx")
+    model, load_s = timed(lambda: load_optimum(ORTModelForSequenceClassification, output / "int8"))
+
+    def run(batch: Tokens) -> list[Any]:
+        logits = model(**{name: torch.from_numpy(value) for name, value in padded(batch).items()}).logits
+        return [served.labels[index] for index in logits.argmax(-1).tolist()]
+
+    return size(output / "int8"), load_s, run
+
+
+def quantize_with_optimum(folder: Path, output: Path, name: str) -> None:
+    settings = AutoQuantizationConfig.avx512_vnni(is_static=False, per_channel=True)
+    ORTQuantizer.from_pretrained(folder, file_name=name).quantize(
+        save_dir=output, quantization_config=settings, file_suffix=""
+    )
+
+
+def load_optimum(kind: Any, folder: Path) -> Any:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    return kind.from_pretrained(folder, session_options=options)
+
+
+def labels_of_torch(pretrained: Pretrained) -> Run:
+    names: dict[int, str] = pretrained.model.config.id2label or {}
+
+    def run(batch: Tokens) -> list[Any]:
+        with torch.inference_mode():
+            inputs = {name: torch.from_numpy(value) for name, value in padded(batch).items()}
+            inputs.pop("token_type_ids")
+            return [names[index] for index in pretrained.model(**inputs).logits.argmax(-1).tolist()]
+
+    return run
+
+
+def padded(batch: Tokens) -> dict[str, np.ndarray]:
+    lengths = np.array([len(ids) for ids in batch])
+    input_ids = np.zeros((len(batch), lengths.max()), np.int64)
+    for row, ids in enumerate(batch):
+        input_ids[row, : len(ids)] = ids
+    mask = (np.arange(lengths.max()) < lengths[:, None]).astype(np.int64)
+    return {"input_ids": input_ids, "attention_mask": mask, "token_type_ids": np.zeros_like(input_ids)}
+
+
+def timed(run: Callable[[], Any]) -> tuple[Any, float]:
+    started_s = time.perf_counter()
+    result = run()
+    return result, time.perf_counter() - started_s
+
+
+def size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

@@ -1,0 +1,84 @@
+"""The ONNX INT8 artefact of a task, as `optimized/` loads it: built, verified, and only then published."""
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from model_export.manifest import Manifest
+from model_export.marian_graphs import build_decoder_step, build_encoder
+from model_export.pretrained import Pretrained
+from model_export.row_quantize import quantize_rows, save_graphs
+from model_export.sentiment_graph import build_sentiment
+from model_export.verify import LabelledData, verify_sentiment, verify_translation
+from optimized.artefacts import Artefact
+from optimized.config import Settings
+from optimized.decoder import Graphs
+from optimized.models import SentimentClassifier, Translator
+
+TOKENIZER_FILES = {
+    "translation": ("source.spm", "target.spm", "vocab.json"),
+    "sentiment": ("tokenizer.json", "config.json"),
+}
+
+Say = Callable[[str], None]
+
+
+def write_onnx(
+    manifest: Manifest, task: str, pretrained: Pretrained, data: LabelledData | None, say: Say
+) -> None:
+    """Publishes `<task>/onnx`, made from the PyTorch artefact that lies beside it.
+
+    Raises:
+        VerificationFailed: the INT8 model falls short; the artefact that was there before stays.
+    """
+    original = manifest.artefacts[f"{task}/pytorch"]
+    facts: dict[str, Any] = {
+        key: original[key]
+        for key in ("task", "architecture", "origin", "trained", "parameters", "generation")
+        if key in original
+    }
+    facts |= {
+        "format": "ONNX Runtime INT8",
+        "made_from_sha256": original["files"]["model.safetensors"]["sha256"],
+    }
+    source = manifest.folder / task / "pytorch"
+    with manifest.publish(f"{task}/onnx", facts) as folder:
+        graphs = build(task, pretrained, source)
+        say(f"{task}/onnx: quantizing")
+        save_graphs(quantize_rows(graphs), folder)
+        for name in TOKENIZER_FILES[task]:
+            shutil.copy(source / name, folder)
+        say(f"{task}/onnx: verifying against PyTorch float32")
+        artefact = Artefact(f"{task}/onnx", folder, {**facts, "files": {}})
+        settings = Settings(threads=1)
+        if task == "sentiment":
+            served = SentimentClassifier(artefact, settings)
+            facts["verification"] = verify_sentiment(pretrained, served, data)
+        else:
+            with tempfile.TemporaryDirectory() as float32:
+                save_graphs(graphs, Path(float32))
+                facts["verification"] = verify_translation(
+                    pretrained, Translator(artefact, settings), Graphs.load(Path(float32)), data
+                )
+
+
+def build(task: str, pretrained: Pretrained, source: Path) -> dict[str, Any]:
+    """The task's float32 graphs by file name."""
+    if task == "sentiment":
+        return {"model.onnx": build_sentiment(source)}
+    model: Any = pretrained.model
+    return {"encoder.onnx": build_encoder(model), "decoder.onnx": build_decoder_step(model)}
+
+
+def is_current(manifest: Manifest, task: str, data: LabelledData | None) -> bool:
+    """Whether `<task>/onnx` is whole, made from the PyTorch artefact beside it, and verified as asked."""
+    artefact = manifest.artefacts.get(f"{task}/onnx")
+    original = manifest.artefacts.get(f"{task}/pytorch")
+    if artefact is None or original is None or not manifest.is_whole(f"{task}/onnx"):
+        return False
+    if artefact["made_from_sha256"] != original["files"]["model.safetensors"]["sha256"]:
+        return False
+    labelled = {"bleu_int8", "accuracy_int8"} & artefact["verification"].keys()
+    return data is None or bool(labelled) or not artefact["trained"]

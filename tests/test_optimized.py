@@ -1,0 +1,199 @@
+"""The optimized server's own promises: light, batch-proof, cached, never blocked."""
+
+import os
+import random
+import re
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+
+import httpx
+import pytest
+from conftest import EMBEDDED, serving
+from hypothesis import given
+from hypothesis import strategies as st
+
+from benchmark.environment import ROOT
+from benchmark.redis_server import RedisProcess, running_redis
+from locustfiles.inputs import unique
+from optimized.artefacts import find_artefact
+from optimized.config import Settings
+from optimized.inference import split
+from optimized.models import Models
+
+
+@pytest.fixture(scope="module")
+def models() -> Models:
+    artefacts = (find_artefact(EMBEDDED, f"{task}/onnx") for task in ("translation", "sentiment"))
+    return Models(*artefacts, Settings(threads=1))
+
+
+def test_neither_torch_nor_transformers_is_loaded() -> None:
+    code = """
+import sys
+from pathlib import Path
+import optimized.server
+from optimized.artefacts import find_artefact
+from optimized.config import Settings
+from optimized.models import Models
+artefacts = (find_artefact(Path(sys.argv[1]), f"{task}/onnx") for task in ("translation", "sentiment"))
+Models(*artefacts, Settings())
+heavy = {"torch", "transformers", "optimum", "onnx", "pandas", "scipy"} & set(sys.modules)
+assert not heavy, heavy
+"""
+    subprocess.run([sys.executable, "-c", code, str(EMBEDDED)], cwd=ROOT, check=True)
+
+
+@given(st.lists(st.integers(1, 300), min_size=1, max_size=64), st.integers(1, 2_000))
+def test_a_batch_is_split_within_its_token_budget(lengths: list[int], budget: int) -> None:
+    parts = split(lengths, budget)
+    assert sorted(index for part in parts for index in part) == list(range(len(lengths)))
+    for part in parts:
+        assert len(part) == 1 or len(part) * max(lengths[index] for index in part) <= budget
+
+
+def random_batches(count: int, draw: random.Random) -> list[list[int]]:
+    order = list(range(count))
+    draw.shuffle(order)
+    batches = []
+    while order:
+        size = draw.randrange(1, 33)
+        batches.append(order[:size])
+        order = order[size:]
+    return batches
+
+
+def test_a_translation_does_not_depend_on_its_batch(models: Models) -> None:
+    texts = [sample.text for sample in islice(unique("translation", 3), 300)]
+    tokens = [models.translator.tokenize(text, []) for text in texts]
+    alone = [models.translator.infer([ids])[0] for ids in tokens]
+    draw = random.Random(5)
+    for _ in range(2):
+        for batch in random_batches(len(texts), draw):
+            together = models.translator.infer([tokens[index] for index in batch])
+            assert together == [alone[index] for index in batch]
+
+
+def test_a_sentiment_hardly_depends_on_its_batch(models: Models) -> None:
+    texts = [sample.text for sample in islice(unique("sentiment", 3), 300)]
+    tokens = [models.classifier.tokenize(text, []) for text in texts]
+    alone = [models.classifier.infer([ids])[0] for ids in tokens]
+    for batch in random_batches(len(texts), random.Random(5)):
+        for found, index in zip(
+            models.classifier.infer([tokens[index] for index in batch]), batch, strict=True
+        ):
+            assert found.label == alone[index].label
+            assert abs(found.score - alone[index].score) < 1e-3
+
+
+@pytest.fixture(scope="module")
+def cached(cache: RedisProcess, tmp_path_factory: pytest.TempPathFactory):
+    cache.command("FLUSHALL")
+    with (
+        serving("optimized", tmp_path_factory.mktemp("cached"), REDIS_URL=cache.url) as running,
+        httpx.Client(base_url=running.url, timeout=60.0) as client,
+    ):
+        yield client
+
+
+def test_the_second_answer_is_a_hit_and_the_same(cached: httpx.Client) -> None:
+    for route, text in (("/translate", "A woman is reading a book."), ("/sentiment", "a fine film")):
+        first, second = (cached.post(route, json={"text": text}) for _ in range(2))
+        assert (first.headers["x-cache"], second.headers["x-cache"]) == ("miss", "hit")
+        assert first.json() == second.json()
+
+
+def test_a_batch_and_single_requests_share_the_cache(cached: httpx.Client) -> None:
+    texts = ["A dog is running.", "A cat is sleeping.", "A dog is running."]
+    assert cached.post("/translate/batch", json={"texts": texts}).headers["x-cache"] == "miss"
+    assert cached.post("/translate", json={"text": texts[1]}).headers["x-cache"] == "hit"
+    assert cached.post("/translate/batch", json={"texts": texts[::-1]}).headers["x-cache"] == "hit"
+    mixed = cached.post("/translate/batch", json={"texts": [texts[0], "A bird is singing."]})
+    assert mixed.headers["x-cache"] == "miss"
+
+
+def test_identical_requests_at_once_are_computed_once(cached: httpx.Client) -> None:
+    text = "Several people in orange vests are repairing an old boat on the beach while a dog watches."
+    with ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(lambda _: cached.post("/translate", json={"text": text}), range(16)))
+    outcomes = [answer.headers["x-cache"] for answer in answers]
+    assert outcomes.count("miss") == 1
+    assert set(outcomes) <= {"miss", "coalesced", "hit"}
+    assert len({answer.text for answer in answers}) == 1
+
+
+def test_one_bad_text_refuses_the_batch_and_computes_nothing(cached: httpx.Client) -> None:
+    def misses() -> float:
+        found = re.search(r'gap_cache_texts_total\{outcome="miss"\} (\S+)', cached.get("/metrics").text)
+        return float(found[1]) if found else 0.0
+
+    before = misses()
+    answer = cached.post("/translate/batch", json={"texts": ["A new text.", "x y " * 400]})
+    assert answer.status_code == 422
+    assert answer.json()["detail"][0]["loc"] == ["body", "texts", 1]
+    assert misses() == before
+
+
+def test_io_goes_on_while_a_large_batch_is_inferred(cached: httpx.Client) -> None:
+    texts = [sample.text for sample in islice(unique("translation", 11), 64)]
+    with ThreadPoolExecutor(1) as pool:
+        batch = pool.submit(lambda: cached.post("/translate/batch", json={"texts": texts}).status_code)
+        alive = 0
+        while not batch.done():
+            assert httpx.get(f"{cached.base_url}/health", timeout=5.0).status_code == 200
+            alive += not batch.done()
+        assert batch.result() == 200
+    assert alive >= 3
+
+
+def test_a_server_without_redis_starts_and_answers(tmp_path: Path) -> None:
+    with serving("optimized", tmp_path, REDIS_URL="redis://127.0.0.1:1/0") as running:
+        for _ in range(3):
+            answer = httpx.post(f"{running.url}/translate", json={"text": "I love you."}, timeout=30.0)
+            assert (answer.status_code, answer.json()) == (200, {"translation": "Ich liebe dich."})
+            assert answer.headers["x-cache"] == "miss"
+        assert running.log_path.read_text().count("cache off") == 1
+
+
+def test_redis_dies_and_comes_back_under_load_and_no_request_fails(tmp_path: Path) -> None:
+    texts = {"I love you.": "Ich liebe dich.", "The boy is sleeping.": "Der Junge schläft."}
+    with (
+        running_redis() as redis,
+        serving("optimized", tmp_path, REDIS_URL=redis.url) as running,
+        httpx.Client(base_url=running.url, timeout=30.0) as client,
+    ):
+
+        def ask(count: int) -> list[str]:
+            outcomes = []
+            for index in range(count):
+                text = list(texts)[index % 2]
+                answer = client.post("/translate", json={"text": text})
+                assert (answer.status_code, answer.json()) == (200, {"translation": texts[text]})
+                outcomes.append(answer.headers["x-cache"])
+            return outcomes
+
+        assert "hit" in ask(6)
+        redis.kill()
+        assert "hit" not in ask(6)
+        redis.start()
+        while "hit" not in ask(4):
+            pass
+        assert running.log_path.read_text().count("cache off") == 1
+
+
+@pytest.mark.parametrize("value", ["localhost:6379", "http://localhost", "redis://"])
+def test_a_bad_redis_url_names_the_variable(value: str) -> None:
+    code = "import sys, optimized.config as c; c.read_settings()"
+    ended = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env={**os.environ, "REDIS_URL": value},
+        capture_output=True,
+        text=True,
+    )
+    if value == "redis://":  # a host and port of its own are Redis's defaults
+        assert ended.returncode == 0
+    else:
+        assert ended.returncode == 1 and f"REDIS_URL has the value '{value}'" in ended.stderr
