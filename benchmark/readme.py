@@ -57,7 +57,7 @@ def write_readme(readme: Path = README, reference: Path = REFERENCE) -> bool:
     """Brings the page up to date with the reference run; whether anything changed."""
     before = readme.read_text()
     run = RunFiles.latest(reference)
-    charts = sorted((run.folder / "charts").glob("throughput*.png"))
+    charts = sorted((run.folder / "charts").glob("throughput-translation-unique-x1.png"))
     pictures = "\n".join(
         f"![{path.stem.replace('-', ' ')}]({path.relative_to(readme.parent)})" for path in charts
     )

@@ -9,6 +9,8 @@ from .telemetry import RequestClock
 
 
 class Model(Protocol):
+    run_cost_tokens: int
+
     def infer(self, batch: list[list[int]]) -> list[Any]: ...
 
 
@@ -22,7 +24,8 @@ class InferencePool:
     async def infer(self, model: Model, batch: list[list[int]], clock: RequestClock) -> list[Any]:
         """The answers to a batch in order; what it waited and computed is added to `clock`."""
         loop = asyncio.get_running_loop()
-        parts = split([len(token_ids) for token_ids in batch], self._max_batch_tokens)
+        lengths = [len(token_ids) for token_ids in batch]
+        parts = split(lengths, self._max_batch_tokens, model.run_cost_tokens)
         submitted_s = time.perf_counter()
 
         def run(part: list[int]) -> tuple[list[Any], float, float]:
@@ -43,13 +46,24 @@ class InferencePool:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 
-def split(lengths: list[int], max_batch_tokens: int) -> list[list[int]]:
-    """Positions in groups of like lengths, each within `max_batch_tokens` padded or a single text."""
-    parts: list[list[int]] = []
-    # From the longest down, so that a group's first text is what its others are padded to.
-    for index in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
-        if parts and lengths[parts[-1][0]] * (len(parts[-1]) + 1) <= max_batch_tokens:
-            parts[-1].append(index)
-        else:
-            parts.append([index])
+def split(lengths: list[int], max_batch_tokens: int, run_cost_tokens: int) -> list[list[int]]:
+    """Positions in groups of like lengths, each within `max_batch_tokens` padded or a single text.
+
+    The groups are those of least total cost, where a run costs `run_cost_tokens` and its padded tokens: all
+    partitions of the texts sorted by length, by dynamic programming over where the last group begins.
+    """
+    order = sorted(range(len(lengths)), key=lengths.__getitem__)
+    cost = [0] * (len(order) + 1)
+    begins = [0] * (len(order) + 1)
+    for end in range(1, len(order) + 1):
+        longest = lengths[order[end - 1]]
+        first = max(0, end - max(1, max_batch_tokens // longest))
+        cost[end], begins[end] = min(
+            (cost[begin] + run_cost_tokens + longest * (end - begin), begin) for begin in range(first, end)
+        )
+    parts = []
+    end = len(order)
+    while end:
+        parts.append(order[begins[end] : end])
+        end = begins[end]
     return parts

@@ -22,6 +22,9 @@ WARMUP_RUNS = 2
 class Translator:
     """English to German with a Marian model; greedy."""
 
+    # A run is many decoding steps, each of which reads all weights: splitting a batch never pays.
+    run_cost_tokens = 10_000
+
     def __init__(self, artefact: Artefact, settings: Settings) -> None:
         artefact.verify()
         self.fingerprint = artefact.fingerprint
@@ -61,6 +64,9 @@ class Translator:
 
 class SentimentClassifier:
     """POSITIVE or NEGATIVE, with the softmax probability of the label."""
+
+    # What a run costs beyond its tokens, in tokens: padding dearer than that is worth another run.
+    run_cost_tokens = 12
 
     def __init__(self, artefact: Artefact, settings: Settings) -> None:
         artefact.verify()
