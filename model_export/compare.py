@@ -4,6 +4,7 @@ Everything runs on one thread, on the same texts, with the same limits. A latenc
 runs of one batch; for translation it holds the encoder and every decoding step.
 """
 
+import logging
 import statistics
 import tempfile
 import time
@@ -40,6 +41,8 @@ from optimized.models import SentimentClassifier, Translator
 QUALITY_TEXTS = 64
 BATCHES = (1, 32)
 RUNS = 5
+
+logging.getLogger("optimum").setLevel(logging.ERROR)
 
 Tokens = list[list[int]]
 Run = Callable[[Tokens], list[Any]]

@@ -27,7 +27,7 @@ def quantize_rows(graphs: dict[str, onnx.ModelProto]) -> dict[str, onnx.ModelPro
     a positive number per row: an argmax does not see it, and a pass over all of them is saved.
     Method: QuantizeLinear with one block a row (ONNX opset 21), MatMulIntegerToFloat (com.microsoft).
     """
-    return {name: _RowQuantizer(model).run() for name, model in graphs.items()}
+    return {name: RowQuantizer(model).run() for name, model in graphs.items()}
 
 
 def save_graphs(graphs: dict[str, onnx.ModelProto], folder: Path) -> None:
@@ -53,7 +53,7 @@ def save_graphs(graphs: dict[str, onnx.ModelProto], folder: Path) -> None:
             (folder / name).write_bytes(written.SerializeToString())
 
 
-class _RowQuantizer:
+class RowQuantizer:
     """Emits the INT8 form of one graph node by node; what adds a tensor returns its name."""
 
     def __init__(self, model: onnx.ModelProto) -> None:
@@ -112,12 +112,10 @@ class _RowQuantizer:
         self.op("DequantizeLinear", [codes, scales], output, axis=-1, block_size=width)
 
     def multiply(self, x: str, weight: str, output: str) -> None:
-        matrix = self.floats[weight]
-        codes, scale = _int8_rows(matrix.T)
-        stored, column_scale = self.const(f"{weight}.i8", codes.T), self.half(f"{weight}.scale", scale)
+        stored, column_scale = self.int8_matrix(weight)
         ids_shape = self.op("Shape", ["input_ids"], "ids_shape")
         shape = self.op("Concat", [ids_shape, self.const("1", np.array([1]))], "rows_shape", axis=0)
-        quantized, row_scale = self.activation(x, shape, len(matrix))
+        quantized, row_scale = self.activation(x, shape, len(self.floats[weight]))
         product = self.product(quantized, stored, column_scale, "", f"{output}.unscaled")
         # Never as MatMulInteger, Cast and Mul by both scales: ONNX Runtime's MatMulIntegerToFloatFusion takes
         # that for one scale a tensor, without a word.
@@ -135,6 +133,11 @@ class _RowQuantizer:
         product = self.product(quantized, matrix, scale, "", f"{output}.unscaled")
         scaled = self.op("Mul", [product, row_scale], f"{output}.unbiased")
         self.op("Add", [scaled, self.half(bias, values)], output)
+
+    def int8_matrix(self, weight: str) -> tuple[str, str]:
+        """The codes [K,N] and channel scales [N] of a float32 weight [K,N]."""
+        codes, scale = _int8_rows(self.floats[weight].T)
+        return self.const(f"{weight}.i8", codes.T), self.half(f"{weight}.scale", scale)
 
     def embedding(self) -> tuple[str, str]:
         codes, scale = _int8_rows(self.floats[EMBEDDING])
