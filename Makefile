@@ -57,7 +57,7 @@ readme: setup ## Rewrite the README's figures and chart from results/reference/
 
 test: setup lint ## Lint, type check, and every test, on the embedded models
 	@$(BIN)/python optimize_model.py --source embedded --output models-embedded
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: setup ## ruff and mypy
 	$(BIN)/ruff check .

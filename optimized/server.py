@@ -94,6 +94,10 @@ class Answerer:
             raise DeadlineExceeded("the deadline passed before the answer was there") from None
         return answers
 
+    async def open(self) -> None:
+        if self.store is not None:
+            await self.store.connect()
+
     async def close(self) -> None:
         self.pool.close()
         if self.store is not None:
@@ -161,6 +165,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.answerer = Answerer(settings, fingerprints, metrics)
+        await app.state.answerer.open()
         async with lifecycle.run(app):
             yield
         await app.state.answerer.close()

@@ -20,6 +20,8 @@ from .telemetry import Metrics
 log = logging.getLogger(__name__)
 
 PROBE_INTERVAL_S = 0.5
+# Longer than an answer may take: it is paid before the first request, and by the background probe.
+CONNECT_TIMEOUT_S = 1.0
 MAX_KEYS_PER_CALL = 512
 MAX_PENDING_WRITES = 8_192
 
@@ -33,7 +35,7 @@ class RedisStore:
         self._redis = Redis.from_url(
             url,
             socket_timeout=timeout_ms / 1e3,
-            socket_connect_timeout=timeout_ms / 1e3,
+            socket_connect_timeout=CONNECT_TIMEOUT_S,
             retry=Retry(NoBackoff(), 0),
         )
         self._ttl_s = ttl_s
@@ -44,6 +46,13 @@ class RedisStore:
         self._writer: asyncio.Task[None] | None = None
         self._prober: asyncio.Task[None] | None = None
         self._writes_refused = False
+
+    async def connect(self) -> None:
+        """Opens the connection before the first request needs it; a Redis that is not there is no failure."""
+        try:
+            await self._redis.ping()
+        except FAILURES as error:
+            self._fail("connect", error)
 
     async def get(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """The values of `keys`, None for each that is absent or cannot be had."""
@@ -139,6 +148,8 @@ class RedisStore:
         while True:
             await asyncio.sleep(PROBE_INTERVAL_S)
             try:
+                # What else is pooled leads to the server that failed, and would fail the next reader.
+                await self._redis.connection_pool.disconnect(inuse_connections=False)
                 if await self._redis.ping() is True:
                     break
             except FAILURES:
