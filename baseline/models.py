@@ -1,6 +1,5 @@
 """The two models in PyTorch, float32, eager: one text in, one answer out."""
 
-import logging
 from typing import Any
 
 import torch
@@ -16,8 +15,6 @@ from .artefacts import Artefact
 from .config import Settings
 from .errors import InvalidInput
 from .schemas import Sentiment
-
-log = logging.getLogger(__name__)
 
 WARMUP_TEXT = "Two dogs are playing in the snow."
 WARMUP_RUNS = 2

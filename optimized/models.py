@@ -1,7 +1,6 @@
 """The two models in ONNX Runtime INT8: many texts in as one padded tensor, as many answers out."""
 
 import json
-import logging
 from typing import Any
 
 import numpy as np
@@ -12,8 +11,6 @@ from .decoder import Graphs, GreedyDecoder, load_session
 from .errors import InvalidInput
 from .schemas import Sentiment
 from .tokenization import BertTokenizer, MarianTokenizer
-
-log = logging.getLogger(__name__)
 
 WARMUP_TEXT = "Two dogs are playing in the snow."
 WARMUP_RUNS = 2
