@@ -5,6 +5,7 @@ REPEATS ?= 1
 USERS ?= 10,50,100
 TASKS ?= translation,sentiment
 PORT ?= 8000
+SERVER ?= dynamic_batching
 RUN ?=
 
 BIN := .venv/bin
@@ -14,14 +15,16 @@ BENCH = $(BIN)/python -m benchmark run --models $(MODELS) --tasks $(TASKS) --use
 	--duration $(DURATION) --repeats $(REPEATS) $(if $(RUN),--name $(RUN))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup models serve-baseline serve-optimized bench bench-baseline bench-optimized plot report readme test lint clean
+.PHONY: help setup models serve-baseline serve-optimized serve-dynamic-batching bench bench-baseline \
+	bench-optimized bench-dynamic-batching ceiling open-loop plot report readme test lint clean
 
 help: ## Show the targets and variables
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-23s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "  SOURCE=auto|hub|embedded|random|FOLDER  where the models come from (now $(SOURCE))"
 	@echo "  DURATION=$(DURATION)  measured seconds of a cell      REPEATS=$(REPEATS)  rounds over all cells"
 	@echo "  USERS=$(USERS)  levels of concurrency    TASKS=$(TASKS)"
+	@echo "  SERVER=$(SERVER)  of make open-loop"
 	@echo "  PORT=$(PORT)  of make serve-*                RUN=NAME  go on with an interrupted run"
 
 setup: ## Make .venv and install the pinned requirements, once
@@ -37,14 +40,26 @@ serve-optimized: models ## Serve optimized on PORT, with the Redis of REDIS_URL 
 	GAP_MODELS_DIR=$(MODELS) $(BIN)/python -m benchmark.redis_server \
 		$(BIN)/uvicorn optimized.server:app --port $(PORT)
 
+serve-dynamic-batching: models ## Serve dynamic_batching on PORT
+	GAP_MODELS_DIR=$(MODELS) $(BIN)/uvicorn dynamic_batching.server:app --port $(PORT)
+
 bench: models ## Measure every server, then draw charts and a report under results/
-	$(BENCH) --servers baseline,optimized
+	$(BENCH) --servers baseline,optimized,dynamic_batching
 
 bench-baseline: models ## Measure the baseline alone
 	$(BENCH) --servers baseline
 
 bench-optimized: models ## Measure optimized alone: unique, in batches of 16, and with repeats
 	$(BENCH) --servers optimized --workloads unique,unique:16,zipf
+
+bench-dynamic-batching: models ## Measure dynamic_batching alone
+	$(BENCH) --servers dynamic_batching
+
+ceiling: models ## Measure what a model does in one process with no HTTP: the limit of any server
+	$(BIN)/python -m benchmark ceiling --models $(MODELS) --tasks $(TASKS)
+
+open-loop: models ## Offer SERVER more than it can do, with Poisson arrivals
+	$(BIN)/python -m benchmark open-loop --models $(MODELS) --server $(SERVER) --task sentiment
 
 plot: setup ## Redraw the latest run's charts from its files
 	@$(BIN)/python -m benchmark plot

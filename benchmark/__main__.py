@@ -1,4 +1,4 @@
-"""Command line: `python -m benchmark run|plot|report|readme`."""
+"""Command line: `python -m benchmark run|open-loop|ceiling|plot|report|readme`."""
 
 import json
 import signal
@@ -8,62 +8,29 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
+from benchmark.options import (
+    TOO_HIGH,
+    chosen,
+    console,
+    fail,
+    manifest_of,
+    one_of,
+    plainly,
+    positive_numbers,
+    user_counts,
+    workload_pairs,
+)
 from benchmark.plan import Cores, Plan
-from benchmark.records import SERVERS, TASKS, WORKLOADS, RunFiles, RunNotFound
+from benchmark.records import SERVERS, TASKS, RunFiles, RunNotFound
 
 RESULTS = Path("results")
-TOO_HIGH = 10_000
-
-# Off a terminal rich assumes 80 columns, which cuts tables in a log.
-console = Console(width=None if sys.stdout.isatty() else 150)
 app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     help="Measures the servers over HTTP, keeps every request, and draws charts from the kept files.",
 )
-
-
-def chosen(text: str, known: tuple[str, ...], option: str) -> tuple[str, ...]:
-    names = tuple(name.strip() for name in text.split(",") if name.strip())
-    for name in names:
-        if name not in known:
-            raise typer.BadParameter(f"{name!r} is not one of {', '.join(known)}", param_hint=option)
-    if not names:
-        raise typer.BadParameter(f"names at least one of {', '.join(known)}", param_hint=option)
-    return tuple(dict.fromkeys(names))
-
-
-def user_counts(text: str) -> tuple[int, ...]:
-    try:
-        counts = tuple(sorted({int(part) for part in text.split(",")}))
-    except ValueError:
-        raise typer.BadParameter(
-            f"{text!r} is not a list of numbers such as 10,50,100", param_hint="--users"
-        ) from None
-    if counts[0] < 1 or counts[-1] > TOO_HIGH:
-        raise typer.BadParameter(f"each should be from 1 to {TOO_HIGH}", param_hint="--users")
-    return counts
-
-
-def workload_pairs(text: str) -> tuple[tuple[str, int], ...]:
-    pairs = []
-    for part in text.split(","):
-        name, _, size = part.strip().partition(":")
-        if name not in WORKLOADS or (size and not (size.isdigit() and 1 <= int(size) <= 64)):
-            raise typer.BadParameter(
-                f"{part!r} is not {' or '.join(WORKLOADS)}, with :N for batches of N texts (1 to 64)",
-                param_hint="--workloads",
-            )
-        pairs.append((name, int(size or 1)))
-    return tuple(dict.fromkeys(pairs))
-
-
-def fail(message: object) -> typer.Exit:
-    console.print(f"error: {message}", style="red", soft_wrap=True, markup=False)
-    return typer.Exit(1)
 
 
 @app.command()
@@ -102,10 +69,7 @@ def run(
         warmup_s=warmup,
         settle_s=settle,
     )
-    try:
-        manifest = json.loads((models / "manifest.json").read_text())
-    except (OSError, ValueError):
-        raise fail(f"{models} holds no models; `python optimize_model.py` prepares them") from None
+    manifest = manifest_of(models)
 
     from benchmark.borrow import borrow_baseline
     from benchmark.processes import ProcessFailed
@@ -176,6 +140,111 @@ def begin(
     for path in failed:
         path.unlink()
     console.print(f"going on with run {name}")
+
+
+@app.command("open-loop")
+def open_loop(
+    server: Annotated[str, typer.Option(help=f"One of {', '.join(SERVERS)}.")] = "dynamic_batching",
+    task: Annotated[str, typer.Option(help=f"One of {', '.join(TASKS)}.")] = "translation",
+    rates: Annotated[str, typer.Option(help="Requests a second to offer, comma-separated.")] = "",
+    multiples: Annotated[
+        str, typer.Option(help="Instead of --rates: multiples of the capacity that a closed loop measures.")
+    ] = "",
+    duration: Annotated[float, typer.Option(min=1, help="Measured seconds of a rate.")] = 20.0,
+    warmup: Annotated[float, typer.Option(min=0, help="Seconds of the same load before measuring.")] = 3.0,
+    deadline_ms: Annotated[
+        int, typer.Option(min=1, max=600_000, help="Sent as X-Timeout-Ms; later answers are no goodput.")
+    ] = 2000,
+    recover: Annotated[
+        float, typer.Option(min=0, help="Seconds after the highest rate until it must answer as before.")
+    ] = 60.0,
+    probe_users: Annotated[int, typer.Option(min=1, max=TOO_HIGH, help="Of the closed loop.")] = 50,
+    probe_s: Annotated[float, typer.Option(min=1, help="Measured seconds of the closed loop.")] = 10.0,
+    seed: Annotated[int, typer.Option(help="Of the arrivals and the texts' order.")] = 0,
+    models: Annotated[Path, typer.Option(help="What optimize_model.py wrote.")] = Path("models"),
+    server_cores: Annotated[
+        int | None, typer.Option(min=1, help="Cores of the server; all but one unless given.")
+    ] = None,
+    name: Annotated[str, typer.Option(help="Of the run to write into; a new one unless given.")] = "",
+    results: Annotated[Path, typer.Option(help="The folder that holds runs.")] = RESULTS,
+) -> None:
+    """Offers rates whatever the server does: goodput, refusals, latency from the scheduled send, recovery."""
+    if bool(rates) == bool(multiples):
+        raise typer.BadParameter("give either --rates or --multiples", param_hint="--rates")
+    levels = positive_numbers(rates or multiples, "--rates" if rates else "--multiples")
+    manifest = manifest_of(models)
+
+    from benchmark.open_loop import Offer, OpenLoop
+    from benchmark.open_loop_figures import recovery_line, table
+    from benchmark.processes import ProcessFailed
+
+    offer = Offer(
+        server=one_of(server, SERVERS, "--server"),
+        task=one_of(task, TASKS, "--task"),
+        rates=levels,
+        multiples=bool(multiples),
+        duration_s=duration,
+        warmup_s=warmup,
+        deadline_ms=deadline_ms,
+        recover_s=recover,
+        probe_users=probe_users,
+        probe_s=probe_s,
+        seed=seed,
+    )
+    name = name or f"{datetime.now(UTC):%Y-%m-%dT%H-%M-%S}-open-loop-{manifest['source']}"
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        measured = OpenLoop(offer, results / name, models, manifest, Cores.split(server_cores), plainly)
+        record = measured.run()
+    except KeyboardInterrupt:
+        console.print("\nstopped; the rates measured so far stay")
+        raise typer.Exit(130) from None
+    except ProcessFailed as error:
+        raise fail(error) from None
+    except OSError as error:
+        raise fail(f"cannot write the results under {results}: {error.strerror or error}") from None
+    console.print(table(record))
+    plainly(recovery_line(record))
+    plainly(f"{measured.folder / measured.name}.json")
+
+
+@app.command()
+def ceiling(
+    tasks: Annotated[str, typer.Option(help=f"Which, comma-separated: {', '.join(TASKS)}.")] = ",".join(
+        TASKS
+    ),
+    batch_sizes: Annotated[str, typer.Option(help="Texts a batch, comma-separated.")] = "1,2,4,8,16,32,64",
+    seconds: Annotated[float, typer.Option(min=0.01, help="Measured seconds of a batch size.")] = 5.0,
+    window: Annotated[int, typer.Option(min=1, max=TOO_HIGH, help="Texts that wait in the queue.")] = 100,
+    models: Annotated[Path, typer.Option(help="What optimize_model.py wrote.")] = Path("models"),
+    name: Annotated[str, typer.Option(help="Of the run to write into; a new one unless given.")] = "",
+    results: Annotated[Path, typer.Option(help="The folder that holds runs.")] = RESULTS,
+) -> None:
+    """What one core does of a task without HTTP, by batch size: the figure that served ones are held to."""
+    sizes = tuple(int(size) for size in positive_numbers(batch_sizes, "--batch-sizes"))
+    if min(sizes) < 1:
+        raise typer.BadParameter("each should be at least 1", param_hint="--batch-sizes")
+    wanted = chosen(tasks, TASKS, "--tasks")
+    manifest = manifest_of(models)
+
+    from benchmark.ceiling import Measurement, measure_tasks, table
+    from benchmark.processes import ProcessFailed
+
+    name = name or f"{datetime.now(UTC):%Y-%m-%dT%H-%M-%S}-ceiling-{manifest['source']}"
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        measurement = Measurement(models, manifest, Cores.split(), sizes, seconds, window)
+        path, record = measure_tasks(measurement, wanted, results / name, plainly)
+    except KeyboardInterrupt:
+        console.print("\nstopped; nothing was written")
+        raise typer.Exit(130) from None
+    except ProcessFailed as error:
+        raise fail(error) from None
+    except OSError as error:
+        raise fail(f"cannot write the results under {results}: {error.strerror or error}") from None
+    for task, found in record["tasks"].items():
+        console.print(table(task, found))
+    plainly(path)
 
 
 @app.command()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from benchmark import style
-from benchmark.charts import distribution, footprint, latency, throughput, timeline, tradeoff
+from benchmark.charts import batching, distribution, footprint, latency, throughput, timeline, tradeoff
 from benchmark.charts.data import Drawing, RunData
 from benchmark.records import RunFiles
 
@@ -16,6 +16,7 @@ CHARTS: tuple[Callable[[RunData], Iterator[Drawing]], ...] = (
     latency.drawings,
     tradeoff.drawings,
     distribution.drawings,
+    batching.drawings,
     timeline.drawings,
     footprint.drawings,
 )

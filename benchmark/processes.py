@@ -113,11 +113,17 @@ class Server(Child):
 
 
 class Load(Child):
-    """Locust, headless; its standard output is one JSON object a line."""
+    """Locust, headless, on one of the locustfiles; its standard output is one JSON object a line."""
 
-    def __init__(self, arguments: list[str], cores: tuple[int, ...], log_path: Path) -> None:
-        locustfile = ROOT / "locustfiles" / "closed_loop.py"
-        command = [sys.executable, "-m", "locust", "-f", str(locustfile), "--headless"]
+    def __init__(
+        self,
+        arguments: list[str],
+        cores: tuple[int, ...],
+        log_path: Path,
+        locustfile: str = "closed_loop.py",
+    ) -> None:
+        path = ROOT / "locustfiles" / locustfile
+        command = [sys.executable, "-m", "locust", "-f", str(path), "--headless"]
         command += ["--only-summary", "--loglevel", "WARNING", "--stop-timeout", "0", *arguments]
         super().__init__(command, cores, log_path, {"PYTHONUNBUFFERED": "1"}, piped=True)
 

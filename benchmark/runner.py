@@ -16,6 +16,7 @@ from benchmark.progress import Progress
 from benchmark.records import Cell, RunFiles
 from benchmark.redis_server import clear_cache, redis_url
 from benchmark.sampler import Sampler
+from benchmark.server_metrics import read_batch_totals
 from benchmark.stats import figures
 from locustfiles.answers import problem, request_body, route
 from locustfiles.inputs import unique
@@ -139,6 +140,7 @@ class Runner:
         sampler = Sampler(server.pid, load.pid)
         sampler.start()
         opened_s = ended_s = None
+        batches_at_open = batches_at_end = None
         steady = False
         try:
             for event in load.events():
@@ -147,8 +149,10 @@ class Runner:
                 progress.show("measure" if opened_s else "warm-up", event)
                 if event["phase"] == "window":
                     opened_s, steady = time.perf_counter(), event["steady"]
+                    batches_at_open = read_batch_totals(server.url)
                 elif event["phase"] == "end":
                     ended_s = time.perf_counter()
+                    batches_at_end = read_batch_totals(server.url)
             load.process.wait()
         finally:
             watchdog.cancel()
@@ -159,8 +163,13 @@ class Runner:
         sampler.write(self.files.samples_path(cell), opened_s)
         requests = self.files.read_requests(cell)
         failed = requests[~requests["ok"]]
+        batch_size_mean = (
+            batches_at_end.mean_since(batches_at_open) if batches_at_open and batches_at_end else None
+        )
         return {
-            "figures": figures(requests, self.plan.duration_s) | sampler.between(opened_s, ended_s),
+            "figures": figures(requests, self.plan.duration_s)
+            | sampler.between(opened_s, ended_s)
+            | {"batch_size_mean": batch_size_mean},
             "errors": {str(name): int(count) for name, count in failed["error"].value_counts().items()},
             "steady": steady,
         }

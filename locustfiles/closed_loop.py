@@ -6,7 +6,6 @@ With --measure-s it measures by itself: warm up, wait until steady, measure, wri
 
 import sys
 import time
-from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
@@ -18,46 +17,17 @@ from locust.env import Environment
 # Locust puts this file's own folder on the path, not the one that holds the package.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from locustfiles.answers import problem, request_body, route
-from locustfiles.inputs import TASKS, WORKLOADS, InputsExhausted, stream
+from locustfiles.answers import problem, request_body
+from locustfiles.inputs import InputsExhausted
+from locustfiles.options import HEADERS, NETWORK_TIMEOUT_S, Inputs, add_common_arguments, add_seconds
 from locustfiles.recorder import Recorder
-
-HEADERS = {"Content-Type": "application/json"}
-NETWORK_TIMEOUT_S = 600.0
 
 
 @events.init_command_line_parser.add_listener
 def add_arguments(parser: LocustArgumentParser) -> None:
-    parser.set_defaults(num_users=50, spawn_rate=5, host="http://127.0.0.1:8000")
-    parser.add_argument("--task", choices=TASKS, default="translation", help="what is asked")
-    parser.add_argument("--workload", choices=WORKLOADS, default="unique", help="no text twice, or repeats")
-    parser.add_argument("--texts-per-request", type=int, default=1, help="over 1: the batch endpoint")
-    parser.add_argument("--seed", type=int, default=0, help="of the texts' order")
-    parser.add_argument(
-        "--check-labels", action="store_true", help="a known polarity must come back (trained models)"
-    )
-    for name, default, text in (
-        ("--measure-s", 0.0, "measure this long, then end; 0: run until stopped"),
-        ("--warmup-s", 2.0, "least time before measuring"),
-        ("--settle-s", 60.0, "longest wait for every user's first answer"),
-    ):
-        parser.add_argument(name, type=float, default=default, help=text, include_in_web_ui=False)
-    parser.add_argument(
-        "--requests-file", default="", help="where every request goes", include_in_web_ui=False
-    )
-
-
-class Inputs:
-    """One stream for all users, so that every server is asked the same texts in the same order."""
-
-    def __init__(self, options: Namespace) -> None:
-        self.samples = stream(options.task, options.workload, options.seed)
-        self.size: int = options.texts_per_request
-        self.batch = self.size > 1
-        self.route = route(options.task, self.batch)
-
-    def draw(self) -> list[Any]:
-        return [next(self.samples) for _ in range(self.size)]
+    add_common_arguments(parser)
+    parser.set_defaults(num_users=50, spawn_rate=5)
+    add_seconds(parser, "--settle-s", 60.0, "longest wait for every user's first answer")
 
 
 @events.init.add_listener

@@ -11,6 +11,7 @@ import time
 from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import gevent
 from locust.env import Environment
@@ -22,9 +23,13 @@ COLUMNS = ("start_s", "latency_ms", "texts", "ok", "error", "queue_ms", "inferen
 
 @dataclass
 class Recorder:
-    """Requests as rows; times are seconds of time.perf_counter until they are written."""
+    """Requests as rows; times are seconds of time.perf_counter until they are written.
 
-    rows: list[tuple[float, float, int, bool, str, str, str, str]] = field(default_factory=list)
+    `more_columns` are those that a kind of load needs beside COLUMNS, in the order of `add`'s `more`.
+    """
+
+    more_columns: tuple[str, ...] = ()
+    rows: list[tuple[Any, ...]] = field(default_factory=list)
     answered_users: set[int] = field(default_factory=set)
     recent: deque[tuple[float, float, bool]] = field(default_factory=deque)
     window_opened_s: float | None = None
@@ -39,6 +44,7 @@ class Recorder:
         error: str | None,
         server_timing: str,
         cache: str,
+        more: tuple[Any, ...] = (),
     ) -> None:
         phases = dict(part.strip().partition(";dur=")[::2] for part in server_timing.split(","))
         self.rows.append(
@@ -51,6 +57,7 @@ class Recorder:
                 phases.get("queue", ""),
                 phases.get("inference", ""),
                 cache,
+                *more,
             )
         )
         self.answered_users.add(user)
@@ -83,19 +90,20 @@ class Recorder:
             steady = len(self.answered_users) >= users and waited_s >= warmup_s
             if steady or waited_s >= max(settle_s, warmup_s):
                 break
-            self._report("warm-up", now_s, {"answered_users": len(self.answered_users)})
+            self.report("warm-up", now_s, {"answered_users": len(self.answered_users)})
             gevent.sleep(min(REPORT_INTERVAL_S, 0.2))
         self.window_opened_s = time.perf_counter()
         ends_s = self.window_opened_s + duration_s
-        self._report("window", self.window_opened_s, {"steady": steady})
+        self.report("window", self.window_opened_s, {"steady": steady})
         while (now_s := time.perf_counter()) < ends_s:
             gevent.sleep(min(REPORT_INTERVAL_S, ends_s - now_s))
-            self._report("measure", time.perf_counter(), {"left_s": max(0.0, ends_s - now_s)})
-        self._report("end", time.perf_counter(), {})
+            self.report("measure", time.perf_counter(), {"left_s": max(0.0, ends_s - now_s)})
+        self.report("end", time.perf_counter(), {})
         environment.process_exit_code = 0
         environment.runner.quit()
 
-    def _report(self, phase: str, now_s: float, more: dict[str, object]) -> None:
+    def report(self, phase: str, now_s: float, more: dict[str, object]) -> None:
+        """One JSON object a line on standard output: the phase, the live figures, and `more`."""
         print(json.dumps({"phase": phase, **self.live(now_s), **more}), flush=True)
 
     def write(self, path: Path) -> None:
@@ -103,6 +111,6 @@ class Recorder:
         zero_s = self.window_opened_s or 0.0
         with gzip.open(path, "wt", newline="") as file:
             writer = csv.writer(file)
-            writer.writerow(COLUMNS)
+            writer.writerow(COLUMNS + self.more_columns)
             for start_s, latency_ms, *rest in self.rows:
                 writer.writerow((f"{start_s - zero_s:.6f}", f"{latency_ms:.4f}", *rest))

@@ -15,7 +15,7 @@ from matplotlib.text import Text
 from PIL import Image
 
 from benchmark import plots, stats, style
-from benchmark.charts import titles
+from benchmark.charts import batching, titles
 from benchmark.charts.data import RunData
 from benchmark.charts.labels import spread
 from benchmark.records import Cell, RunFiles
@@ -105,6 +105,7 @@ def make_run(
                         "rss_peak_bytes": 1.2e9,
                     }
                     figures = stats.figures(read, DURATION_S) | start | {"load_cpu_percent": 4.0}
+                    figures["batch_size_mean"] = level / 4 if server == "dynamic_batching" else None
                 run.write_cell(
                     cell,
                     {
@@ -187,6 +188,8 @@ def test_every_chart_is_written_as_png_and_svg_in_the_same_size(drawn: list[Path
         "p95-by-rps",
         "distribution-u10",
         "distribution-u100",
+        "queue",
+        "batch-size",
         "timeline-baseline",
         "timeline-optimized",
         "timeline-dynamic_batching",
@@ -421,6 +424,70 @@ def test_a_title_without_a_limit_names_each_servers_highest_rate() -> None:
         titles.tradeoff(rps, p95, None, "translation")
         == "Dynamic batching reaches 250 requests a second at a p95 of 300 ms, the baseline 12 at 900"
     )
+
+
+def test_a_queue_title_is_true() -> None:
+    for rng in map(random.Random, SEEDS):
+        shares = {
+            server: {level: rng.random() for level in LEVELS if rng.random() > 0.15}
+            for server in list(RATES)[: rng.choice([1, 3])]
+        }
+        if not any(shares.values()):
+            continue
+        sentence = batching.queue_title(shares)
+        level = told(rf"[Aa]t {NUMBER} users", sentence)
+        assert level
+        at = {server: levels[int(level[0])] for server, levels in shares.items() if level[0] in levels}
+        named = {server: share for server, share in at.items() if titles.inline(server) in sentence}
+        figures = told(rf"takes {NUMBER} %", sentence)
+        assert figures and figures[0] == pytest.approx(100 * max(named.values()), abs=0.51)
+        if figures := told(rf"takes {NUMBER} % .*, {NUMBER} % on", sentence):
+            assert figures == [
+                pytest.approx(100 * edge, abs=0.51) for edge in (max(at.values()), min(at.values()))
+            ]
+        elif figures := told(rf", {NUMBER} % at {NUMBER}$", sentence):
+            (server,) = named
+            assert figures[1] == min(shares[server])
+            assert figures[0] == pytest.approx(100 * shares[server][min(shares[server])], abs=0.51)
+
+
+def test_batching_titles_of_known_runs_read_as_designed() -> None:
+    two = {"baseline": {10: 0.2, 100: 0.98}, "dynamic_batching": {10: 0.1, 100: 0.45}}
+    assert (
+        batching.queue_title(two)
+        == "At 100 users the queue takes 98 % of a request's time on the baseline, 45 % on dynamic batching"
+    )
+    one = {"baseline": two["baseline"]}
+    assert (
+        batching.queue_title(one)
+        == "The queue takes 98 % of a request's time on the baseline at 100 users, 20 % at 10"
+    )
+    assert (
+        batching.batch_size_title(
+            {"dynamic_batching": {10: 4.2, 100: 23.4}, "optimized": {100: 1}}, "sentiment"
+        )
+        == "Dynamic batching's sentiment batches hold 23 texts at 100 users, 4.2 at 10"
+    )
+
+
+def test_time_shares_follow_from_the_requests(three: RunFiles) -> None:
+    cells = RunData(three)
+    shares = batching.time_shares(cells.where(server="optimized"))
+    assert set(shares) == {10, 100}
+    for parts in shares.values():
+        assert parts == pytest.approx({"queue": 0.7, "inference": 0.3, "elsewhere": 0.0}, abs=1e-9)
+
+
+def test_inference_on_several_threads_never_takes_more_than_all_of_the_time() -> None:
+    requests = pd.DataFrame({"latency_ms": [10.0], "queue_ms": [2.0], "inference_ms": [14.0]})
+    assert batching.split(requests) == pytest.approx([2 / 16, 14 / 16, 0])
+
+
+def test_no_batching_chart_without_queue_times_or_batch_sizes(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    for path in run.cells_folder.glob("*.csv.gz"):
+        pd.read_csv(path).assign(queue_ms=None, inference_ms=None).to_csv(path, index=False)
+    assert list(batching.drawings(RunData(run))) == []
 
 
 def test_titles_of_known_runs_read_as_designed() -> None:

@@ -1,0 +1,92 @@
+"""The ceiling is measured on full batches of like length, and written where a report finds it."""
+
+import itertools
+from pathlib import Path
+
+import pytest
+from conftest import EMBEDDED
+from hypothesis import given
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from benchmark.__main__ import app
+from benchmark.ceiling import measure, take_batch
+from benchmark.records import read_json
+
+
+def ids(length: int) -> list[int]:
+    return [1] * length
+
+
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=100), st.integers(1, 64))
+def test_a_batch_is_the_oldest_text_and_those_nearest_to_it_in_length(lengths: list[int], size: int) -> None:
+    waiting = [ids(length) for length in lengths]
+    oldest = waiting[0]
+    batch = take_batch(waiting, size)
+    assert batch[0] is oldest
+    assert len(batch) == min(size, len(lengths)) and len(batch) + len(waiting) == len(lengths)
+    assert sorted(map(len, batch + waiting)) == sorted(lengths)
+    farthest = max(abs(len(one) - lengths[0]) for one in batch)
+    assert all(abs(len(one) - lengths[0]) >= farthest for one in waiting)
+
+
+def test_every_batch_is_full_and_counted() -> None:
+    batches: list[list[list[int]]] = []
+
+    def infer(batch: list[list[int]]) -> int:
+        batches.append(batch)
+        return 2 * len(batch)
+
+    found = measure(
+        lambda text: ids(len(text)),
+        infer,
+        itertools.cycle(["a", "bb", "ccc"]),
+        batch_size=4,
+        seconds=0.01,
+        window=9,
+    )
+    _, *measured = batches
+    assert {len(batch) for batch in batches} == {4}
+    assert found["texts"] == 4 * len(measured)
+    seconds = found["texts"] / found["texts_per_s"]
+    assert found["target_tokens_per_s"] * seconds == pytest.approx(2 * found["texts"])
+    tokens = sum(len(one) for batch in measured for one in batch)
+    padded = sum(len(batch) * max(map(len, batch)) for batch in measured)
+    assert found["source_tokens_per_s"] * seconds == pytest.approx(tokens)
+    assert found["padding_percent"] == pytest.approx(100 * (1 - tokens / padded))
+
+
+def command(tmp_path: Path, *options: str, models: Path = EMBEDDED) -> tuple[int, str]:
+    arguments = ["ceiling", "--models", str(models), "--results", str(tmp_path), "--name", "run"]
+    ended = CliRunner().invoke(app, [*arguments, *options])
+    return ended.exit_code, " ".join(ended.output.split())
+
+
+@pytest.mark.parametrize("task", ["sentiment", "translation"])
+def test_a_ceiling_is_written_with_its_best_batch_size(tmp_path: Path, task: str) -> None:
+    code, output = command(tmp_path, "--tasks", task, "--seconds", "0.05", "--batch-sizes", "1,4")
+    assert code == 0 and "best" in output
+    record = read_json(tmp_path / "run" / "ceiling.json")
+    found = record["tasks"][task]
+    assert [one["batch_size"] for one in found["batch_sizes"]] == [1, 4]
+    assert found["best"]["texts_per_s"] == max(one["texts_per_s"] for one in found["batch_sizes"])
+    assert all((one["target_tokens_per_s"] is None) == (task == "sentiment") for one in found["batch_sizes"])
+    assert found["model"]["task"] == task and record["environment"]["machine"]["cpu"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--batch-sizes", "0.5"], "at least 1"),
+        (["--batch-sizes", "many"], "not a list of numbers"),
+        (["--tasks", "chess"], "'chess' is not one of"),
+    ],
+)
+def test_a_bad_option_is_one_clear_line(tmp_path: Path, options: list[str], message: str) -> None:
+    code, output = command(tmp_path, *options)
+    assert code != 0 and message in output and "Traceback" not in output
+
+
+def test_missing_models_are_one_clear_line(tmp_path: Path) -> None:
+    code, output = command(tmp_path, models=tmp_path / "nowhere")
+    assert code != 0 and "optimize_model.py" in output and "Traceback" not in output
