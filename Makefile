@@ -1,6 +1,6 @@
 PYTHON ?= python3
 SOURCE ?= auto
-DURATION ?= 20
+DURATION ?= 10
 REPEATS ?= 1
 USERS ?= 10,50,100
 TASKS ?= translation,sentiment

@@ -7,10 +7,12 @@ from typing import Any
 import pandas as pd
 
 from benchmark.environment import ROOT
-from benchmark.records import RunFiles
+from benchmark.records import RunFiles, RunNotFound
 
 REFERENCE = ROOT / "results" / "reference"
 README = ROOT / "README.md"
+HEADLINE = "throughput-translation-unique-x1.png"
+COLUMNS = "| models | server | task | workload | users | texts/s | p50 ms | p95 ms | cold start s |"
 
 
 def section(text: str, name: str, content: str) -> str:
@@ -23,55 +25,73 @@ def section(text: str, name: str, content: str) -> str:
     return replaced
 
 
-def figures_table(run: RunFiles) -> str:
-    """The run's medians over its repeats as a Markdown table, its machine line beneath."""
-    table = run.table()
-    valid = table[table["status"] == "ok"]
-    keys = ["server", "task", "users"]
-    lines = ["| server | task | users | RPS | p50 ms | p95 ms |", "|---|---|---:|---:|---:|---:|"]
-    for key, cells in valid.groupby(keys, sort=False):
-        server, task, users = key
-        medians = cells[["throughput_rps", "p50_ms", "p95_ms"]].apply(pd.to_numeric).median()
-        lines.append(
-            f"| {str(server).replace('_', ' ')} | {task} | {users} | {medians['throughput_rps']:.1f} "
-            f"| {shown(medians['p50_ms'])} | {shown(medians['p95_ms'])} |"
-        )
-    return "\n".join([*lines, "", machine_line(run.read_run())])
+def reference_runs(reference: Path) -> list[RunFiles]:
+    """The runs in `reference`, oldest first; RunNotFound where there is none."""
+    runs = [RunFiles(path.parent) for path in reference.glob("*/run.json")]
+    if not runs:
+        raise RunNotFound(f"no run under {reference}")
+    return sorted(runs, key=lambda run: run.read_run()["started_at"])
+
+
+def figures_table(runs: list[RunFiles]) -> str:
+    """Medians over the valid repeats of each cell as a Markdown table, and each run's circumstances."""
+    lines = [COLUMNS, "|---|---|---|---|---:|---:|---:|---:|---:|"]
+    for run in runs:
+        table = run.table()
+        source = run.read_run()["models"]["source"]
+        keys = ["task", "workload", "texts_per_request", "users", "server"]
+        for key, cells in table[table["status"] == "ok"].groupby(keys, sort=True):
+            task, workload, texts, users, server = key
+            figures = ["texts_per_s", "p50_ms", "p95_ms", "cold_start_s", "cache_hit_rate"]
+            found = cells[figures].apply(pd.to_numeric).median()
+            lines.append(
+                f"| {source} | {str(server).replace('_', ' ')} | {task} "
+                f"| {workload_text(workload, texts, found['cache_hit_rate'])} | {users} "
+                f"| {found['texts_per_s']:,.1f} | {shown(found['p50_ms'])} | {shown(found['p95_ms'])} "
+                f"| {found['cold_start_s']:.1f} |"
+            )
+    return "\n".join([*lines, "", *(f"- {circumstances(run)}" for run in runs)])
+
+
+def workload_text(workload: str, texts: int, hit_rate: float) -> str:
+    batch = f", batches of {texts}" if texts > 1 else ""
+    return f"{workload}, {hit_rate:.1%} hits{batch}" if workload == "zipf" else f"{workload}{batch}"
 
 
 def shown(value: float) -> str:
-    return "(too few)" if pd.isna(value) else f"{value:,.0f}"
+    return "(too few)" if pd.isna(value) else f"{value:,.0f}" if value >= 10 else f"{value:.1f}"
 
 
-def machine_line(record: dict[str, Any]) -> str:
-    machine, plan = record["environment"]["machine"], record["plan"]
-    source = record["models"]["source"]
-    weights = "random weights of the hub models' size" if source == "random" else f"{source} models"
+def circumstances(run: RunFiles) -> str:
+    """A run's name, machine, sizes, commit, and the command that makes it again."""
+    record = run.read_run()
+    environment, plan = record["environment"], record["plan"]
+    repeats = plan["repeats"]
     return (
-        f"{machine['cpu']}, {len(record['environment']['cores']['server'])} core for the server and one for "
-        f"the load; {weights}; {plan['duration_s']:g} s a cell, {plan['repeats']} repeats; no text twice."
+        f"`{run.folder.name}`: {environment['machine']['cpu']}, "
+        f"{len(environment['cores']['server'])} core for the server and one for the load; "
+        f"{plan['duration_s']:g} s a cell, {repeats} "
+        f"repeat{'' if repeats == 1 else 's'}, commit {environment['commit']}; `{command(record)}`"
+    )
+
+
+def command(record: dict[str, Any]) -> str:
+    plan, source = record["plan"], record["models"]["source"]
+    workloads = ",".join(name if texts == 1 else f"{name}:{texts}" for name, texts in plan["workloads"])
+    return (
+        f".venv/bin/python -m benchmark run --models models-{source} --servers {','.join(plan['servers'])} "
+        f"--tasks {','.join(plan['tasks'])} --workloads {workloads} --users "
+        f"{','.join(map(str, plan['users']))} --duration {plan['duration_s']:g} --repeats {plan['repeats']}"
     )
 
 
 def write_readme(readme: Path = README, reference: Path = REFERENCE) -> bool:
-    """Brings the page up to date with the reference run; whether anything changed."""
+    """Brings the page up to date with the reference runs; whether anything changed."""
     before = readme.read_text()
-    run = RunFiles.latest(reference)
-    charts = sorted((run.folder / "charts").glob("throughput-translation-unique-x1.png"))
-    pictures = "\n".join(
-        f"![{path.stem.replace('-', ' ')}]({path.relative_to(readme.parent)})" for path in charts
-    )
-    command = "`" + readme_command(run.read_run()) + "` makes it again."
-    after = section(before, "chart", pictures)
-    after = section(after, "figures", f"{figures_table(run)} {command}")
+    runs = reference_runs(reference)
+    pictures = [run.folder / "charts" / HEADLINE for run in runs]
+    charts = [path.relative_to(readme.parent) for path in pictures if path.is_file()]
+    after = section(before, "chart", f"![Throughput by users, translation]({charts[-1]})" if charts else "")
+    after = section(after, "figures", figures_table(runs))
     readme.write_text(after)
     return after != before
-
-
-def readme_command(record: dict[str, Any]) -> str:
-    plan = record["plan"]
-    target = "bench" if len(plan["servers"]) > 1 else f"bench-{plan['servers'][0].replace('_', '-')}"
-    return (
-        f"make {target} SOURCE={record['models']['source']} "
-        f"DURATION={plan['duration_s']:g} REPEATS={plan['repeats']}"
-    )

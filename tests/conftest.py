@@ -11,7 +11,7 @@ import pytest
 from benchmark.processes import Server, free_port
 from benchmark.redis_server import RedisProcess, running_redis
 
-SERVERS = ("baseline", "optimized")
+SERVERS = ("baseline", "optimized", "dynamic_batching")
 EMBEDDED = Path(__file__).resolve().parent.parent / "models-embedded"
 READY_TIMEOUT_S = 120.0
 

@@ -1,0 +1,256 @@
+"""One task's scheduler: requests go in one by one on the event loop, engine threads run them as batches.
+
+An engine takes its next batch itself, under a lock, the moment it is free; its answers come back to the
+event loop in one call a batch. Whatever a request ends by, it ends here, once, on the event loop.
+"""
+
+import asyncio
+import contextlib
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from starlette.types import Receive
+
+from .admission import Admission, CostModel
+from .batch_metrics import BatchMetrics
+from .batch_queue import BatchQueue
+from .config import Settings
+from .engine import Engine, Measured, Model
+from .engine_pool import EnginePool
+from .errors import DEADLINE_PASSED, DeadlineExceeded, Disconnected, EngineLost, NotReady
+from .job import Batch, Job
+from .telemetry import RequestClock
+
+# Clients are watched for hanging up from the first of these moments that their request sees: most requests
+# are answered before and pay for no task, and those that wait share one timer.
+WATCH_INTERVAL_S = 0.05
+
+
+class Batcher:
+    """Answers the requests of one task. Its methods are for the event loop, but for those named `on_...`."""
+
+    def __init__(
+        self,
+        task: str,
+        model: Model,
+        settings: Settings,
+        metrics: BatchMetrics,
+        clock_s: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self.task = task
+        self.model = model
+        self.clock_s = clock_s
+        self.queue = BatchQueue(
+            settings.max_batch_size,
+            settings.max_batch_tokens,
+            model.run_cost_tokens,
+            settings.max_wait_ms / 1e3,
+        )
+        self.work = threading.Condition(threading.Lock())
+        self.idle = 0
+        self.cost = CostModel()
+        self.admission = Admission(
+            self.queue, self.cost, settings.threads, settings.queue_size, settings.max_queue_tokens
+        )
+        self.admitted = self.answered = self.failed = 0
+        self.dropped: Counter[str] = Counter(deadline_passed=0, disconnected=0, draining=0)
+        self.jobs: set[Job] = set()
+        self.pool = EnginePool(self, task, settings.threads, settings.engine_stall_ms / 1e3)
+        self._metrics = metrics
+        self._unwatched: list[tuple[Job, Receive]] = []
+        self._watching: asyncio.TimerHandle | None = None
+        metrics.observe(self)
+
+    async def start(self) -> None:
+        """Starts the engines and waits until all are warm; RuntimeError where a warm-up fails or hangs."""
+        self._loop = asyncio.get_running_loop()
+        await self.pool.start()
+
+    async def infer(
+        self, tokens: list[list[int]], clock: RequestClock, receive: Receive | None = None
+    ) -> list[Any]:
+        """The answers to the texts of a request in order; what it waited and computed is added to `clock`.
+
+        With `receive`, a request whose client hangs up is dropped. Must follow `Admission.check_open`
+        closely: a request is admitted whole or refused whole.
+
+        Raises:
+            Overloaded, NotReady: the request was refused, or the server drained before its turn came.
+            DeadlineExceeded, Disconnected, EngineLost: it was admitted, then dropped or failed.
+            InferenceFailed: the model fails on a text of it.
+        """
+        if not self.pool.engines:
+            self.admission.refused["no_engine"] += 1
+            raise NotReady(f"not ready: no {self.task} engine works")
+        now_s = self.clock_s()
+        remaining_s = clock.deadline_s - now_s
+        job = Job(tokens, clock.deadline_s)
+        with self.work:
+            self.admission.check([len(ids) for ids in tokens], remaining_s, self._busy_s(now_s))
+            self.queue.push(job, now_s)
+            if self.idle:
+                self.work.notify()
+        self.admitted += 1
+        self.jobs.add(job)
+        job.answers = [None] * len(tokens)
+        job.missing = len(tokens)
+        job.future = self._loop.create_future()
+        job.timer = self._loop.call_later(remaining_s, self._drop_expired, [job])
+        if receive is not None:
+            self._unwatched.append((job, receive))
+            if self._watching is None:
+                self._watching = self._loop.call_later(WATCH_INTERVAL_S, self._watch_waiting)
+        self.pool.watch()
+        try:
+            return await job.future
+        except asyncio.CancelledError:
+            # Whoever serves the request gave it up: the server, out of patience, as it stops.
+            self._drop(job, "draining" if self.admission.draining else "disconnected", Disconnected(None))
+            raise
+        finally:
+            clock.add("queue", self.clock_s() - now_s if job.queue_s is None else job.queue_s)
+            clock.add("inference", job.inference_s)
+
+    def drain(self, timeout_s: float) -> None:
+        """Admits nothing from now on; what is not answered after `timeout_s` is dropped."""
+        if not self.admission.draining:
+            self.admission.draining = True
+            self._loop.call_later(timeout_s, self._drop_all)
+            with self.work:
+                self.queue.max_wait_s = 0.0
+                self.work.notify_all()
+
+    def close(self) -> None:
+        """Drops what is left and ends the engines; one that hangs is left behind."""
+        self.admission.draining = True
+        self._drop_all()
+        if self._watching is not None:
+            self._watching.cancel()
+        self.pool.close()
+
+    # What engines report, on their threads.
+
+    def on_warm(self, engine: Engine, measured: list[Measured]) -> None:
+        self._post(self._note_warm, engine, measured)
+
+    def on_expired(self, jobs: list[Job]) -> None:
+        self._post(self._drop_expired, jobs)
+
+    def on_done(self, batch: Batch) -> None:
+        self._post(self._deliver, batch)
+
+    def on_ended(self, engine: Engine, error: BaseException | None) -> None:
+        self._post(self.pool.note_ended, engine, error)
+
+    def _post(self, call: Callable[..., None], *arguments: Any) -> None:
+        # A closed loop has nobody left who waits.
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(call, *arguments)
+
+    # How a request ends: _deliver, _fail or _drop, whichever comes first.
+
+    def _deliver(self, batch: Batch) -> None:
+        now_s = self.clock_s()
+        self.pool.note_done()
+        if not batch.retried:
+            self.cost.observe(batch.padded_tokens, batch.duration_s)
+        self._metrics.record(self.task, batch)
+        for (job, position, _), outcome in zip(batch.texts, batch.outcomes, strict=True):
+            if not job.open:
+                continue
+            if job.last_batch is not batch:
+                job.last_batch = batch
+                job.inference_s += batch.duration_s
+                if job.queue_s is None:
+                    job.queue_s = batch.formed_s - job.admitted_s
+            if isinstance(outcome, DeadlineExceeded) or job.deadline_s <= now_s:
+                self._drop(job, "deadline_passed", DeadlineExceeded(DEADLINE_PASSED))
+            elif isinstance(outcome, Exception):
+                self._fail(job, outcome)
+            else:
+                job.answers[position] = outcome
+                job.missing -= 1
+                if not job.missing:
+                    self._close(job)
+                    self.answered += 1
+                    resolve(job, None)
+
+    def _fail(self, job: Job, error: Exception) -> None:
+        if job.open:
+            self._close(job)
+            self.failed += 1
+            resolve(job, error)
+
+    def _drop(self, job: Job, cause: str, error: Exception) -> None:
+        if job.open:
+            self._close(job)
+            self.dropped[cause] += 1
+            resolve(job, error)
+
+    def _drop_expired(self, jobs: list[Job]) -> None:
+        for job in jobs:
+            self._drop(job, "deadline_passed", DeadlineExceeded(DEADLINE_PASSED))
+
+    def _drop_all(self) -> None:
+        for job in list(self.jobs):
+            self._drop(job, "draining", NotReady("not ready: draining"))
+
+    def _close(self, job: Job) -> None:
+        job.open = False
+        self.jobs.remove(job)
+        if job.timer is not None:
+            job.timer.cancel()
+        if job.watch is not None:
+            job.watch.cancel()
+        if job.missing:
+            with self.work:
+                self.queue.drop(job)
+
+    def _watch_waiting(self) -> None:
+        """Has the clients watched of all requests that came since the last time and still wait."""
+        self._watching = None
+        for job, receive in self._unwatched:
+            if job.open:
+                job.watch = self._loop.create_task(self._watch(job, receive))
+        self._unwatched.clear()
+
+    async def _watch(self, job: Job, receive: Receive) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        self._drop(job, "disconnected", Disconnected("the client hung up"))
+
+    def _note_warm(self, engine: Engine, measured: list[Measured]) -> None:
+        if not self.cost.token_s:
+            self.cost.seed(measured[0], measured[-1])
+        self.pool.note_warm(engine)
+
+    def on_lost(self, batch: Batch | None) -> None:
+        """On the event loop: fails what a lost engine was running, and where none is left all that waits."""
+        lost = self.jobs if not self.pool.engines else [job for job, _, _ in batch.texts] if batch else []
+        for job in list(lost):
+            self._fail(job, EngineLost())
+
+    def _busy_s(self, now_s: float) -> float:
+        """How long all engines will yet be busy, by what their batches should take."""
+        left_s = float("inf")
+        for engine in self.pool.engines:
+            batch = engine.batch
+            if batch is None:
+                return 0.0
+            expected_s = batch.formed_s + self.cost.seconds(1, batch.padded_tokens)
+            left_s = min(left_s, expected_s - now_s)
+        return max(0.0, left_s)
+
+
+def resolve(job: Job, error: Exception | None) -> None:
+    """Ends the wait for a job, unless nobody waits any more."""
+    assert job.future is not None
+    if job.future.done():
+        return
+    if error is None:
+        job.future.set_result(job.answers)
+    else:
+        job.future.set_exception(error)

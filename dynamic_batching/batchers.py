@@ -1,0 +1,36 @@
+"""The two tasks' batchers, started, drained and closed together."""
+
+from .batch_metrics import BatchMetrics
+from .batcher import Batcher
+from .config import Settings
+from .models import Models
+
+# Below the five seconds that a supervisor commonly grants, so that the last requests get a clear answer.
+DRAIN_TIMEOUT_S = 4.0
+
+
+class Batchers:
+    """One batcher a task: a long translation keeps no sentiment waiting."""
+
+    def __init__(self, models: Models, settings: Settings, metrics: BatchMetrics) -> None:
+        self.translation = Batcher("translation", models.translator, settings, metrics)
+        self.sentiment = Batcher("sentiment", models.classifier, settings, metrics)
+        self._all = (self.translation, self.sentiment)
+
+    async def start(self) -> None:
+        """One after the other: a warm-up measures how fast the model is when it has its cores to itself."""
+        for batcher in self._all:
+            await batcher.start()
+
+    def unhealthy(self) -> str | None:
+        """The task whose engines do not all work, if there is one."""
+        return next((batcher.task for batcher in self._all if not batcher.pool.healthy()), None)
+
+    def drain(self) -> None:
+        """Admits nothing from now on, and answers what was admitted or drops it after DRAIN_TIMEOUT_S."""
+        for batcher in self._all:
+            batcher.drain(DRAIN_TIMEOUT_S)
+
+    def close(self) -> None:
+        for batcher in self._all:
+            batcher.close()

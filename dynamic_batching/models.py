@@ -1,0 +1,125 @@
+"""The two models in ONNX Runtime INT8: many texts in as one padded tensor, as many answers out."""
+
+import json
+import logging
+from typing import Any
+
+import numpy as np
+
+from .artefacts import Artefact
+from .config import Settings
+from .decoder import Graphs, GreedyDecoder, load_session
+from .errors import InvalidInput
+from .schemas import Sentiment
+from .tokenization import BertTokenizer, MarianTokenizer
+
+log = logging.getLogger(__name__)
+
+WARMUP_TEXT = "Two dogs are playing in the snow."
+WARMUP_BATCH_SIZES = (1, 16)
+
+
+class Translator:
+    """English to German with a Marian model; greedy."""
+
+    # A run is many decoding steps, each of which reads all weights: splitting a batch never pays.
+    run_cost_tokens = 10_000
+
+    def __init__(self, artefact: Artefact, settings: Settings) -> None:
+        artefact.verify()
+        self.fingerprint = artefact.fingerprint
+        self.tokenizer = MarianTokenizer(artefact.folder)
+        self.graphs = Graphs.load(artefact.folder)
+        self.limits: dict[str, Any] = artefact.facts["generation"]
+        self.max_input_tokens = min(settings.max_input_tokens, self.limits["max_tokens"])
+        # A decoder's buffers serve one batch at a time; as many exist as batches ran at once.
+        self._idle_decoders = [GreedyDecoder(self.graphs)]
+
+    def tokenize(self, text: str, where: list[str | int]) -> list[int]:
+        """Token ids, the end token among them; InvalidInput where there are too many or nothing readable."""
+        return checked(self.tokenizer.encode(text), self.tokenizer.meaningless, self.max_input_tokens, where)
+
+    def max_new_tokens(self, source_tokens: int) -> int:
+        limits = self.limits
+        wanted = limits["tokens_per_source_token"] * source_tokens + limits["extra_tokens"]
+        return min(wanted, limits["max_tokens"])
+
+    def warmup_batches(self) -> list[list[list[int]]]:
+        """A small and a large batch: what an engine runs before it is ready, and learns its speed from."""
+        return [[self.tokenize(WARMUP_TEXT, [])] * size for size in WARMUP_BATCH_SIZES]
+
+    def infer(self, batch: list[list[int]]) -> list[str]:
+        """The translations of a batch, in order."""
+        limits = [self.max_new_tokens(len(token_ids)) for token_ids in batch]
+        least = limits if self.limits["fixed_length"] else [0] * len(batch)
+        decoder = self._idle_decoder()
+        try:
+            output = decoder.generate(batch, limits, least)
+        finally:
+            self._idle_decoders.append(decoder)
+        return [self.tokenizer.decode(token_ids) for token_ids in output]
+
+    def _idle_decoder(self) -> GreedyDecoder:
+        try:
+            return self._idle_decoders.pop()
+        except IndexError:
+            return GreedyDecoder(self.graphs)
+
+
+class SentimentClassifier:
+    """POSITIVE or NEGATIVE, with the softmax probability of the label."""
+
+    # What a run costs beyond its tokens, in tokens: padding dearer than that is worth another run.
+    run_cost_tokens = 12
+
+    def __init__(self, artefact: Artefact, settings: Settings) -> None:
+        artefact.verify()
+        self.fingerprint = artefact.fingerprint
+        config = json.loads((artefact.folder / "config.json").read_text())
+        self.labels = [config["id2label"][str(index)] for index in range(2)]
+        self.tokenizer = BertTokenizer(artefact.folder)
+        self.session = load_session(artefact.folder / "model.onnx")
+        self.max_input_tokens = min(settings.max_input_tokens, config["max_position_embeddings"])
+
+    def tokenize(self, text: str, where: list[str | int]) -> list[int]:
+        """Token ids, [CLS] and [SEP] among them; InvalidInput where there are too many or nothing readable."""
+        return checked(self.tokenizer.encode(text), self.tokenizer.meaningless, self.max_input_tokens, where)
+
+    def warmup_batches(self) -> list[list[list[int]]]:
+        """A small and a large batch: what an engine runs before it is ready, and learns its speed from."""
+        return [[self.tokenize(WARMUP_TEXT, [])] * size for size in WARMUP_BATCH_SIZES]
+
+    def infer(self, batch: list[list[int]]) -> list[Sentiment]:
+        """The sentiments of a batch, in order."""
+        lengths = np.array([len(token_ids) for token_ids in batch])
+        input_ids = np.zeros((len(batch), lengths.max()), np.int64)
+        for row, token_ids in enumerate(batch):
+            input_ids[row, : len(token_ids)] = token_ids
+        mask = (np.arange(lengths.max()) < lengths[:, None]).astype(np.int64)
+        (logits,) = self.session.run(["logits"], {"input_ids": input_ids, "attention_mask": mask})
+        weights = np.exp(logits - logits.max(axis=1, keepdims=True))
+        probabilities = weights / weights.sum(axis=1, keepdims=True)
+        best = probabilities.argmax(axis=1)
+        return [
+            Sentiment(label=self.labels[index], score=float(row[index]))
+            for index, row in zip(best, probabilities, strict=True)
+        ]
+
+
+class Models:
+    """Both models, loaded; engines warm them up."""
+
+    def __init__(self, translation: Artefact, sentiment: Artefact, settings: Settings) -> None:
+        self.translator = Translator(translation, settings)
+        self.classifier = SentimentClassifier(sentiment, settings)
+
+
+def checked(
+    token_ids: list[int], meaningless: set[int], limit: int, where: list[str | int]
+) -> list[int]:
+    """`token_ids`, if there are at most `limit` and some that are not `meaningless`."""
+    if len(token_ids) > limit:
+        raise InvalidInput((where, f"Text should have at most {limit} tokens, not {len(token_ids)}"))
+    if meaningless.issuperset(token_ids):
+        raise InvalidInput((where, "Text should hold a word that the model can read"))
+    return token_ids

@@ -1,0 +1,150 @@
+"""The dynamic batching server: requests that arrive one by one leave as batches.
+
+POST /translate, /translate/batch, /sentiment, /sentiment/batch; GET /health, /ready, /metrics, /docs.
+The event loop reads, tokenizes and admits; a task's engines form batches of what waits and run them.
+Endpoints take the bare request: FastAPI's dependencies would be a third of what a request costs here.
+`uvicorn dynamic_batching.server:app` serves it with settings from GAP_* variables.
+"""
+
+import asyncio
+import logging
+import time
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import RedirectResponse
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from .artefacts import ArtefactError, find_artefact
+from .batch_metrics import BatchMetrics
+from .batcher import Batcher
+from .batchers import Batchers
+from .config import Settings, read_settings
+from .errors import add_error_handlers
+from .lifecycle import Lifecycle, ready_batchers
+from .models import Models
+from .schemas import (
+    ERROR_ANSWERS,
+    BodyReader,
+    Sentiment,
+    Sentiments,
+    TextsRequest,
+    Translation,
+    Translations,
+    described,
+    text_body,
+    texts_body,
+)
+from .telemetry import Metrics, Telemetry, request_clock
+
+
+async def translate(request: Request) -> Translation:
+    body = await text_body(request)
+    (found,) = await answer(request, ready_batchers(request).translation, [body.text], [["body", "text"]])
+    return Translation(translation=found)
+
+
+async def translate_batch(request: Request) -> Translations:
+    body = await texts_body(request)
+    found = await answer(request, ready_batchers(request).translation, body.texts, places(body))
+    return Translations(translations=found)
+
+
+async def sentiment(request: Request) -> Sentiment:
+    body = await text_body(request)
+    (found,) = await answer(request, ready_batchers(request).sentiment, [body.text], [["body", "text"]])
+    return found
+
+
+async def sentiment_batch(request: Request) -> Sentiments:
+    body = await texts_body(request)
+    found = await answer(request, ready_batchers(request).sentiment, body.texts, places(body))
+    return Sentiments(results=found)
+
+
+async def answer(
+    request: Request, batcher: Batcher, texts: list[str], where: list[list[str | int]]
+) -> list[Any]:
+    """The answers to `texts`; InvalidInput names the place of a bad one, and then none is admitted."""
+    clock = await request_clock(request)
+    batcher.admission.check_open()
+    tokens: list[list[int]] = []
+    for text, place in zip(texts, where, strict=True):
+        if tokens:
+            # Other requests go on between the texts of a large batch.
+            await asyncio.sleep(0)
+        started_s = time.perf_counter()
+        tokens.append(batcher.model.tokenize(text, place))
+        clock.add("tokenize", time.perf_counter() - started_s)
+    return await batcher.infer(tokens, clock, request.receive)
+
+
+def places(body: TextsRequest) -> list[list[str | int]]:
+    return [["body", "texts", index] for index in range(len(body.texts))]
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The app with `settings`, else those of the environment.
+
+    Raises:
+        SystemExit: a setting is bad or the models are missing; the text is for the user.
+    """
+    settings = settings or read_settings()
+    try:
+        translation, classification = (
+            find_artefact(settings.models_dir, f"{task}/onnx") for task in ("translation", "sentiment")
+        )
+    except ArtefactError as error:
+        raise SystemExit(f"error: {error}") from None
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger(__package__).setLevel(logging.INFO)
+    metrics = Metrics()
+
+    async def load() -> Batchers:
+        models = await asyncio.to_thread(Models, translation, classification, settings)
+        batchers = Batchers(models, settings, BatchMetrics(metrics.registry))
+        await batchers.start()
+        return batchers
+
+    lifecycle = Lifecycle(load)
+    app = FastAPI(title="inference-gap: dynamic batching", lifespan=lifecycle.run)
+    app.state.settings = settings
+    app.state.lifecycle = lifecycle
+    app.state.metrics = metrics
+    app.state.bodies = bodies = BodyReader(settings)
+    app.add_middleware(Telemetry, metrics=metrics)
+    add_error_handlers(app)
+
+    for path, endpoint, kind in (
+        ("/translate", translate, bodies.text),
+        ("/translate/batch", translate_batch, bodies.texts),
+        ("/sentiment", sentiment, bodies.text),
+        ("/sentiment/batch", sentiment_batch, bodies.texts),
+    ):
+        app.post(path, responses=ERROR_ANSWERS, openapi_extra=described(kind))(endpoint)
+
+    @app.get("/health")
+    async def health() -> dict[str, str]:
+        return {"status": "alive"}
+
+    @app.get("/ready", responses={503: ERROR_ANSWERS[503]})
+    async def ready() -> dict[str, str]:
+        lifecycle.check_ready()
+        return {"status": "ready"}
+
+    @app.get("/metrics", response_class=Response)
+    async def metrics_page() -> Response:
+        return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+    @app.get("/", include_in_schema=False)
+    async def root() -> RedirectResponse:
+        return RedirectResponse("/docs")
+
+    return app
+
+
+def __getattr__(name: str) -> FastAPI:
+    # `uvicorn dynamic_batching.server:app` asks for `app`; importing the module builds nothing.
+    if name == "app":
+        return create_app()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

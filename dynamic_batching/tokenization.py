@@ -1,0 +1,47 @@
+"""Text to tokens and back without transformers, equal to its tokenizers for these models."""
+
+import json
+from pathlib import Path
+
+import sentencepiece
+import tokenizers
+
+WORD_BOUNDARY = "▁"
+
+
+class MarianTokenizer:
+    """A Marian model's SentencePiece models and vocabulary."""
+
+    def __init__(self, folder: Path) -> None:
+        self._source = sentencepiece.SentencePieceProcessor(model_file=str(folder / "source.spm"))
+        self._target = sentencepiece.SentencePieceProcessor(model_file=str(folder / "target.spm"))
+        self._ids: dict[str, int] = json.loads((folder / "vocab.json").read_text())
+        self._pieces = {index: piece for piece, index in self._ids.items()}
+        self._unknown = self._ids["<unk>"]
+        self._end = self._ids["</s>"]
+        special = {self._unknown, self._end, self._ids["<pad>"]}
+        self._unwritten = special
+        self.meaningless = special | {self._ids.get(WORD_BOUNDARY, self._unknown)}
+
+    def encode(self, text: str) -> list[int]:
+        pieces = self._source.encode(text, out_type=str)
+        return [*(self._ids.get(piece, self._unknown) for piece in pieces), self._end]
+
+    def decode(self, token_ids: list[int]) -> str:
+        pieces = [self._pieces[index] for index in token_ids if index not in self._unwritten]
+        return self._target.decode_pieces(pieces).replace(WORD_BOUNDARY, " ").strip()
+
+
+class BertTokenizer:
+    """A BERT model's WordPiece tokenizer."""
+
+    def __init__(self, folder: Path) -> None:
+        self._tokenizer = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+        # A saved tokenizer may hold limits of its own; text is never cut silently.
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+        names = ("[CLS]", "[SEP]", "[UNK]", "[PAD]", "[MASK]")
+        self.meaningless = {self._tokenizer.token_to_id(name) for name in names}
+
+    def encode(self, text: str) -> list[int]:
+        return self._tokenizer.encode(text).ids

@@ -1,0 +1,331 @@
+"""The dynamic batching server's own promises, seen from outside: what /metrics says, and what clients get."""
+
+import asyncio
+import http.client
+import json
+import random
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import httpx
+import pytest
+from conftest import EMBEDDED, serving
+from fastapi.testclient import TestClient
+
+from benchmark.environment import ROOT
+from benchmark.processes import Server
+from dynamic_batching import server as dynamic_server
+from dynamic_batching.artefacts import find_artefact
+from dynamic_batching.config import Settings
+from dynamic_batching.models import Models
+from locustfiles.inputs import unique
+
+TIMEOUT_S = 60.0
+LONG = "a slow and long and winding film about a man and his dog " * 12
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with serving("dynamic_batching", tmp_path_factory.mktemp("batching"), GAP_THREADS="1") as server:
+        yield server
+
+
+def texts_of(task: str, count: int, seed: int = 7) -> list[str]:
+    return [sample.text for sample in islice(unique(task, seed), count)]
+
+
+def metric(server: Server, name: str, **labels: str) -> float:
+    """The sum of a metric's samples that have these labels."""
+    page = httpx.get(f"{server.url}/metrics", timeout=TIMEOUT_S).text
+    total = 0.0
+    for line in page.splitlines():
+        found = re.fullmatch(rf"{name}(?:\{{(.*)\}})? (\S+)", line)
+        if found and all(f'{key}="{value}"' in (found[1] or "") for key, value in labels.items()):
+            total += float(found[2])
+    return total
+
+
+def check_counts(server: Server) -> None:
+    """Every admitted request is answered, failed, dropped or pending, in one page."""
+    page = httpx.get(f"{server.url}/metrics", timeout=TIMEOUT_S).text
+    for task in ("translation", "sentiment"):
+
+        def total(name: str, task: str = task) -> float:
+            return sum(float(n) for n in re.findall(rf'^{name}{{.*task="{task}".*}} (\S+)$', page, re.M))
+
+        ended = total("gap_answered_total") + total("gap_failed_total") + total("gap_dropped_total")
+        assert total("gap_admitted_total") == ended + total("gap_pending")
+
+
+def ask_at_once(server: Server, route: str, bodies: list[dict[str, object]]) -> list[httpx.Response]:
+    async def main() -> list[httpx.Response]:
+        limits = httpx.Limits(max_connections=len(bodies))
+        async with httpx.AsyncClient(base_url=server.url, timeout=TIMEOUT_S, limits=limits) as client:
+            return await asyncio.gather(*(client.post(route, json=body) for body in bodies))
+
+    return asyncio.run(main())
+
+
+def open_request(server: Server, route: str, body: dict[str, object]) -> http.client.HTTPConnection:
+    """A request that was sent, its answer not read."""
+    connection = http.client.HTTPConnection(
+        "127.0.0.1", int(server.url.rpartition(":")[2]), timeout=TIMEOUT_S
+    )
+    connection.request("POST", route, json.dumps(body), {"Content-Type": "application/json"})
+    return connection
+
+
+def read_answer(connection: http.client.HTTPConnection) -> tuple[int, dict[str, str], dict[str, Any]]:
+    """Status, headers and body."""
+    answer = connection.getresponse()
+    headers = {name.lower(): value for name, value in answer.getheaders()}
+    return answer.status, headers, json.loads(answer.read())
+
+
+class Occupied:
+    """Keeps the engine of a task busy with batch requests, so that others wait."""
+
+    def __init__(self, server: Server, route: str) -> None:
+        self.url = f"{server.url}{route}/batch"
+        self.ended = threading.Event()
+        self.statuses: list[int] = []
+        self.threads = [threading.Thread(target=self._ask) for _ in range(3)]
+
+    def _ask(self) -> None:
+        with httpx.Client(timeout=TIMEOUT_S) as client:
+            while not self.ended.is_set():
+                answer = client.post(self.url, json={"texts": [LONG] * 64})
+                self.statuses.append(answer.status_code)
+
+    def __enter__(self) -> "Occupied":
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.ended.set()
+        for thread in self.threads:
+            thread.join()
+
+
+def until(holds: Callable[[], bool]) -> None:
+    """Asks the server until it holds, so often that a test which waits in vain ends."""
+    for _ in range(3_000):
+        if holds():
+            return
+    raise AssertionError("it never came to hold")
+
+
+def test_neither_torch_nor_transformers_nor_redis_is_loaded() -> None:
+    code = """
+import sys
+from pathlib import Path
+import dynamic_batching.server
+from dynamic_batching import server as dynamic_server
+from dynamic_batching.artefacts import find_artefact
+from dynamic_batching.config import Settings
+from dynamic_batching.models import Models
+artefacts = (find_artefact(Path(sys.argv[1]), f"{task}/onnx") for task in ("translation", "sentiment"))
+Models(*artefacts, Settings())
+heavy = {"torch", "transformers", "optimum", "onnx", "pandas", "scipy", "redis"} & set(sys.modules)
+assert not heavy, heavy
+"""
+    subprocess.run([sys.executable, "-c", code, str(EMBEDDED)], cwd=ROOT, check=True)
+
+
+@pytest.mark.parametrize("task", ["sentiment", "translation"])
+def test_requests_that_arrive_one_by_one_leave_as_batches(running: Server, task: str) -> None:
+    route = "/translate" if task == "translation" else "/sentiment"
+    texts = texts_of(task, 96)
+    before = {name: metric(running, f"gap_batch_size_{name}", task=task) for name in ("count", "sum")}
+    answers = ask_at_once(running, route, [{"text": text} for text in texts])
+    assert {answer.status_code for answer in answers} == {200}
+    batches = metric(running, "gap_batch_size_count", task=task) - before["count"]
+    assert metric(running, "gap_batch_size_sum", task=task) - before["sum"] == len(texts)
+    assert batches < len(texts) / 2
+    check_counts(running)
+
+
+def test_answers_in_a_batch_are_those_of_single_requests(running: Server) -> None:
+    with httpx.Client(base_url=running.url, timeout=TIMEOUT_S) as client:
+        for task, route in (("translation", "/translate"), ("sentiment", "/sentiment")):
+            bodies: list[dict[str, object]] = [{"text": text} for text in texts_of(task, 64, seed=21)]
+            alone = [client.post(route, json=body).json() for body in bodies]
+            together = [answer.json() for answer in ask_at_once(running, route, bodies)]
+            if task == "translation":
+                assert together == alone
+            else:
+                assert [answer["label"] for answer in together] == [answer["label"] for answer in alone]
+                for one, other in zip(together, alone, strict=True):
+                    assert one["score"] == pytest.approx(other["score"], abs=1e-3)
+
+
+def test_a_translation_does_not_depend_on_its_batch() -> None:
+    artefacts = (find_artefact(EMBEDDED, f"{task}/onnx") for task in ("translation", "sentiment"))
+    translator = Models(*artefacts, Settings(threads=1)).translator
+    tokens = [translator.tokenize(text, []) for text in texts_of("translation", 100)]
+    alone = [translator.infer([ids])[0] for ids in tokens]
+    order = list(range(len(tokens)))
+    random.Random(5).shuffle(order)
+    for start in range(0, len(order), 23):
+        batch = order[start : start + 23]
+        assert translator.infer([tokens[index] for index in batch]) == [alone[index] for index in batch]
+
+
+def test_the_phases_of_the_header_fit_in_the_request_s_time(running: Server) -> None:
+    answer = httpx.post(f"{running.url}/sentiment/batch", json={"texts": [LONG] * 40}, timeout=TIMEOUT_S)
+    phases = dict(re.findall(r"(\w+);dur=([\d.]+)", answer.headers["server-timing"]))
+    assert list(phases) == ["tokenize", "queue", "inference"]
+    total_ms = sum(map(float, phases.values()))
+    assert float(phases["inference"]) > 0 and total_ms <= answer.elapsed.total_seconds() * 1e3 + 1
+
+
+def test_a_client_that_hangs_up_costs_no_inference(running: Server) -> None:
+    def dropped() -> float:
+        return metric(running, "gap_dropped_total", task="sentiment", cause="disconnected")
+
+    before, size_before = dropped(), metric(running, "gap_batch_size_sum", task="sentiment")
+    with Occupied(running, "/sentiment") as occupied:
+        until(lambda: metric(running, "gap_queue_requests", task="sentiment") >= 2)
+        for _ in range(20):
+            open_request(running, "/sentiment", {"text": "nobody waits for this"}).close()
+        until(lambda: dropped() == before + 20)
+    assert set(occupied.statuses) == {200}
+    computed = metric(running, "gap_batch_size_sum", task="sentiment") - size_before
+    assert computed == 64 * len(occupied.statuses)
+    check_counts(running)
+
+
+def test_a_deadline_is_refused_at_once_where_the_queue_is_long(running: Server) -> None:
+    with Occupied(running, "/sentiment") as occupied:
+        until(lambda: metric(running, "gap_queue_requests", task="sentiment") >= 2)
+        answer = httpx.post(
+            f"{running.url}/sentiment",
+            json={"text": "a film"},
+            headers={"X-Timeout-Ms": "20"},
+            timeout=TIMEOUT_S,
+        )
+    assert answer.status_code == 503 and int(answer.headers["retry-after"]) >= 1
+    assert metric(running, "gap_refused_total", cause="deadline_unmeetable") >= 1
+    assert set(occupied.statuses) == {200}
+
+
+def test_one_bad_text_refuses_the_batch_and_admits_nothing(running: Server) -> None:
+    before = metric(running, "gap_admitted_total")
+    answer = httpx.post(
+        f"{running.url}/translate/batch", json={"texts": ["A text.", "x y " * 400]}, timeout=TIMEOUT_S
+    )
+    assert answer.status_code == 422 and answer.json()["detail"][0]["loc"] == ["body", "texts", 1]
+    assert metric(running, "gap_admitted_total") == before
+
+
+class FakeTranslator:
+    """Answers in capitals; waits on "wait", fails on "fail"."""
+
+    run_cost_tokens = 12
+
+    def __init__(self) -> None:
+        self.go_on = threading.Event()
+
+    def tokenize(self, text: str, where: list[str | int]) -> list[int]:
+        return [*text.encode()]
+
+    def warmup_batches(self) -> list[list[list[int]]]:
+        return [[[65]], [[65]] * 4]
+
+    def infer(self, batch: list[list[int]]) -> list[str]:
+        texts = [bytes(token_ids).decode() for token_ids in batch]
+        if "wait" in texts:
+            self.go_on.wait()
+        if "fail" in texts:
+            raise RuntimeError("secret path /somewhere")
+        return [text.upper() for text in texts]
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[TestClient, FakeTranslator]]:
+    translator = FakeTranslator()
+    models = SimpleNamespace(translator=translator, classifier=FakeTranslator())
+    monkeypatch.setattr(dynamic_server, "Models", lambda *_: models)
+    app = dynamic_server.create_app(Settings(models_dir=EMBEDDED, threads=1))
+    with TestClient(app, raise_server_exceptions=False) as client:
+        until(lambda: client.get("/ready").status_code == 200)
+        yield client, translator
+        translator.go_on.set()
+
+
+def test_a_deadline_that_passes_while_a_batch_runs_is_504_at_once(
+    fake: tuple[TestClient, FakeTranslator],
+) -> None:
+    client, _ = fake
+    answer = client.post("/translate", json={"text": "wait"}, headers={"X-Timeout-Ms": "300"})
+    assert answer.status_code == 504 and "deadline" in answer.json()["detail"]
+    assert "server-timing" in answer.headers
+    counted = 'gap_dropped_total{cause="deadline_passed",task="translation"} 1.0'
+    assert counted in client.get("/metrics").text
+
+
+def test_a_failing_text_is_a_fixed_500_and_its_mates_are_answered(
+    fake: tuple[TestClient, FakeTranslator],
+) -> None:
+    client, translator = fake
+    with ThreadPoolExecutor(5) as pool:
+        blocker = pool.submit(client.post, "/translate", json={"text": "wait"})
+        until(lambda: 'gap_pending{task="translation"} 1.0' in client.get("/metrics").text)
+        asked = [pool.submit(client.post, "/translate", json={"text": text}) for text in ("a", "fail", "b")]
+        until(lambda: 'gap_pending{task="translation"} 4.0' in client.get("/metrics").text)
+        translator.go_on.set()
+        answers = [ask.result() for ask in asked]
+        assert blocker.result().json() == {"translation": "WAIT"}
+    assert [answer.status_code for answer in answers] == [200, 500, 200]
+    assert [answers[0].json(), answers[2].json()] == [{"translation": "A"}, {"translation": "B"}]
+    assert answers[1].json() == {"detail": "internal server error"}
+
+
+def test_a_batch_request_with_a_failing_text_fails_whole(fake: tuple[TestClient, FakeTranslator]) -> None:
+    client, _ = fake
+    assert client.post("/translate/batch", json={"texts": ["a", "fail", "b"]}).status_code == 500
+    assert client.post("/translate/batch", json={"texts": ["a", "b"]}).json() == {"translations": ["A", "B"]}
+
+
+def test_overload_is_refused_while_what_was_accepted_is_answered(tmp_path: Path) -> None:
+    with serving("dynamic_batching", tmp_path, GAP_THREADS="1", GAP_QUEUE_SIZE="8") as server:
+        bodies: list[dict[str, object]] = [{"text": f"{LONG} {number}"} for number in range(200)]
+        answers = ask_at_once(server, "/sentiment", bodies)
+        refused = [answer for answer in answers if answer.status_code == 503]
+        accepted = [answer for answer in answers if answer.status_code == 200]
+        assert len(refused) + len(accepted) == 200 and refused and len(accepted) >= 8
+        assert all(int(answer.headers["retry-after"]) >= 1 for answer in refused)
+        assert all("server-timing" in answer.headers for answer in accepted)
+        assert metric(server, "gap_refused_total", cause="queue_full") == len(refused)
+        assert metric(server, "gap_answered_total", task="sentiment") == len(accepted)
+        check_counts(server)
+
+
+def stop_with_pending(
+    server: Server, requests: int, texts: int
+) -> list[tuple[int, dict[str, str], dict[str, Any]]]:
+    """The answers to batch requests of long texts that were admitted when the server was told to stop."""
+    asked = [open_request(server, "/sentiment/batch", {"texts": [LONG] * texts}) for _ in range(requests)]
+    until(lambda: metric(server, "gap_admitted_total", task="sentiment") == requests)
+    assert metric(server, "gap_pending", task="sentiment"), "all were answered before the stop"
+    server.process.send_signal(signal.SIGTERM)
+    answers = [read_answer(connection) for connection in asked]
+    assert server.process.wait(20) in (0, -signal.SIGTERM)
+    assert "Traceback" not in server.log_path.read_text()
+    return answers
+
+
+def test_a_stop_answers_what_was_admitted(tmp_path: Path) -> None:
+    with serving("dynamic_batching", tmp_path, GAP_THREADS="1") as server:
+        for status, _, body in stop_with_pending(server, 2, 16):
+            assert status == 200 and len(body["results"]) == 16
