@@ -38,7 +38,7 @@ def figures_table(runs: list[RunFiles]) -> str:
     lines = [COLUMNS, "|---|---|---|---|---:|---:|---:|---:|---:|"]
     for run in runs:
         table = run.table()
-        source = run.read_run()["models"]["source"]
+        source = models_text(run.read_run()["models"]["source"])
         keys = ["task", "workload", "texts_per_request", "users", "server"]
         for key, cells in table[table["status"] == "ok"].groupby(keys, sort=True):
             task, workload, texts, users, server = key
@@ -51,6 +51,10 @@ def figures_table(runs: list[RunFiles]) -> str:
                 f"| {found['cold_start_s']:.1f} |"
             )
     return "\n".join([*lines, "", *(f"- {circumstances(run)}" for run in runs)])
+
+
+def models_text(source: str) -> str:
+    return "random weights" if source == "random" else source
 
 
 def workload_text(workload: str, texts: int, hit_rate: float) -> str:
