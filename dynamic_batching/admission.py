@@ -8,10 +8,12 @@ from .errors import NotReady, Overloaded
 
 NEWEST_WEIGHT = 0.2
 LARGEST_RUN_COST_TOKENS = 10_000.0
+# What estimated work may fill of the time to a deadline: estimates err, and late work is lost work.
+FILLED_SHARE = 0.8
 
 
 class CostModel:
-    """What a run takes: seconds for each padded token, and for a fixed cost counted in tokens as well.
+    """What a run takes: seconds for each token, and for a fixed cost counted in tokens as well.
 
     Warm-up measures both, from a small and a large batch; every finished batch then moves the seconds per
     token, an exponentially weighted mean. `fastest_s` is the least per token ever measured.
@@ -23,7 +25,7 @@ class CostModel:
         self.fastest_s = math.inf
 
     def seed(self, small: tuple[int, float], large: tuple[int, float]) -> None:
-        """Two measured runs, (padded tokens, seconds) each: the line through both."""
+        """Two measured runs, (tokens, seconds) each: the line through both."""
         (few, short_s), (many, long_s) = small, large
         self.run_cost_tokens = LARGEST_RUN_COST_TOKENS
         if long_s > short_s and many > few:
@@ -31,9 +33,9 @@ class CostModel:
             self.run_cost_tokens = min(max(fixed, 0.0), LARGEST_RUN_COST_TOKENS)
         self.token_s = self.fastest_s = long_s / (self.run_cost_tokens + many)
 
-    def observe(self, padded_tokens: int, duration_s: float) -> None:
+    def observe(self, tokens: int, duration_s: float) -> None:
         """A finished run."""
-        token_s = duration_s / (self.run_cost_tokens + padded_tokens)
+        token_s = duration_s / (self.run_cost_tokens + tokens)
         self.token_s += NEWEST_WEIGHT * (token_s - self.token_s)
         self.fastest_s = min(self.fastest_s, token_s)
 
@@ -56,12 +58,12 @@ class Admission:
         self.draining = False
         self.refused: Counter[str] = Counter(queue_full=0, deadline_unmeetable=0, draining=0, no_engine=0)
 
-    def check_open(self) -> None:
+    def check_open(self, remaining_s: float, busy_s: float) -> None:
         """Raises what `check` would raise for any request, before its texts cost any work.
 
         Raises:
             NotReady: the server is draining.
-            Overloaded: as many requests wait as may.
+            Overloaded: as many requests wait as may, or too many to be answered in `remaining_s`.
         """
         if self.draining:
             self.refused["draining"] += 1
@@ -69,6 +71,8 @@ class Admission:
         if self.queue.requests >= self.queue_size:
             self.refused["queue_full"] += 1
             raise Overloaded(f"{self.queue.requests} requests are waiting already", self.retry_after_s())
+        if self.queue.texts:
+            self._check_deadline(1, 1, remaining_s, busy_s)
 
     def check(self, lengths: list[int], remaining_s: float, busy_s: float) -> None:
         """Admits a request with texts of `lengths` tokens and `remaining_s` to its deadline, or raises.
@@ -79,12 +83,16 @@ class Admission:
             NotReady: the server is draining.
             Overloaded: the queue is full, or what is before the request leaves it too little time.
         """
-        self.check_open()
+        self.check_open(remaining_s, busy_s)
         tokens = sum(lengths)
         if self.queue.texts and self.queue.tokens + tokens > self.max_queue_tokens:
             self.refused["queue_full"] += 1
             raise Overloaded(f"{self.queue.tokens} tokens are waiting already", self.retry_after_s())
-        if (needed_s := self.needed_s(len(lengths), tokens, busy_s)) > remaining_s:
+        self._check_deadline(len(lengths), tokens, remaining_s, busy_s)
+
+    def _check_deadline(self, texts: int, tokens: int, remaining_s: float, busy_s: float) -> None:
+        needed_s = self.needed_s(texts, tokens, busy_s)
+        if needed_s > remaining_s * (FILLED_SHARE if self.queue.texts else 1):
             self.refused["deadline_unmeetable"] += 1
             raise Overloaded(
                 f"the answer would take {needed_s * 1e3:.0f} ms, longer than the deadline allows",

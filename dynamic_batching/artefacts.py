@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+FORMAT = 2
+
 
 class ArtefactError(Exception):
     """A model that cannot be served; the text says which file and what mends it."""
@@ -43,9 +45,13 @@ class Artefact:
 
 
 def find_artefact(models_dir: Path, name: str) -> Artefact:
-    """The artefact `name` of `models_dir`; ArtefactError where the manifest does not list it."""
+    """The artefact `name` of `models_dir`; ArtefactError where the manifest does not list it or is older."""
     try:
         manifest = json.loads((models_dir / "manifest.json").read_text())
+        if manifest["format"] != FORMAT:
+            raise ArtefactError(
+                f"{models_dir} was prepared by another version; `python optimize_model.py` renews it"
+            )
         facts = manifest["artefacts"][name]
     except OSError:
         raise ArtefactError(

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
-SHARES = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0)
+TOKENS = (8, 16, 32, 64, 128, 256, 512, 1_024, 2_048)
 
 
 class BatchMetrics(Collector):
@@ -30,12 +30,8 @@ class BatchMetrics(Collector):
         self.size = Histogram(
             "gap_batch_size", "Texts in a batch", ["task"], buckets=SIZES, registry=registry
         )
-        self.efficiency = Histogram(
-            "gap_batch_token_efficiency",
-            "Share of a batch's padded tokens that are a text's own",
-            ["task"],
-            buckets=SHARES,
-            registry=registry,
+        self.tokens = Histogram(
+            "gap_batch_tokens", "Tokens in a batch", ["task"], buckets=TOKENS, registry=registry
         )
         self.queue_wait = Histogram(
             "gap_queue_wait_seconds",
@@ -56,7 +52,7 @@ class BatchMetrics(Collector):
     def record(self, task: str, batch: Batch) -> None:
         """A batch that was run."""
         self.size.labels(task).observe(len(batch.texts))
-        self.efficiency.labels(task).observe(batch.efficiency)
+        self.tokens.labels(task).observe(batch.tokens)
         # The oldest text is the first.
         self.queue_wait.labels(task).observe(batch.formed_s - batch.texts[0].job.admitted_s)
         self.inference.labels(task).observe(batch.duration_s)

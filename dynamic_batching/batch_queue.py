@@ -1,28 +1,22 @@
 """What waits, and the rule by which texts leave together. No thread and no clock: callers say the time.
 
-The oldest text always goes. Texts of the nearest lengths join it from a bounded lookahead, each for as long
-as it makes the run more efficient: the share of real tokens in what the run costs, its padded tokens and
-the fixed cost of a run, must not fall. On closed-loop queues of 4 to 400 texts this costs within 2 % of the
-cheapest split of the whole lookahead, in a tenth of its time.
+First come, first served, up to a number of texts and of tokens. The graphs take texts packed, without
+padding, so any lengths go together, and no text is passed over for a better match.
 """
 
 from collections import deque
 
 from .job import Batch, Job, Text
 
-LOOKAHEAD_BATCHES = 2
 LEAST_DEAD_TEXTS = 64
 
 
 class BatchQueue:
     """Waiting texts in their order of arrival; `requests`, `texts` and `tokens` count what waits."""
 
-    def __init__(
-        self, max_batch_size: int, max_batch_tokens: int, run_cost_tokens: int, max_wait_s: float = 0.0
-    ) -> None:
+    def __init__(self, max_batch_size: int, max_batch_tokens: int, max_wait_s: float = 0.0) -> None:
         self.max_batch_size = max_batch_size
         self.max_batch_tokens = max_batch_tokens
-        self.run_cost_tokens = run_cost_tokens
         self.max_wait_s = max_wait_s
         self.requests = 0
         self.texts = 0
@@ -61,61 +55,37 @@ class BatchQueue:
             return float("-inf")
         return self._waiting[0].job.admitted_s + self.max_wait_s
 
-    def form(self, now_s: float) -> tuple[Batch | None, list[Job]]:
-        """The next batch, None if nothing can run; and the jobs dropped because their deadline has passed.
+    def form(
+        self, now_s: float, run_s: float = 0.0, room: int | None = None
+    ) -> tuple[Batch | None, list[Job]]:
+        """The next batch, None if nothing can run; and the jobs dropped because no run ends in their time.
 
-        A text that had n texts before it when it came is in one of the next n + 1 batches, since the first
-        of those that wait is in each.
+        `run_s` is the least that the run will take: a job whose deadline is before its end is not worth it.
+        `room` is how many texts may go where that is fewer than `max_batch_size`. A text that had n texts
+        before it when it came is in one of the next n + 1 batches; a text over the token limit goes alone.
         """
         expired: list[Job] = []
-        window: list[Text] = []
-        lookahead = LOOKAHEAD_BATCHES * self.max_batch_size
-        while self._waiting and len(window) < lookahead:
-            text = self._waiting.popleft()
-            if text.job.dropped:
-                continue
-            if text.job.deadline_s <= now_s:
-                self.drop(text.job)
-                expired.append(text.job)
-                continue
-            window.append(text)
-        if not window:
-            return None, expired
-        chosen = choose(
-            [text.length for text in window], self.max_batch_size, self.max_batch_tokens, self.run_cost_tokens
-        )
-        taken = [window[index] for index in chosen]
-        for index in sorted(chosen, reverse=True):
-            del window[index]
-        self._waiting.extendleft(reversed(window))
-        for job, _, length in taken:
-            job.queued_texts -= 1
-            job.queued_tokens -= length
-            self.requests -= not job.queued_texts
-            self.tokens -= length
+        taken: list[Text] = []
+        tokens = 0
+        room = self.max_batch_size if room is None else min(room, self.max_batch_size)
+        while self._waiting and len(taken) < room:
+            text = self._waiting[0]
+            job, _, length = text
+            if not job.dropped:
+                if job.deadline_s <= now_s + run_s:
+                    self.drop(job)
+                    expired.append(job)
+                elif taken and tokens + length > self.max_batch_tokens:
+                    break
+                else:
+                    taken.append(text)
+                    tokens += length
+                    job.queued_texts -= 1
+                    job.queued_tokens -= length
+                    self.requests -= not job.queued_texts
+            # A drop may have made a new queue, without the dropped text.
+            if self._waiting and self._waiting[0] is text:
+                self._waiting.popleft()
         self.texts -= len(taken)
-        return Batch(taken, len(taken) * max(text.length for text in taken), now_s), expired
-
-
-def choose(lengths: list[int], max_size: int, max_tokens: int, run_cost_tokens: int) -> list[int]:
-    """Positions in `lengths` (tokens, oldest first) of the texts that run together; the first is 0.
-
-    At most `max_size` of them, at most `max_tokens` padded or the oldest alone.
-    """
-    oldest = lengths[0]
-    chosen = [0]
-    longest = useful = oldest
-    cost = run_cost_tokens + oldest
-    for index in sorted(range(1, len(lengths)), key=lambda index: abs(lengths[index] - oldest)):
-        size = len(chosen) + 1
-        if size > max_size:
-            break
-        length = lengths[index]
-        padded = size * max(longest, length)
-        if padded > max_tokens or (useful + length) * cost < useful * (run_cost_tokens + padded):
-            continue
-        chosen.append(index)
-        longest = max(longest, length)
-        useful += length
-        cost = run_cost_tokens + padded
-    return chosen
+        self.tokens -= tokens
+        return (Batch(taken, tokens, now_s) if taken else None), expired

@@ -46,7 +46,6 @@ class Batcher:
         self.queue = BatchQueue(
             settings.max_batch_size,
             settings.max_batch_tokens,
-            model.run_cost_tokens,
             settings.max_wait_ms / 1e3,
         )
         self.work = threading.Condition(threading.Lock())
@@ -69,13 +68,27 @@ class Batcher:
         self._loop = asyncio.get_running_loop()
         await self.pool.start()
 
+    def check_open(self, clock: RequestClock) -> None:
+        """Raises what `infer` would raise for any request with this clock, before its body costs any work."""
+        if not self.pool.engines:
+            self.admission.refused["no_engine"] += 1
+            raise NotReady(f"not ready: no {self.task} engine works")
+        now_s = self.clock_s()
+        with self.work:
+            self.admission.check_open(clock.deadline_s - now_s, self._busy_s(now_s))
+
+    def least_run_s(self) -> float:
+        """What the next run takes at the least, as fast as one ever was."""
+        tokens = min(self.queue.tokens, self.queue.max_batch_tokens)
+        return (self.cost.run_cost_tokens + tokens) * self.cost.fastest_s
+
     async def infer(
         self, tokens: list[list[int]], clock: RequestClock, receive: Receive | None = None
     ) -> list[Any]:
         """The answers to the texts of a request in order; what it waited and computed is added to `clock`.
 
-        With `receive`, a request whose client hangs up is dropped. Must follow `Admission.check_open`
-        closely: a request is admitted whole or refused whole.
+        With `receive`, a request whose client hangs up is dropped. A request is admitted whole or refused
+        whole.
 
         Raises:
             Overloaded, NotReady: the request was refused, or the server drained before its turn came.
@@ -156,7 +169,7 @@ class Batcher:
         now_s = self.clock_s()
         self.pool.note_done()
         if not batch.retried:
-            self.cost.observe(batch.padded_tokens, batch.duration_s)
+            self.cost.observe(batch.tokens, batch.duration_s)
         self._metrics.record(self.task, batch)
         for (job, position, _), outcome in zip(batch.texts, batch.outcomes, strict=True):
             if not job.open:
@@ -240,7 +253,7 @@ class Batcher:
             batch = engine.batch
             if batch is None:
                 return 0.0
-            expected_s = batch.formed_s + self.cost.seconds(1, batch.padded_tokens)
+            expected_s = batch.formed_s + self.cost.seconds(1, batch.tokens)
             left_s = min(left_s, expected_s - now_s)
         return max(0.0, left_s)
 

@@ -26,7 +26,7 @@ class Settings(BaseSettings):
     )
     max_batch_size: PositiveInt = Field(default=64, description="most texts in one tensor")
     max_batch_tokens: PositiveInt = Field(
-        default=2_048, description="largest tensor, rows times the longest; a longer text goes alone"
+        default=512, description="most tokens in one run; a longer text goes alone"
     )
     max_wait_ms: NonNegativeInt = Field(
         default=0, description="how long an idle engine lets the oldest text wait for more"

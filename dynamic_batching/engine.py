@@ -15,8 +15,6 @@ Measured = tuple[int, float]
 
 
 class Model(Protocol):
-    run_cost_tokens: int
-
     def tokenize(self, text: str, where: list[str | int]) -> list[int]: ...
 
     def infer(self, batch: list[list[int]]) -> list[Any]: ...
@@ -33,6 +31,8 @@ class Owner(Protocol):
     idle: int
 
     def clock_s(self) -> float: ...
+
+    def least_run_s(self) -> float: ...
 
     def on_warm(self, engine: "Engine", measured: list[Measured]) -> None: ...
 
@@ -66,14 +66,14 @@ class Engine:
         self.owner.on_ended(self, ended_by)
 
     def warm_up(self) -> None:
-        """Runs the model's warm-up batches and reports, for each, its padded tokens and seconds."""
+        """Runs the model's warm-up batches and reports, for each, its tokens and seconds."""
         measured = []
         for batch in self.owner.model.warmup_batches():
             for _ in range(WARMUP_RUNS):
                 started_s = self.running_since_s = self.owner.clock_s()
                 self._infer(batch)
                 duration_s = self.owner.clock_s() - started_s
-            measured.append((len(batch) * max(map(len, batch)), duration_s))
+            measured.append((sum(map(len, batch)), duration_s))
         self.running_since_s = None
         self.owner.on_warm(self, measured)
 
@@ -87,7 +87,7 @@ class Engine:
                 now_s = owner.clock_s()
                 due_s = owner.queue.due_s()
                 if due_s <= now_s:
-                    batch, expired = owner.queue.form(now_s)
+                    batch, expired = owner.queue.form(now_s, owner.least_run_s())
                     self.batch, self.running_since_s = batch, now_s if batch else None
                 elif wait:
                     owner.idle += 1

@@ -82,12 +82,16 @@ class InferenceFailed(Exception):
     """The model raised `__cause__` on this request alone; leaves as an unforeseen error, with traceback."""
 
 
+def error_answer(error: RequestError) -> JSONResponse:
+    return JSONResponse({"detail": error.detail}, error.status, error.headers)
+
+
 def add_error_handlers(app: FastAPI) -> None:
     """Errors leave as JSON with `detail`; one that nobody foresaw leaves as a fixed text."""
 
     async def known(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestError)
-        return JSONResponse({"detail": error.detail}, error.status, error.headers)
+        return error_answer(error)
 
     async def unforeseen(request: Request, error: Exception) -> JSONResponse:
         # Starlette raises the error again behind this answer, so its traceback reaches the log.

@@ -44,13 +44,8 @@ class Batch:
     """Texts that run together, and after the run an answer or an exception for each, and the run's time."""
 
     texts: list[Text]
-    padded_tokens: int
+    tokens: int
     formed_s: float
     outcomes: list[Any] = field(default_factory=list)
     duration_s: float = 0.0
     retried: bool = False
-
-    @property
-    def efficiency(self) -> float:
-        """The share of the padded tokens that are a text's own."""
-        return sum(text.length for text in self.texts) / self.padded_tokens

@@ -8,7 +8,7 @@ import numpy as np
 
 from .artefacts import Artefact
 from .config import Settings
-from .decoder import Graphs, GreedyDecoder, load_session
+from .decoder import Graphs, SlotDecoder, load_session
 from .errors import InvalidInput
 from .schemas import Sentiment
 from .tokenization import BertTokenizer, MarianTokenizer
@@ -22,9 +22,6 @@ WARMUP_BATCH_SIZES = (1, 16)
 class Translator:
     """English to German with a Marian model; greedy."""
 
-    # A run is many decoding steps, each of which reads all weights: splitting a batch never pays.
-    run_cost_tokens = 10_000
-
     def __init__(self, artefact: Artefact, settings: Settings) -> None:
         artefact.verify()
         self.fingerprint = artefact.fingerprint
@@ -33,7 +30,8 @@ class Translator:
         self.limits: dict[str, Any] = artefact.facts["generation"]
         self.max_input_tokens = min(settings.max_input_tokens, self.limits["max_tokens"])
         # A decoder's buffers serve one batch at a time; as many exist as batches ran at once.
-        self._idle_decoders = [GreedyDecoder(self.graphs)]
+        self._max_batch_size = settings.max_batch_size
+        self._idle_decoders = [SlotDecoder(self.graphs, self._max_batch_size)]
 
     def tokenize(self, text: str, where: list[str | int]) -> list[int]:
         """Token ids, the end token among them; InvalidInput where there are too many or nothing readable."""
@@ -59,18 +57,15 @@ class Translator:
             self._idle_decoders.append(decoder)
         return [self.tokenizer.decode(token_ids) for token_ids in output]
 
-    def _idle_decoder(self) -> GreedyDecoder:
+    def _idle_decoder(self) -> SlotDecoder:
         try:
             return self._idle_decoders.pop()
         except IndexError:
-            return GreedyDecoder(self.graphs)
+            return SlotDecoder(self.graphs, self._max_batch_size)
 
 
 class SentimentClassifier:
     """POSITIVE or NEGATIVE, with the softmax probability of the label."""
-
-    # What a run costs beyond its tokens, in tokens: padding dearer than that is worth another run.
-    run_cost_tokens = 12
 
     def __init__(self, artefact: Artefact, settings: Settings) -> None:
         artefact.verify()
@@ -91,12 +86,12 @@ class SentimentClassifier:
 
     def infer(self, batch: list[list[int]]) -> list[Sentiment]:
         """The sentiments of a batch, in order."""
-        lengths = np.array([len(token_ids) for token_ids in batch])
-        input_ids = np.zeros((len(batch), lengths.max()), np.int64)
-        for row, token_ids in enumerate(batch):
-            input_ids[row, : len(token_ids)] = token_ids
-        mask = (np.arange(lengths.max()) < lengths[:, None]).astype(np.int64)
-        (logits,) = self.session.run(["logits"], {"input_ids": input_ids, "attention_mask": mask})
+        # Texts follow each other without padding; the graph finds its rows by their lengths.
+        packed = {
+            "input_ids": np.concatenate(batch, dtype=np.int64),
+            "row_len": np.array([len(token_ids) for token_ids in batch], np.int32),
+        }
+        (logits,) = self.session.run(["logits"], packed)
         weights = np.exp(logits - logits.max(axis=1, keepdims=True))
         probabilities = weights / weights.sum(axis=1, keepdims=True)
         best = probabilities.argmax(axis=1)
@@ -114,9 +109,7 @@ class Models:
         self.classifier = SentimentClassifier(sentiment, settings)
 
 
-def checked(
-    token_ids: list[int], meaningless: set[int], limit: int, where: list[str | int]
-) -> list[int]:
+def checked(token_ids: list[int], meaningless: set[int], limit: int, where: list[str | int]) -> list[int]:
     """`token_ids`, if there are at most `limit` and some that are not `meaningless`."""
     if len(token_ids) > limit:
         raise InvalidInput((where, f"Text should have at most {limit} tokens, not {len(token_ids)}"))

@@ -2,17 +2,18 @@
 
 POST /translate, /translate/batch, /sentiment, /sentiment/batch; GET /health, /ready, /metrics, /docs.
 The event loop reads, tokenizes and admits; a task's engines form batches of what waits and run them.
-Endpoints take the bare request: FastAPI's dependencies would be a third of what a request costs here.
 `uvicorn dynamic_batching.server:app` serves it with settings from GAP_* variables.
 """
 
 import asyncio
 import logging
 import time
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import RedirectResponse
+from fastapi.routing import APIRoute
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from .artefacts import ArtefactError, find_artefact
@@ -21,6 +22,7 @@ from .batcher import Batcher
 from .batchers import Batchers
 from .config import Settings, read_settings
 from .errors import add_error_handlers
+from .hot_routes import HotRoutes
 from .lifecycle import Lifecycle, ready_batchers
 from .models import Models
 from .schemas import (
@@ -28,46 +30,47 @@ from .schemas import (
     BodyReader,
     Sentiment,
     Sentiments,
-    TextsRequest,
     Translation,
     Translations,
+    answered,
     described,
     text_body,
     texts_body,
 )
 from .telemetry import Metrics, Telemetry, request_clock
 
-
-async def translate(request: Request) -> Translation:
-    body = await text_body(request)
-    (found,) = await answer(request, ready_batchers(request).translation, [body.text], [["body", "text"]])
-    return Translation(translation=found)
+Place = list[str | int]
+ReadTexts = Callable[[Request], Awaitable[tuple[list[str], list[Place]]]]
 
 
-async def translate_batch(request: Request) -> Translations:
-    body = await texts_body(request)
-    found = await answer(request, ready_batchers(request).translation, body.texts, places(body))
-    return Translations(translations=found)
+async def translate(request: Request) -> Response:
+    (found,) = await answer(request, ready_batchers(request).translation, one_text)
+    return answered(Translation(translation=found))
 
 
-async def sentiment(request: Request) -> Sentiment:
-    body = await text_body(request)
-    (found,) = await answer(request, ready_batchers(request).sentiment, [body.text], [["body", "text"]])
-    return found
+async def translate_batch(request: Request) -> Response:
+    found = await answer(request, ready_batchers(request).translation, many_texts)
+    return answered(Translations(translations=found))
 
 
-async def sentiment_batch(request: Request) -> Sentiments:
-    body = await texts_body(request)
-    found = await answer(request, ready_batchers(request).sentiment, body.texts, places(body))
-    return Sentiments(results=found)
+async def sentiment(request: Request) -> Response:
+    (found,) = await answer(request, ready_batchers(request).sentiment, one_text)
+    return answered(found)
 
 
-async def answer(
-    request: Request, batcher: Batcher, texts: list[str], where: list[list[str | int]]
-) -> list[Any]:
-    """The answers to `texts`; InvalidInput names the place of a bad one, and then none is admitted."""
+async def sentiment_batch(request: Request) -> Response:
+    found = await answer(request, ready_batchers(request).sentiment, many_texts)
+    return answered(Sentiments(results=found))
+
+
+async def answer(request: Request, batcher: Batcher, read: ReadTexts) -> list[Any]:
+    """The answers to a request's texts; InvalidInput names the place of a bad one, and then none is admitted.
+
+    A server that is full refuses before it has read and tokenized anything.
+    """
     clock = await request_clock(request)
-    batcher.admission.check_open()
+    batcher.check_open(clock)
+    texts, where = await read(request)
     tokens: list[list[int]] = []
     for text, place in zip(texts, where, strict=True):
         if tokens:
@@ -79,8 +82,13 @@ async def answer(
     return await batcher.infer(tokens, clock, request.receive)
 
 
-def places(body: TextsRequest) -> list[list[str | int]]:
-    return [["body", "texts", index] for index in range(len(body.texts))]
+async def one_text(request: Request) -> tuple[list[str], list[Place]]:
+    return [(await text_body(request)).text], [["body", "text"]]
+
+
+async def many_texts(request: Request) -> tuple[list[str], list[Place]]:
+    texts = (await texts_body(request)).texts
+    return texts, [["body", "texts", index] for index in range(len(texts))]
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -112,16 +120,19 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.lifecycle = lifecycle
     app.state.metrics = metrics
     app.state.bodies = bodies = BodyReader(settings)
-    app.add_middleware(Telemetry, metrics=metrics)
     add_error_handlers(app)
-
-    for path, endpoint, kind in (
-        ("/translate", translate, bodies.text),
-        ("/translate/batch", translate_batch, bodies.texts),
-        ("/sentiment", sentiment, bodies.text),
-        ("/sentiment/batch", sentiment_batch, bodies.texts),
+    for path, endpoint, kind, answer_kind in (
+        ("/translate", translate, bodies.text, Translation),
+        ("/translate/batch", translate_batch, bodies.texts, Translations),
+        ("/sentiment", sentiment, bodies.text, Sentiment),
+        ("/sentiment/batch", sentiment_batch, bodies.texts, Sentiments),
     ):
-        app.post(path, responses=ERROR_ANSWERS, openapi_extra=described(kind))(endpoint)
+        app.post(path, response_model=answer_kind, responses=ERROR_ANSWERS, openapi_extra=described(kind))(
+            endpoint
+        )
+    posts = {route.path: route for route in app.routes if isinstance(route, APIRoute)}
+    app.add_middleware(HotRoutes, routes=posts)
+    app.add_middleware(Telemetry, metrics=metrics)
 
     @app.get("/health")
     async def health() -> dict[str, str]:

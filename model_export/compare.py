@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import torch
+from optimum.exporters.onnx import main_export
 from optimum.onnxruntime import (
     ORTModelForSeq2SeqLM,
     ORTModelForSequenceClassification,
@@ -28,10 +29,10 @@ from optimum.onnxruntime.configuration import AutoQuantizationConfig
 from sacrebleu.metrics import CHRF
 
 from locustfiles.inputs import unique
+from model_export.graph_builder import OPSET
 from model_export.marian_graphs import build_decoder_step, build_encoder
 from model_export.pretrained import Pretrained, load_folder
 from model_export.row_quantize import save_graphs
-from model_export.sentiment_graph import export_sentiment
 from model_export.verify import share, torch_translate
 from optimized.artefacts import find_artefact
 from optimized.config import Settings
@@ -173,7 +174,15 @@ def optimum_translation(folder: Path, output: Path, limits: Limits) -> tuple[int
 
 
 def float32_sentiment(folder: Path, output: Path, served: SentimentClassifier) -> tuple[int, float, Run]:
-    export_sentiment(folder, output)
+    main_export(
+        str(folder),
+        output=output,
+        task="text-classification",
+        opset=OPSET,
+        do_validation=False,
+        no_post_process=True,
+        local_files_only=True,
+    )
     session, load_s = timed(lambda: load_session(output / "model.onnx"))
     names = {node.name for node in session.get_inputs()}
 

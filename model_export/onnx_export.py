@@ -45,7 +45,7 @@ def write_onnx(
     }
     source = manifest.folder / task / "pytorch"
     with manifest.publish(f"{task}/onnx", facts) as folder:
-        graphs = build(task, pretrained, source)
+        graphs = build(task, pretrained)
         say(f"{task}/onnx: quantizing")
         save_graphs(quantize_rows(graphs), folder)
         for name in TOKENIZER_FILES[task]:
@@ -64,11 +64,11 @@ def write_onnx(
                 )
 
 
-def build(task: str, pretrained: Pretrained, source: Path) -> dict[str, Any]:
+def build(task: str, pretrained: Pretrained) -> dict[str, Any]:
     """The task's float32 graphs by file name."""
-    if task == "sentiment":
-        return {"model.onnx": build_sentiment(source)}
     model: Any = pretrained.model
+    if task == "sentiment":
+        return {"model.onnx": build_sentiment(model)}
     return {"encoder.onnx": build_encoder(model), "decoder.onnx": build_decoder_step(model)}
 
 

@@ -113,9 +113,7 @@ class RowQuantizer:
 
     def multiply(self, x: str, weight: str, output: str) -> None:
         stored, column_scale = self.int8_matrix(weight)
-        ids_shape = self.op("Shape", ["input_ids"], "ids_shape")
-        shape = self.op("Concat", [ids_shape, self.const("1", np.array([1]))], "rows_shape", axis=0)
-        quantized, row_scale = self.activation(x, shape, len(self.floats[weight]))
+        quantized, row_scale = self.activation(x, len(self.floats[weight]))
         product = self.product(quantized, stored, column_scale, "", f"{output}.unscaled")
         # Never as MatMulInteger, Cast and Mul by both scales: ONNX Runtime's MatMulIntegerToFloatFusion takes
         # that for one scale a tensor, without a word.
@@ -124,8 +122,7 @@ class RowQuantizer:
     def project(self, x: str, bias: str, output: str) -> None:
         values = self.floats[bias]
         table, scale = self.embedding()
-        ids_shape = self.op("Shape", ["input_ids"], "ids_shape")
-        quantized, row_scale = self.activation(x, ids_shape, self.floats[EMBEDDING].shape[1])
+        quantized, row_scale = self.activation(x, self.floats[EMBEDDING].shape[1])
         matrix = self.op("Transpose", [table], f"{table}.transposed", perm=[1, 0])
         if not values[np.isfinite(values)].any():
             self.product(quantized, matrix, scale, self.half(bias, values), output)
@@ -143,14 +140,15 @@ class RowQuantizer:
         codes, scale = _int8_rows(self.floats[EMBEDDING])
         return self.const(f"{EMBEDDING}.i8", codes), self.half(f"{EMBEDDING}.scale", scale)
 
-    def activation(self, x: str, shape: str, width: int) -> tuple[str, str]:
-        """uint8 codes of `x` [..,width], zero point 128, and its row scales [..,1] (shape: `shape`)."""
+    def activation(self, x: str, width: int) -> tuple[str, str]:
+        """uint8 codes of `x` [..,width], zero point 128, and its row scales [..,1]."""
         magnitude = self.op("Abs", [x], f"{x}.abs")
         largest = self.op("ReduceMax", [magnitude, self.const("-1", np.array([-1]))], f"{x}.max", keepdims=1)
         # A row of zeros has scale 0 and undefined codes; times that scale, its product is zero again.
         scale = self.op("Mul", [largest, self.const("1/127", np.float32(1 / 127))], f"{x}.scale")
-        code = numpy_helper.from_array(np.array([128], np.uint8))
-        zeros = self.op("ConstantOfShape", [shape], f"{shape}.zeros", value=code)
+        # One zero point a row, whatever the shape: any scale over this divisor rounds to 0, so to code 128.
+        huge, zero = self.const("huge", np.float32(1e38)), self.const("128", np.uint8(128))
+        zeros = self.op("QuantizeLinear", [scale, huge, zero], f"{x}.zeros")
         return self.op("QuantizeLinear", [x, scale, zeros], f"{x}.u8", axis=-1, block_size=width), scale
 
     def product(self, codes: str, matrix: str, scale: str, bias: str, output: str) -> str:

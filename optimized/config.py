@@ -25,7 +25,7 @@ class Settings(BaseSettings):
         description="inferences at once, each on one core; the cores this process may use unless given",
     )
     max_batch_tokens: PositiveInt = Field(
-        default=2_048, description="a larger tensor, rows times the longest, is split"
+        default=2_048, description="a batch of more tokens than this is split"
     )
     redis_url: RedisDsn | None = Field(
         default=None,

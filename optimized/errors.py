@@ -59,12 +59,22 @@ class DeadlineExceeded(RequestError):
     status = 504
 
 
+class Disconnected(RequestError):
+    """The client hung up: nobody reads this answer, its status (nginx's) only tells it from others."""
+
+    status = 499
+
+
+def error_answer(error: RequestError) -> JSONResponse:
+    return JSONResponse({"detail": error.detail}, error.status, error.headers)
+
+
 def add_error_handlers(app: FastAPI) -> None:
     """Errors leave as JSON with `detail`; one that nobody foresaw leaves as a fixed text."""
 
     async def known(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestError)
-        return JSONResponse({"detail": error.detail}, error.status, error.headers)
+        return error_answer(error)
 
     async def unforeseen(request: Request, error: Exception) -> JSONResponse:
         # Starlette raises the error again behind this answer, so its traceback reaches the log.

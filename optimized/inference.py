@@ -1,4 +1,4 @@
-"""Inference off the event loop: a thread a core, and a large batch split by its padded size."""
+"""Inference off the event loop: a thread a core, and a large batch split by its tokens."""
 
 import asyncio
 import time
@@ -9,8 +9,6 @@ from .telemetry import RequestClock
 
 
 class Model(Protocol):
-    run_cost_tokens: int
-
     def infer(self, batch: list[list[int]]) -> list[Any]: ...
 
 
@@ -25,7 +23,7 @@ class InferencePool:
         """The answers to a batch in order; what it waited and computed is added to `clock`."""
         loop = asyncio.get_running_loop()
         lengths = [len(token_ids) for token_ids in batch]
-        parts = split(lengths, self._max_batch_tokens, model.run_cost_tokens)
+        parts = split(lengths, self._max_batch_tokens)
         submitted_s = time.perf_counter()
 
         def run(part: list[int]) -> tuple[list[Any], float, float]:
@@ -46,24 +44,14 @@ class InferencePool:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 
-def split(lengths: list[int], max_batch_tokens: int, run_cost_tokens: int) -> list[list[int]]:
-    """Positions in groups of like lengths, each within `max_batch_tokens` padded or a single text.
-
-    The groups are those of least total cost, where a run costs `run_cost_tokens` and its padded tokens: all
-    partitions of the texts sorted by length, by dynamic programming over where the last group begins.
-    """
-    order = sorted(range(len(lengths)), key=lengths.__getitem__)
-    cost = [0] * (len(order) + 1)
-    begins = [0] * (len(order) + 1)
-    for end in range(1, len(order) + 1):
-        longest = lengths[order[end - 1]]
-        first = max(0, end - max(1, max_batch_tokens // longest))
-        cost[end], begins[end] = min(
-            (cost[begin] + run_cost_tokens + longest * (end - begin), begin) for begin in range(first, end)
-        )
-    parts = []
-    end = len(order)
-    while end:
-        parts.append(order[begins[end] : end])
-        end = begins[end]
+def split(lengths: list[int], max_batch_tokens: int) -> list[list[int]]:
+    """Positions in their order, in groups of at most `max_batch_tokens` tokens or of a single text."""
+    parts: list[list[int]] = []
+    tokens = 0
+    for position, length in enumerate(lengths):
+        if not parts or tokens + length > max_batch_tokens:
+            parts.append([])
+            tokens = 0
+        parts[-1].append(position)
+        tokens += length
     return parts

@@ -81,7 +81,7 @@ class Lifecycle:
                 signal.signal(number, handler)
 
 
-async def ready_models(request: Request) -> Models:
-    """Dependency: the models, or a 503."""
+def ready_models(request: Request) -> Models:
+    """The models of the app that serves a request, or NotReady."""
     lifecycle: Lifecycle = request.app.state.lifecycle
     return lifecycle.models()

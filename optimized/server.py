@@ -7,18 +7,20 @@ optimized.server:app` serves it with settings from GAP_* variables.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import Depends, FastAPI, Request, Response
+from fastapi import FastAPI, Request, Response
 from fastapi.responses import RedirectResponse
+from fastapi.routing import APIRoute
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from .artefacts import ArtefactError, find_artefact
 from .cache import ResultCache
 from .config import Settings, read_settings
 from .errors import DeadlineExceeded, add_error_handlers
+from .hot_routes import HotRoutes
 from .inference import InferencePool
 from .lifecycle import Lifecycle, ready_models
 from .models import Models, SentimentClassifier, Translator
@@ -27,21 +29,18 @@ from .schemas import (
     BodyReader,
     Sentiment,
     Sentiments,
-    TextRequest,
-    TextsRequest,
     Translation,
     Translations,
+    answered,
     described,
     text_body,
     texts_body,
 )
 from .store import RedisStore
-from .telemetry import Metrics, RequestClock, Telemetry, request_clock
+from .telemetry import Metrics, Telemetry, request_clock
 
-Clock = Annotated[RequestClock, Depends(request_clock)]
-Ready = Annotated[Models, Depends(ready_models)]
-Text = Annotated[TextRequest, Depends(text_body)]
-Texts = Annotated[TextsRequest, Depends(texts_body)]
+Place = list[str | int]
+ReadTexts = Callable[[Request], Awaitable[tuple[list[str], list[Place]]]]
 
 
 class Answerer:
@@ -67,13 +66,14 @@ class Answerer:
 
     async def answer(
         self,
+        request: Request,
         cache: ResultCache[Any],
         model: Translator | SentimentClassifier,
-        texts: list[str],
-        where: list[list[str | int]],
-        clock: RequestClock,
+        read: ReadTexts,
     ) -> list[Any]:
-        """The answers to `texts`; InvalidInput names the place of a bad one, and then none is computed."""
+        """The answers to a request's texts; InvalidInput names the place of a bad one: none is computed."""
+        clock = await request_clock(request)
+        texts, where = await read(request)
 
         async def tokenize(positions: list[int]) -> list[list[int]]:
             found = []
@@ -110,37 +110,37 @@ def a_text(value: Any) -> str:
     return value
 
 
-async def answerer(request: Request) -> Answerer:
-    return request.app.state.answerer
+async def translate(request: Request) -> Response:
+    by: Answerer = request.app.state.answerer
+    (found,) = await by.answer(request, by.translations, ready_models(request).translator, one_text)
+    return answered(Translation(translation=found))
 
 
-Answers = Annotated[Answerer, Depends(answerer)]
+async def translate_batch(request: Request) -> Response:
+    by: Answerer = request.app.state.answerer
+    found = await by.answer(request, by.translations, ready_models(request).translator, many_texts)
+    return answered(Translations(translations=found))
 
 
-async def translate(body: Text, models: Ready, clock: Clock, by: Answers) -> Translation:
-    where: list[list[str | int]] = [["body", "text"]]
-    (found,) = await by.answer(by.translations, models.translator, [body.text], where, clock)
-    return Translation(translation=found)
+async def sentiment(request: Request) -> Response:
+    by: Answerer = request.app.state.answerer
+    (found,) = await by.answer(request, by.sentiments, ready_models(request).classifier, one_text)
+    return answered(found)
 
 
-async def translate_batch(body: Texts, models: Ready, clock: Clock, by: Answers) -> Translations:
-    found = await by.answer(by.translations, models.translator, body.texts, places(body), clock)
-    return Translations(translations=found)
+async def sentiment_batch(request: Request) -> Response:
+    by: Answerer = request.app.state.answerer
+    found = await by.answer(request, by.sentiments, ready_models(request).classifier, many_texts)
+    return answered(Sentiments(results=found))
 
 
-async def sentiment(body: Text, models: Ready, clock: Clock, by: Answers) -> Sentiment:
-    where: list[list[str | int]] = [["body", "text"]]
-    (found,) = await by.answer(by.sentiments, models.classifier, [body.text], where, clock)
-    return found
+async def one_text(request: Request) -> tuple[list[str], list[Place]]:
+    return [(await text_body(request)).text], [["body", "text"]]
 
 
-async def sentiment_batch(body: Texts, models: Ready, clock: Clock, by: Answers) -> Sentiments:
-    found = await by.answer(by.sentiments, models.classifier, body.texts, places(body), clock)
-    return Sentiments(results=found)
-
-
-def places(body: TextsRequest) -> list[list[str | int]]:
-    return [["body", "texts", index] for index in range(len(body.texts))]
+async def many_texts(request: Request) -> tuple[list[str], list[Place]]:
+    texts = (await texts_body(request)).texts
+    return texts, [["body", "texts", index] for index in range(len(texts))]
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -175,23 +175,27 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.lifecycle = lifecycle
     app.state.metrics = metrics
     app.state.bodies = bodies = BodyReader(settings)
-    app.add_middleware(Telemetry, metrics=metrics)
     add_error_handlers(app)
-
-    for path, endpoint, kind in (
-        ("/translate", translate, bodies.text),
-        ("/translate/batch", translate_batch, bodies.texts),
-        ("/sentiment", sentiment, bodies.text),
-        ("/sentiment/batch", sentiment_batch, bodies.texts),
+    for path, endpoint, kind, answer_kind in (
+        ("/translate", translate, bodies.text, Translation),
+        ("/translate/batch", translate_batch, bodies.texts, Translations),
+        ("/sentiment", sentiment, bodies.text, Sentiment),
+        ("/sentiment/batch", sentiment_batch, bodies.texts, Sentiments),
     ):
-        app.post(path, responses=ERROR_ANSWERS, openapi_extra=described(kind))(endpoint)
+        app.post(path, response_model=answer_kind, responses=ERROR_ANSWERS, openapi_extra=described(kind))(
+            endpoint
+        )
+    posts = {route.path: route for route in app.routes if isinstance(route, APIRoute)}
+    app.add_middleware(HotRoutes, routes=posts)
+    app.add_middleware(Telemetry, metrics=metrics)
 
     @app.get("/health")
     async def health() -> dict[str, str]:
         return {"status": "alive"}
 
     @app.get("/ready", responses={503: ERROR_ANSWERS[503]})
-    async def ready(models: Ready) -> dict[str, str]:
+    async def ready() -> dict[str, str]:
+        lifecycle.models()
         return {"status": "ready"}
 
     @app.get("/metrics", response_class=Response)

@@ -100,6 +100,16 @@ class Metrics:
         self.cold_start = Gauge(
             "gap_cold_start_seconds", "From the process's start to ready", registry=self.registry
         )
+        self._of: dict[tuple[str, int], tuple[Counter, Histogram, dict[str, Histogram]]] = {}
+
+    def of(self, route: str, status: int) -> tuple[Counter, Histogram, dict[str, Histogram]]:
+        """The counter of such answers, and the histograms of the route and of its phases."""
+        found = self._of.get((route, status))
+        if found is None:
+            phases = {name: self.phase.labels(route, name) for name in PHASES}
+            found = self.requests.labels(route, status), self.duration.labels(route), phases
+            self._of[route, status] = found
+        return found
 
 
 class Telemetry:
@@ -130,7 +140,8 @@ class Telemetry:
             await self.app(scope, receive, send_timed)
         finally:
             route = getattr(scope.get("route"), "path", "unknown")
-            self.metrics.requests.labels(route, status).inc()
-            self.metrics.duration.labels(route).observe(time.perf_counter() - clock.arrived_s)
+            requests, duration, phases = self.metrics.of(route, status)
+            requests.inc()
+            duration.observe(time.perf_counter() - clock.arrived_s)
             for name, seconds in clock.phases_s.items():
-                self.metrics.phase.labels(route, name).observe(seconds)
+                phases[name].observe(seconds)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from dynamic_batching.admission import Admission, CostModel
+from dynamic_batching.admission import FILLED_SHARE, Admission, CostModel
 from dynamic_batching.batch_queue import BatchQueue
 from dynamic_batching.errors import NotReady, Overloaded
 from dynamic_batching.job import Job
@@ -72,7 +72,7 @@ def test_a_queue_is_full_at_its_number_of_requests() -> None:
         admission.check([5], FOREVER_S, 0.0)
     assert retry_after_s(refusal) == 1
     with pytest.raises(Overloaded):
-        admission.check_open()
+        admission.check_open(FOREVER_S, 0.0)
     assert admission.refused["queue_full"] == 2
 
 
@@ -107,9 +107,10 @@ def test_a_deadline_that_the_waiting_work_leaves_no_time_for_is_refused_at_once(
     admission = make()
     fill(admission, 100, 100, 100)
     needed_s = (RUN_COST_TOKENS + 350) * TOKEN_S
-    admission.check([50], needed_s + 0.001, 0.0)
+    remaining_s = needed_s / FILLED_SHARE
+    admission.check([50], remaining_s + 0.001, 0.0)
     with pytest.raises(Overloaded, match="362 ms") as refusal:
-        admission.check([50], needed_s - 0.001, 0.0)
+        admission.check([50], remaining_s - 0.001, 0.0)
     assert retry_after_s(refusal) == 1
     with pytest.raises(Overloaded) as refusal:
         admission.check([50], needed_s, 4.5)
@@ -163,7 +164,10 @@ def test_a_deadline_shorter_than_the_fastest_run_is_refused_even_when_idle() -> 
 def test_draining_refuses_all() -> None:
     admission = make()
     admission.draining = True
-    for refuse in (admission.check_open, lambda: admission.check([1], FOREVER_S, 0.0)):
+    for refuse in (
+        lambda: admission.check_open(FOREVER_S, 0.0),
+        lambda: admission.check([1], FOREVER_S, 0.0),
+    ):
         with pytest.raises(NotReady, match="draining") as refusal:
             refuse()
         assert retry_after_s(refusal) == 1

@@ -231,8 +231,6 @@ def test_one_bad_text_refuses_the_batch_and_admits_nothing(running: Server) -> N
 class FakeTranslator:
     """Answers in capitals; waits on "wait", fails on "fail"."""
 
-    run_cost_tokens = 12
-
     def __init__(self) -> None:
         self.go_on = threading.Event()
 

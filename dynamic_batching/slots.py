@@ -1,0 +1,132 @@
+"""What the rows of a decoder hold, in memory that is reserved once and never moves: row i is slot i."""
+
+import mmap
+
+import numpy as np
+import onnxruntime
+
+ELEMENT_TYPES = {"tensor(int64)": np.int64, "tensor(int32)": np.int32, "tensor(float)": np.float32}
+MIN_STRIDE = 128
+
+
+class KeyValues:
+    """Float32 tensors [slots,heads,stride,head_dim], one behind the other, which graphs use where they lie.
+
+    `stride` is how many tokens a slot has room for. It changes only by `fit`: as short as the rows allow,
+    because rows that lie far apart cost a step some percent.
+    """
+
+    def __init__(self, tensors: int, slots: int, heads: int, max_len: int, head_dim: int) -> None:
+        self.max_len = max_len
+        self.stride = min(MIN_STRIDE, max_len)
+        self._shape = (tensors, slots, heads, head_dim)
+        # A page takes memory only once a row reaches it. Numpy's own allocation asks for huge pages, which
+        # would make the padding of every row resident.
+        size = 4 * tensors * slots * heads * max_len * head_dim
+        pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        self._memory = np.frombuffer(pages, np.float32)
+        self.tensors = self._laid_out(self.stride)
+
+    def fit(self, needed: int, slots: int, used: int) -> None:
+        """Sets the stride for rows of up to `needed` tokens.
+
+        Keeps the first `used` tokens of the first `slots` slots; where the stride changes, pointers taken
+        before are void.
+        """
+        stride = MIN_STRIDE
+        while stride < needed:
+            stride *= 2
+        stride = min(stride, self.max_len)
+        if stride == self.stride:
+            return
+        before, after = self.tensors, self._laid_out(stride)
+        order = range(len(after))
+        # Never over a tensor that is still to be moved; within one, numpy sees the overlap.
+        for i in order if stride < self.stride else reversed(order):
+            after[i, :slots, :, :used] = before[i, :slots, :, :used]
+        self.tensors, self.stride = after, stride
+
+    def write(self, slot: int, tensors: list[np.ndarray], row: int, length: int) -> None:
+        """Fills a slot with the first `length` tokens of a row of `tensors`, each [B,heads,S,head_dim]."""
+        for kept, tensor in zip(self.tensors, tensors, strict=True):
+            kept[slot, :, :length] = tensor[row, :, :length]
+
+    def move(self, source: int, target: int, length: int) -> None:
+        """Copies the first `length` tokens of one slot over another's, in all tensors."""
+        self.tensors[:, target, :, :length] = self.tensors[:, source, :, :length]
+
+    def _laid_out(self, stride: int) -> np.ndarray:
+        tensors, slots, heads, head_dim = self._shape
+        size = tensors * slots * heads * stride * head_dim
+        return self._memory[:size].reshape(tensors, slots, heads, stride, head_dim)
+
+
+class Slots:
+    """All that the decoder graph reads and writes of `count` rows, and what was chosen and is still wanted.
+
+    `input_ids`, `past_len` and `src_len` are the graph's inputs of these names and `logits` its output. A
+    row's past tokens are those it has chosen: `answers` up to `past_len`.
+    """
+
+    def __init__(self, decoder: onnxruntime.InferenceSession, count: int, max_len: int) -> None:
+        self._decoder = decoder
+        self._inputs = {node.name: node for node in decoder.get_inputs()}
+        self._outputs = [node.name for node in decoder.get_outputs()]
+        self._self_names = [name for name in self._inputs if name.startswith(("pk", "pv"))]
+        self.cross_names = [name for name in self._inputs if name.startswith(("ck", "cv"))]
+        _, heads, _, head_dim = self._inputs["pk0"].shape
+        self._past = KeyValues(len(self._self_names), count, heads, max_len, head_dim)
+        self._cross = KeyValues(len(self.cross_names), count, heads, max_len, head_dim)
+        self.logits = np.empty((count, decoder.get_outputs()[0].shape[1]), np.float32)
+        self.input_ids = np.zeros((count, 1), np.int64)
+        self.past_len = np.zeros(count, np.int32)
+        self.src_len = np.ones(count, np.int32)
+        self.max_new = np.zeros(count, np.int32)
+        self.min_new = np.zeros(count, np.int32)
+        self.answers = np.zeros((count, max_len), np.int64)
+        self._bindings: dict[tuple[int, int, int], onnxruntime.IOBinding] = {}
+
+    def fit(self, occupied: list[int], src_len: int, max_new: int) -> None:
+        """Gives each slot room for the longest row: of `occupied`, or a new one of these tokens."""
+        used_slots = max(occupied, default=-1) + 1
+        for keys, limits, used, needed in (
+            (self._past, self.max_new, self.past_len, max_new),
+            (self._cross, self.src_len, self.src_len, src_len),
+        ):
+            longest = limits[occupied].max(initial=needed)
+            keys.fit(int(longest), used_slots, int(used[occupied].max(initial=0)))
+
+    def fill(self, slot: int, cross: list[np.ndarray], row: int, src_len: int) -> None:
+        """Starts a row from row `row` of what the encoder gave, in the order of `cross_names`."""
+        self._cross.write(slot, cross, row, src_len)
+        self.src_len[slot] = src_len
+        self.past_len[slot] = 0
+
+    def move(self, source: int, target: int) -> None:
+        """Copies a row into another slot."""
+        self._past.move(source, target, self.past_len[source])
+        self._cross.move(source, target, self.src_len[source])
+        for values in (self.input_ids, self.past_len, self.src_len, self.max_new, self.min_new, self.answers):
+            values[target] = values[source]
+
+    def binding(self, rows: int) -> onnxruntime.IOBinding:
+        """A binding of the first `rows` slots, kept for the next time."""
+        layout = (rows, self._past.stride, self._cross.stride)
+        if layout not in self._bindings:
+            self._bindings[layout] = self.bind(0, rows)
+        return self._bindings[layout]
+
+    def bind(self, start: int, rows: int) -> onnxruntime.IOBinding:
+        """Binds `rows` slots from `start`; each `pk{i}` also as `ok{i}`, so that it is written in place."""
+        tensors: dict[str, np.ndarray] = {"input_ids": self.input_ids, "logits": self.logits}
+        tensors.update({"past_len": self.past_len, "src_len": self.src_len})
+        tensors.update(zip(self._self_names, self._past.tensors, strict=True))
+        tensors.update(zip(self.cross_names, self._cross.tensors, strict=True))
+        binding = self._decoder.io_binding()
+        for name, node in self._inputs.items():
+            value = tensors[name][start : start + rows]
+            binding.bind_input(name, "cpu", 0, ELEMENT_TYPES[node.type], value.shape, value.ctypes.data)
+        for name in self._outputs:
+            value = tensors["logits" if name == "logits" else f"p{name[1:]}"][start : start + rows]
+            binding.bind_output(name, "cpu", 0, np.float32, value.shape, value.ctypes.data)
+        return binding
