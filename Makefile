@@ -16,7 +16,7 @@ BENCH = $(BIN)/python -m benchmark run --models $(MODELS) --tasks $(TASKS) --use
 
 .DEFAULT_GOAL := help
 .PHONY: help setup models serve-baseline serve-optimized serve-dynamic-batching bench bench-baseline \
-	bench-optimized bench-dynamic-batching ceiling open-loop plot report readme test lint clean
+	bench-optimized bench-dynamic-batching ceiling peers open-loop plot report readme test lint clean
 
 help: ## Show the targets and variables
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-23s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,14 @@ bench-dynamic-batching: models ## Measure dynamic_batching alone
 ceiling: models ## Measure what a model does in one process with no HTTP: the limit of any server
 	$(BIN)/python -m benchmark ceiling --models $(MODELS) --tasks $(TASKS)
 
+.venv-peers/installed: requirements-peers.txt | setup
+	rm -rf .venv-peers
+	$(BIN)/python -m pip --disable-pip-version-check install --no-deps --target .venv-peers -r requirements-peers.txt
+	@touch $@
+
+peers: models .venv-peers/installed ## Measure translation in process beside CTranslate2 and Optimum, on one core
+	$(BIN)/python -m benchmark.peers --models $(MODELS)
+
 open-loop: models ## Offer SERVER more than it can do, with Poisson arrivals
 	$(BIN)/python -m benchmark open-loop --models $(MODELS) --server $(SERVER) --task sentiment
 
@@ -79,5 +87,5 @@ lint: setup ## ruff and mypy
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-clean: ## Remove .venv, prepared models and caches; results stay
-	rm -rf .venv models models-* .mypy_cache .ruff_cache .hypothesis
+clean: ## Remove .venv, .venv-peers, prepared models and caches; results stay
+	rm -rf .venv .venv-peers .cache/peers models models-* .mypy_cache .ruff_cache .hypothesis

@@ -79,7 +79,6 @@ class SlotDecoder:
         facts = self.decoder.get_modelmeta().custom_metadata_map
         self.start_id = int(facts["decoder_start_token_id"])
         self.eos_id = int(facts["eos_token_id"])
-        self.pad_id = int(facts["pad_token_id"])
         self.max_positions = int(facts["max_position_embeddings"])
         self._slots = Slots(self.decoder, max_batch_size, self.max_positions)
         self._slot_of: dict[Hashable, int] = {}
@@ -99,7 +98,7 @@ class SlotDecoder:
         return [*self._slot_of]
 
     def join(self, rows: list[Row]) -> Finished:
-        """Encodes `rows` as one padded batch and gives each a slot; the next step decodes them.
+        """Encodes `rows` in one run and gives each a slot; the next step decodes them.
 
         Returns those that finish at once, for want of tokens to choose; they need no slot.
         Raises ValueError, and takes none, if there are more than `free`, a key is given twice, a source is
@@ -197,12 +196,10 @@ class SlotDecoder:
             raise ValueError(f"sources and max_new_tokens must be at most {self.max_positions} tokens")
 
     def _encode(self, batch: list[list[int]]) -> tuple[list[np.ndarray], np.ndarray]:
-        """Cross-attention keys and values (ck0, cv0, ck1, ...) and `src_len` of a right-padded batch."""
+        """Cross-attention keys and values (ck0, cv0, ck1, ...) of a batch, padded, and its `src_len`."""
         src_len = np.array([len(source) for source in batch], np.int32)
-        ids = np.full((len(batch), int(src_len.max())), self.pad_id, np.int64)
-        for row, source in enumerate(batch):
-            ids[row, : len(source)] = source
-        return self.encoder.run(self._slots.cross_names, {"input_ids": ids, "src_len": src_len}), src_len
+        packed = {"input_ids": np.concatenate(batch, dtype=np.int64), "src_len": src_len}
+        return self.encoder.run(self._slots.cross_names, packed), src_len
 
     def _close_holes(self) -> None:
         """Moves the last rows into holes, so that the rows of a step lie side by side."""

@@ -1,5 +1,6 @@
 """Collects the nodes, constants, inputs and outputs of an ONNX graph, with the layers that models share."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -40,10 +41,21 @@ class GraphBuilder:
         self.nodes.append(helper.make_node(kind, inputs, [output], output, domain=domain, **attributes))
         return output
 
+    def scale_query(self, layer: str, head_dim: int) -> None:
+        """Moves attention's factor 1/sqrt(head_dim) into the projection of its queries.
+
+        With a factor of 1 ONNX Runtime multiplies one query by the keys where they lie; with any other it
+        packs the keys first.
+        """
+        for part in ("weight", "bias"):
+            scaled = self.parameters[f"{layer}.{part}"] / np.float32(math.sqrt(head_dim))
+            self.parameters[f"{layer}.{part}"] = scaled
+
     def attention(self, inputs: list[str], outputs: list[str], heads: int, causal: int) -> str:
-        """GroupQueryAttention (com.microsoft) with as many key heads as query heads."""
+        """GroupQueryAttention (com.microsoft) with as many key heads as query heads, of scaled queries."""
         node = helper.make_node("GroupQueryAttention", inputs, outputs, outputs[0], domain="com.microsoft")
-        for key, value in {"num_heads": heads, "kv_num_heads": heads, "causal": causal}.items():
+        attributes = {"num_heads": heads, "kv_num_heads": heads, "causal": causal, "scale": 1.0}
+        for key, value in attributes.items():
             node.attribute.append(helper.make_attribute(key, value))
         self.nodes.append(node)
         return outputs[0]

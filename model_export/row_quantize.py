@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from model_export.marian_graphs import EMBEDDING
+from model_export.graph_builder import EMBEDDING
 
 WEIGHTS_FILE = "weights.bin"
 _ALIGNMENT = 64
@@ -19,7 +19,7 @@ _INLINE_BYTES = 64
 
 
 def quantize_rows(graphs: dict[str, onnx.ModelProto]) -> dict[str, onnx.ModelProto]:
-    """The INT8 form of graphs that read the token ids `input_ids` [B,S], by file name.
+    """The INT8 form of graphs that read the token ids `input_ids`, by file name.
 
     Every MatMul with a constant weight, the embedding and the output projection become int8 (symmetric, one
     scale per output channel); other constants are stored as float16. Inputs and outputs keep their names and

@@ -1,9 +1,7 @@
 """Builds the sentiment classifier's ONNX graph from a float32 DistilBERT or BERT model.
 
-Texts of different lengths are packed: their tokens follow each other without padding, and every linear layer
-and norm runs over real tokens alone (the method of ByteTransformer, arXiv:2210.03052). Only attention sees
-rows, padded, and reads a row's valid keys. Of the last layer the classifier needs each text's first token
-alone, so its query, output and feed-forward layers run on nothing else.
+Texts are packed, without padding. Of the last layer the classifier needs each text's first token alone, so
+its query, output and feed-forward layers run on nothing else.
 """
 
 from dataclasses import dataclass
@@ -14,6 +12,7 @@ from onnx import TensorProto
 from transformers import PreTrainedModel
 
 from model_export.graph_builder import EMBEDDING, GraphBuilder
+from model_export.packed_rows import PackedRows
 
 _EPSILON = 1e-12
 
@@ -81,18 +80,21 @@ def build_sentiment(model: PreTrainedModel) -> onnx.ModelProto:
     activation = getattr(config, "activation", None) or config.hidden_act
     if activation != "gelu":
         raise ValueError(f"activation is {activation!r}, expected gelu")
-    graph = _PackedGraph({key: value.detach().numpy() for key, value in model.state_dict().items()})
-    graph.read_rows()
-    x = graph.embed(names.embeddings)
+    graph = GraphBuilder({key: value.detach().numpy() for key, value in model.state_dict().items()})
+    ids = graph.add_input("input_ids", TensorProto.INT64, ["T"])
+    rows = PackedRows(graph, graph.add_input("row_len", TensorProto.INT32, ["B"]))
+    width, heads = config.hidden_size, config.num_attention_heads
+    x = _embed(graph, rows, ids, names.embeddings)
     for i in range(config.num_hidden_layers):
-        layer, heads = f"{names.layer}.{i}", config.num_attention_heads
+        layer = f"{names.layer}.{i}"
         query, key, value = (f"{layer}.{name}" for name in (names.query, names.key, names.value))
+        graph.scale_query(query, width // heads)
         if i < config.num_hidden_layers - 1:
-            attended = graph.attend(graph.linear(x, query, key, value), heads, i)
+            attended = rows.attend(graph.linear(x, query, key, value), width, heads, f"attention_{i}")
         else:
-            keys, values = graph.linear(x, key), graph.linear(x, value)
-            x = graph.op("Gather", [x, graph.starts])
-            attended = graph.attend_first(graph.linear(x, query), keys, values, heads, i)
+            cache = [rows.by_head(graph.linear(x, name), width, heads) for name in (key, value)]
+            x = graph.op("Gather", [x, rows.starts])
+            attended = _attend_first(graph, rows, graph.linear(x, query), cache, heads)
         update = graph.linear(attended, f"{layer}.{names.attention_output}")
         x = graph.add_norm(x, update, f"{layer}.{names.attention_norm}", _EPSILON)
         hidden = graph.op("Gelu", [graph.linear(x, f"{layer}.{names.feed_forward_in}")])
@@ -106,69 +108,22 @@ def build_sentiment(model: PreTrainedModel) -> onnx.ModelProto:
     return graph.proto("sentiment")
 
 
-class _PackedGraph(GraphBuilder):
-    """`packed_at` [T]: a token's place in the padded rows [B,S]; `padded_from` [B,S]: the token there."""
+def _embed(graph: GraphBuilder, rows: PackedRows, ids: str, block: str) -> str:
+    table = graph.parameters[f"{block}.position_embeddings.weight"]
+    if f"{block}.token_type_embeddings.weight" in graph.parameters:
+        # All tokens of a single text are of type 0.
+        table = table + graph.parameters[f"{block}.token_type_embeddings.weight"][0]
+    words = graph.const(EMBEDDING, graph.parameters[f"{block}.word_embeddings.weight"])
+    positions = graph.op("Gather", [graph.const("positions", table), rows.positions])
+    embedded = graph.op("Add", [graph.op("Gather", [words, ids]), positions])
+    return graph.norm(embedded, f"{block}.LayerNorm", _EPSILON)
 
-    def read_rows(self) -> None:
-        """From the inputs, where each token belongs; a padded place repeats its row's first token."""
-        ids = self.add_input("input_ids", TensorProto.INT64, ["T"])
-        row_len = self.add_input("row_len", TensorProto.INT32, ["B"])
-        zero, one = self.const("zero", np.int64(0)), self.const("one", np.int64(1))
-        self.axis = self.const("axis", np.array([1]))
-        self.flat = self.const("flat", np.array([-1]))
-        lengths = self.op("Cast", [row_len], to=TensorProto.INT64)
-        self.starts = self.op("CumSum", [lengths, zero], exclusive=1)
-        longest = self.op("ReduceMax", [lengths], keepdims=0)
-        places = self.op("Range", [zero, longest, one])
-        valid = self.op("Less", [places, self.op("Unsqueeze", [lengths, self.axis])])
-        offsets = self.op("Mul", [places, self.op("Cast", [valid], to=TensorProto.INT64)])
-        self.padded_from = self.op("Add", [self.op("Unsqueeze", [self.starts, self.axis]), offsets])
-        found = self.op("NonZero", [self.op("Reshape", [valid, self.flat])])
-        self.packed_at = self.op("Reshape", [found, self.flat])
-        self.positions = self.op("Mod", [self.packed_at, longest])
-        self.last_index = self.op("Sub", [row_len, self.const("one_int32", np.int32(1))])
-        self.longest_int32 = self.op("Cast", [longest], to=TensorProto.INT32)
-        self.ids = ids
 
-    def embed(self, block: str) -> str:
-        table = self.parameters[f"{block}.position_embeddings.weight"]
-        if f"{block}.token_type_embeddings.weight" in self.parameters:
-            # All tokens of a single text are of type 0.
-            table = table + self.parameters[f"{block}.token_type_embeddings.weight"][0]
-        words = self.const(EMBEDDING, self.parameters[f"{block}.word_embeddings.weight"])
-        positions = self.op("Gather", [self.const("positions", table), self.positions])
-        embedded = self.op("Add", [self.op("Gather", [words, self.ids]), positions])
-        return self.norm(embedded, f"{block}.LayerNorm", _EPSILON)
-
-    def attend(self, qkv: str, heads: int, layer: int) -> str:
-        """Self-attention over each row: [T,3*width] to [T,width]."""
-        padded = self.op("Gather", [qkv, self.padded_from])
-        attended = self.attention(
-            [padded, "", "", "", "", self.last_index, self.longest_int32], [f"attention_{layer}"], heads, 0
-        )
-        width = self.parameters_width()
-        rows = self.op("Reshape", [attended, self.const("rows", np.array([-1, width]))])
-        return self.op("Gather", [rows, self.packed_at])
-
-    def attend_first(self, query: str, keys: str, values: str, heads: int, layer: int) -> str:
-        """What each row's first token, [B,width], takes from the keys and values of its row, [T,width]."""
-        width = self.parameters_width()
-        split = self.const("heads", np.array([0, 0, heads, width // heads]))
-        cache = []
-        for packed in (keys, values):
-            padded = self.op("Reshape", [self.op("Gather", [packed, self.padded_from]), split])
-            cache.append(self.op("Transpose", [padded], perm=[0, 2, 1, 3]))
-        first = self.op("Unsqueeze", [query, self.axis])
-        none = self.const("none", np.array([0]))
-        # An empty new key: the past is all there is to attend to, and nothing is written.
-        nothing = self.op("Slice", [first, none, none, self.axis])
-        attended = self.attention(
-            [first, nothing, nothing, *cache, self.last_index, self.longest_int32],
-            [f"attention_{layer}"],
-            heads,
-            0,
-        )
-        return self.op("Squeeze", [attended, self.axis])
-
-    def parameters_width(self) -> int:
-        return int(self.parameters["classifier.weight"].shape[1])
+def _attend_first(graph: GraphBuilder, rows: PackedRows, query: str, cache: list[str], heads: int) -> str:
+    """What each text's first token, [B,width], takes from the keys and values of its text."""
+    axis, none = graph.const("axis", np.array([1])), graph.const("none", np.array([0]))
+    first = graph.op("Unsqueeze", [query, axis])
+    # An empty new key: the cache is all there is to attend to, and nothing is written.
+    nothing = graph.op("Slice", [first, none, none, axis])
+    inputs = [first, nothing, nothing, *cache, rows.last_index, rows.longest]
+    return graph.op("Squeeze", [graph.attention(inputs, ["attention_of_first"], heads, causal=0), axis])

@@ -43,7 +43,6 @@ class GreedyDecoder:
         facts = self.decoder.get_modelmeta().custom_metadata_map
         self.start_id = int(facts["decoder_start_token_id"])
         self.eos_id = int(facts["eos_token_id"])
-        self.pad_id = int(facts["pad_token_id"])
         self.max_positions = int(facts["max_position_embeddings"])
         self._inputs = {node.name: node for node in self.decoder.get_inputs()}
         self._outputs = [node.name for node in self.decoder.get_outputs()]
@@ -92,15 +91,11 @@ class GreedyDecoder:
                     rows.pop()
         return answers
 
-    def encode(
-        self, batch: list[list[int]], padded_len: int | None = None
-    ) -> tuple[list[np.ndarray], np.ndarray]:
-        """Cross-attention keys and values (ck0, cv0, ck1, ...) and `src_len` of a right-padded batch."""
+    def encode(self, batch: list[list[int]]) -> tuple[list[np.ndarray], np.ndarray]:
+        """Cross-attention keys and values (ck0, cv0, ck1, ...) of a batch, padded, and its `src_len`."""
         src_len = np.array([len(source) for source in batch], np.int32)
-        ids = np.full((len(batch), padded_len or int(src_len.max())), self.pad_id, np.int64)
-        for row, source in enumerate(batch):
-            ids[row, : len(source)] = source
-        return self.encoder.run(self._cross_names, {"input_ids": ids, "src_len": src_len}), src_len
+        packed = {"input_ids": np.concatenate(batch, dtype=np.int64), "src_len": src_len}
+        return self.encoder.run(self._cross_names, packed), src_len
 
     def buffers(self, cross: list[np.ndarray], src_len: np.ndarray, max_len: int) -> dict[str, np.ndarray]:
         """Every tensor that a step binds, by input name, and `logits` [B,V].
