@@ -7,10 +7,11 @@ holds one moment, so its counts add up, and a request pays nothing for them.
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry, Histogram
+from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from .decode_cost import Steps
 from .job import Batch
 
 if TYPE_CHECKING:
@@ -28,7 +29,11 @@ class BatchMetrics(Collector):
     def __init__(self, registry: CollectorRegistry) -> None:
         self._batchers: list[Batcher] = []
         self.size = Histogram(
-            "gap_batch_size", "Texts in a batch", ["task"], buckets=SIZES, registry=registry
+            "gap_batch_size",
+            "Texts in a batch, or in a decoding step",
+            ["task"],
+            buckets=SIZES,
+            registry=registry,
         )
         self.tokens = Histogram(
             "gap_batch_tokens", "Tokens in a batch", ["task"], buckets=TOKENS, registry=registry
@@ -41,7 +46,21 @@ class BatchMetrics(Collector):
             registry=registry,
         )
         self.inference = Histogram(
-            "gap_batch_inference_seconds", "Time of a run", ["task"], buckets=SECONDS, registry=registry
+            "gap_batch_inference_seconds",
+            "Time of a run or a step",
+            ["task"],
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self.joined, self.left, self.decoded_tokens, self.prefill_tokens, self.prefill = (
+            Counter(name, text, ["task"], registry=registry)
+            for name, text in (
+                ("gap_joined", "Texts that were given a slot"),
+                ("gap_left", "Texts that left their slot with an answer"),
+                ("gap_decoded_tokens", "Tokens decoded, one a row and step"),
+                ("gap_prefill_tokens", "Source tokens encoded for texts that joined"),
+                ("gap_prefill_seconds", "Time of encoding between steps"),
+            )
         )
         registry.register(self)
 
@@ -49,13 +68,27 @@ class BatchMetrics(Collector):
         """From now on the page shows this batcher's numbers."""
         self._batchers.append(batcher)
 
-    def record(self, task: str, batch: Batch) -> None:
-        """A batch that was run."""
-        self.size.labels(task).observe(len(batch.texts))
-        self.tokens.labels(task).observe(batch.tokens)
-        # The oldest text is the first.
-        self.queue_wait.labels(task).observe(batch.formed_s - batch.texts[0].job.admitted_s)
-        self.inference.labels(task).observe(batch.duration_s)
+    def record(self, task: str, run: Batch | Steps) -> None:
+        """A batch that was run, or the steps since the last record."""
+        if isinstance(run, Batch):
+            self.size.labels(task).observe(len(run.texts))
+            self.tokens.labels(task).observe(run.tokens)
+            self.queue_wait.labels(task).observe(run.queue_wait_s)
+            self.inference.labels(task).observe(run.duration_s)
+            return
+        size, inference, queue_wait = (
+            histogram.labels(task) for histogram in (self.size, self.inference, self.queue_wait)
+        )
+        for rows, seconds in zip(run.rows, run.seconds, strict=True):
+            size.observe(rows)
+            inference.observe(seconds)
+        for wait_s in run.waits_s:
+            queue_wait.observe(wait_s)
+        self.joined.labels(task).inc(run.joined_texts)
+        self.left.labels(task).inc(len(run.lengths))
+        self.decoded_tokens.labels(task).inc(sum(run.rows))
+        self.prefill_tokens.labels(task).inc(run.prefill_tokens)
+        self.prefill.labels(task).inc(run.prefill_s)
 
     def describe(self) -> list[Metric]:
         return []
@@ -81,6 +114,7 @@ class BatchMetrics(Collector):
             yield counter
         for name, text, number in (
             ("gap_pending", "Admitted requests that wait or run", lambda of: len(of.jobs)),
+            ("gap_running_texts", "Texts that engines are at: occupied slots", lambda of: of.rows()),
             ("gap_queue_requests", "Requests that wait", lambda of: of.queue.requests),
             ("gap_queue_tokens", "Tokens that wait", lambda of: of.queue.tokens),
         ):

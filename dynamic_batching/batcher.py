@@ -1,7 +1,7 @@
-"""One task's scheduler: requests go in one by one on the event loop, engine threads run them as batches.
+"""One task's scheduler: requests go in one by one on the event loop, engine threads run them together.
 
-An engine takes its next batch itself, under a lock, the moment it is free; its answers come back to the
-event loop in one call a batch. Whatever a request ends by, it ends here, once, on the event loop.
+An engine takes what waits itself, under a lock, the moment it has room; its answers come back to the event
+loop, those of one run in one call. Whatever a request ends by, it ends here, once, on the event loop.
 """
 
 import asyncio
@@ -14,14 +14,18 @@ from typing import Any
 
 from starlette.types import Receive
 
-from .admission import Admission, CostModel
+from .admission import Admission
+from .batch_cost import BatchCost
+from .batch_engine import BatchEngine
 from .batch_metrics import BatchMetrics
 from .batch_queue import BatchQueue
 from .config import Settings
-from .engine import Engine, Measured, Model
+from .decode_cost import DecodeCost
+from .decode_engine import DecodeEngine
+from .engine import Engine
 from .engine_pool import EnginePool
 from .errors import DEADLINE_PASSED, DeadlineExceeded, Disconnected, EngineLost, NotReady
-from .job import Batch, Job
+from .job import Done, Job, Text
 from .telemetry import RequestClock
 
 # Clients are watched for hanging up from the first of these moments that their request sees: most requests
@@ -30,30 +34,32 @@ WATCH_INTERVAL_S = 0.05
 
 
 class Batcher:
-    """Answers the requests of one task. Its methods are for the event loop, but for those named `on_...`."""
+    """Answers the requests of one task. Its methods are for the event loop, but for those named `on_...`.
+
+    With `slots`, texts are decoded token by token and join and leave between any two steps; else they run
+    as batches from beginning to end.
+    """
 
     def __init__(
         self,
         task: str,
-        model: Model,
+        model: Any,
         settings: Settings,
+        max_batch_tokens: int,
         metrics: BatchMetrics,
         clock_s: Callable[[], float] = time.perf_counter,
+        slots: bool = False,
     ) -> None:
         self.task = task
         self.model = model
         self.clock_s = clock_s
-        self.queue = BatchQueue(
-            settings.max_batch_size,
-            settings.max_batch_tokens,
-            settings.max_wait_ms / 1e3,
-        )
+        self.slots = slots
+        self.queue = BatchQueue(settings.max_batch_size, max_batch_tokens, settings.max_wait_ms / 1e3)
         self.work = threading.Condition(threading.Lock())
         self.idle = 0
-        self.cost = CostModel()
-        self.admission = Admission(
-            self.queue, self.cost, settings.threads, settings.queue_size, settings.max_queue_tokens
-        )
+        engines = settings.threads
+        self.cost: Any = DecodeCost(engines, settings.max_batch_size) if slots else BatchCost(engines)
+        self.admission = Admission(self.queue, self.cost, settings.queue_size, settings.max_queue_tokens)
         self.admitted = self.answered = self.failed = 0
         self.dropped: Counter[str] = Counter(deadline_passed=0, disconnected=0, draining=0)
         self.jobs: set[Job] = set()
@@ -75,12 +81,7 @@ class Batcher:
             raise NotReady(f"not ready: no {self.task} engine works")
         now_s = self.clock_s()
         with self.work:
-            self.admission.check_open(clock.deadline_s - now_s, self._busy_s(now_s))
-
-    def least_run_s(self) -> float:
-        """What the next run takes at the least, as fast as one ever was."""
-        tokens = min(self.queue.tokens, self.queue.max_batch_tokens)
-        return (self.cost.run_cost_tokens + tokens) * self.cost.fastest_s
+            self.admission.check_open(clock.deadline_s - now_s, self._load(now_s))
 
     async def infer(
         self, tokens: list[list[int]], clock: RequestClock, receive: Receive | None = None
@@ -102,7 +103,7 @@ class Batcher:
         remaining_s = clock.deadline_s - now_s
         job = Job(tokens, clock.deadline_s)
         with self.work:
-            self.admission.check([len(ids) for ids in tokens], remaining_s, self._busy_s(now_s))
+            self.admission.check([len(ids) for ids in tokens], remaining_s, self._load(now_s))
             self.queue.push(job, now_s)
             if self.idle:
                 self.work.notify()
@@ -124,8 +125,11 @@ class Batcher:
             self._drop(job, "draining" if self.admission.draining else "disconnected", Disconnected(None))
             raise
         finally:
-            clock.add("queue", self.clock_s() - now_s if job.queue_s is None else job.queue_s)
-            clock.add("inference", job.inference_s)
+            if job.started_s is None:
+                clock.add("queue", self.clock_s() - now_s)
+            else:
+                clock.add("queue", job.started_s - now_s)
+                clock.add("inference", max(0.0, job.ended_s - job.started_s))
 
     def drain(self, timeout_s: float) -> None:
         """Admits nothing from now on; what is not answered after `timeout_s` is dropped."""
@@ -146,14 +150,21 @@ class Batcher:
 
     # What engines report, on their threads.
 
-    def on_warm(self, engine: Engine, measured: list[Measured]) -> None:
+    def make_engine(self, name: str) -> Engine:
+        return DecodeEngine(self, name) if self.slots else BatchEngine(self, name)
+
+    def rows(self) -> int:
+        """How many texts all engines work on."""
+        return sum(len(engine.texts) for engine in self.pool.engines)
+
+    def on_warm(self, engine: Engine, measured: list[Any]) -> None:
         self._post(self._note_warm, engine, measured)
 
     def on_expired(self, jobs: list[Job]) -> None:
         self._post(self._drop_expired, jobs)
 
-    def on_done(self, batch: Batch) -> None:
-        self._post(self._deliver, batch)
+    def on_done(self, done: list[Done], run: Any, ended_s: float) -> None:
+        self._post(self._deliver, done, run, ended_s)
 
     def on_ended(self, engine: Engine, error: BaseException | None) -> None:
         self._post(self.pool.note_ended, engine, error)
@@ -165,20 +176,17 @@ class Batcher:
 
     # How a request ends: _deliver, _fail or _drop, whichever comes first.
 
-    def _deliver(self, batch: Batch) -> None:
+    def _deliver(self, done: list[Done], run: Any, ended_s: float) -> None:
+        """What ended in a run, a Batch or Steps, which tells what work takes."""
         now_s = self.clock_s()
         self.pool.note_done()
-        if not batch.retried:
-            self.cost.observe(batch.tokens, batch.duration_s)
-        self._metrics.record(self.task, batch)
-        for (job, position, _), outcome in zip(batch.texts, batch.outcomes, strict=True):
+        self.cost.observe(run)
+        self._metrics.record(self.task, run)
+        for (job, position, _), outcome, started_s in done:
             if not job.open:
                 continue
-            if job.last_batch is not batch:
-                job.last_batch = batch
-                job.inference_s += batch.duration_s
-                if job.queue_s is None:
-                    job.queue_s = batch.formed_s - job.admitted_s
+            job.started_s = started_s if job.started_s is None else min(job.started_s, started_s)
+            job.ended_s = ended_s
             if isinstance(outcome, DeadlineExceeded) or job.deadline_s <= now_s:
                 self._drop(job, "deadline_passed", DeadlineExceeded(DEADLINE_PASSED))
             elif isinstance(outcome, Exception):
@@ -235,27 +243,21 @@ class Batcher:
             pass
         self._drop(job, "disconnected", Disconnected("the client hung up"))
 
-    def _note_warm(self, engine: Engine, measured: list[Measured]) -> None:
-        if not self.cost.token_s:
-            self.cost.seed(measured[0], measured[-1])
+    def _note_warm(self, engine: Engine, measured: list[Any]) -> None:
+        if not any(engine.warm for engine in self.pool.engines):
+            self.cost.seed(measured)
         self.pool.note_warm(engine)
 
-    def on_lost(self, batch: Batch | None) -> None:
-        """On the event loop: fails what a lost engine was running, and where none is left all that waits."""
-        lost = self.jobs if not self.pool.engines else [job for job, _, _ in batch.texts] if batch else []
+    def on_lost(self, texts: list[Text]) -> None:
+        """On the event loop: fails what a lost engine was at, and where none is left all that waits."""
+        lost = self.jobs if not self.pool.engines else [job for job, _, _ in texts]
         for job in list(lost):
             self._fail(job, EngineLost())
 
-    def _busy_s(self, now_s: float) -> float:
-        """How long all engines will yet be busy, by what their batches should take."""
-        left_s = float("inf")
-        for engine in self.pool.engines:
-            batch = engine.batch
-            if batch is None:
-                return 0.0
-            expected_s = batch.formed_s + self.cost.seconds(1, batch.tokens)
-            left_s = min(left_s, expected_s - now_s)
-        return max(0.0, left_s)
+    def _load(self, now_s: float) -> float:
+        """What the engines are at: the rows of all in slots, or seconds until the first of them is free."""
+        loads = [engine.load(now_s) for engine in self.pool.engines]
+        return sum(loads) if self.slots else min(loads, default=0.0)
 
 
 def resolve(job: Job, error: Exception | None) -> None:

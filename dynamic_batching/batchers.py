@@ -13,8 +13,11 @@ class Batchers:
     """One batcher a task: a long translation keeps no sentiment waiting."""
 
     def __init__(self, models: Models, settings: Settings, metrics: BatchMetrics) -> None:
-        self.translation = Batcher("translation", models.translator, settings, metrics)
-        self.sentiment = Batcher("sentiment", models.classifier, settings, metrics)
+        slots = settings.translation_batching == "continuous"
+        # A batch that is decoded to its end reads all weights at each step: the more texts, the better.
+        tokens = settings.max_prefill_tokens if slots else settings.max_batch_size * settings.max_input_tokens
+        self.translation = Batcher("translation", models.translator, settings, tokens, metrics, slots=slots)
+        self.sentiment = Batcher("sentiment", models.classifier, settings, settings.max_batch_tokens, metrics)
         self._all = (self.translation, self.sentiment)
 
     async def start(self) -> None:

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -24,9 +25,16 @@ class Settings(BaseSettings):
         default_factory=lambda: len(os.sched_getaffinity(0)),
         description="engines of a task, each on one core; the cores this process may use unless given",
     )
-    max_batch_size: PositiveInt = Field(default=64, description="most texts in one tensor")
+    max_batch_size: PositiveInt = Field(default=64, description="most texts in one run; a decoder's slots")
     max_batch_tokens: PositiveInt = Field(
         default=512, description="most tokens in one run; a longer text goes alone"
+    )
+    max_prefill_tokens: PositiveInt = Field(
+        default=512, description="most source tokens encoded between two decoding steps"
+    )
+    max_num_beams: PositiveInt = Field(default=6, description="widest beam search that a request may ask for")
+    translation_batching: Literal["continuous", "request"] = Field(
+        default="continuous", description="request: a batch is decoded to its end before the next begins"
     )
     max_wait_ms: NonNegativeInt = Field(
         default=0, description="how long an idle engine lets the oldest text wait for more"

@@ -5,7 +5,7 @@ import logging
 from typing import Protocol
 
 from .engine import Engine, Owner
-from .job import Batch
+from .job import Text
 
 log = logging.getLogger(__name__)
 
@@ -15,9 +15,11 @@ JOIN_TIMEOUT_S = 1.0
 
 
 class Loser(Owner, Protocol):
-    """An owner that is told, on the event loop, what an engine was running when it was lost."""
+    """An owner that makes the engines, and is told on the event loop what one was at when it was lost."""
 
-    def on_lost(self, batch: Batch | None) -> None: ...
+    def make_engine(self, name: str) -> Engine: ...
+
+    def on_lost(self, texts: list[Text]) -> None: ...
 
 
 class EnginePool:
@@ -41,7 +43,7 @@ class EnginePool:
         await self._warm
 
     def healthy(self) -> bool:
-        """Whether every engine is warm, alive, and not at one batch for longer than `stall_s`."""
+        """Whether every engine is warm, alive, and not at one run for longer than `stall_s`."""
         now_s = self._owner.clock_s()
         return len(self.engines) == self.size and all(
             engine.warm and engine.thread.is_alive() and not self._stalled(engine, now_s)
@@ -57,7 +59,7 @@ class EnginePool:
         """Replaces the engines that hang, and looks again later while there is work."""
         self._check = None
         for engine in list(self.engines):
-            # Under the lock an engine takes no other batch, which would be lost in place of this one.
+            # Under the lock an engine takes nothing else, which would be lost with it.
             with self._owner.work:
                 engine.retired = self._stalled(engine, self._owner.clock_s())
             if engine.retired:
@@ -73,7 +75,7 @@ class EnginePool:
             self._warm.set_result(None)
 
     def note_done(self) -> None:
-        """A batch came back, so the model does not hang on everything."""
+        """An answer came back, so the model does not hang on everything."""
         self._lost_in_a_row = 0
 
     def note_ended(self, engine: Engine, error: BaseException | None) -> None:
@@ -93,7 +95,7 @@ class EnginePool:
             engine.thread.join(JOIN_TIMEOUT_S)
 
     def _start_engine(self) -> None:
-        engine = Engine(self._owner, f"{self._name}-engine")
+        engine = self._owner.make_engine(f"{self._name}-engine")
         self.engines.append(engine)
         engine.thread.start()
         self.watch()
@@ -111,4 +113,4 @@ class EnginePool:
         self._lost_in_a_row += 1
         if self._lost_in_a_row < MAX_LOST_ENGINES:
             self._start_engine()
-        self._owner.on_lost(engine.batch)
+        self._owner.on_lost(engine.texts)

@@ -23,9 +23,8 @@ class Job:
     open: bool = True
     answers: list[Any] = field(default_factory=list)
     missing: int = 0
-    queue_s: float | None = None
-    inference_s: float = 0.0
-    last_batch: "Batch | None" = None
+    started_s: float | None = None
+    ended_s: float = 0.0
     future: "asyncio.Future[list[Any]] | None" = None
     timer: asyncio.TimerHandle | None = None
     watch: "asyncio.Task[None] | None" = None
@@ -41,11 +40,23 @@ class Text(NamedTuple):
 
 @dataclass(eq=False, slots=True)
 class Batch:
-    """Texts that run together, and after the run an answer or an exception for each, and the run's time."""
+    """Texts that leave the queue together; `duration_s` and `retried` are of the run, where it is one."""
 
     texts: list[Text]
     tokens: int
     formed_s: float
-    outcomes: list[Any] = field(default_factory=list)
     duration_s: float = 0.0
     retried: bool = False
+
+    @property
+    def queue_wait_s(self) -> float:
+        """The longest wait of its texts: the oldest is the first."""
+        return self.formed_s - self.texts[0].job.admitted_s
+
+
+class Done(NamedTuple):
+    """A text that ended, by its answer or an exception; it left the queue at `started_s`."""
+
+    text: Text
+    outcome: Any
+    started_s: float

@@ -1,14 +1,15 @@
-"""The two models in ONNX Runtime INT8: many texts in as one padded tensor, as many answers out."""
+"""The two models in ONNX Runtime INT8: many texts in at once, as many answers out."""
 
 import json
 import logging
+from collections.abc import Hashable
 from typing import Any
 
 import numpy as np
 
 from .artefacts import Artefact
 from .config import Settings
-from .decoder import Graphs, SlotDecoder, load_session
+from .decoder import Graphs, Row, SlotDecoder, load_session
 from .errors import InvalidInput
 from .schemas import Sentiment
 from .tokenization import BertTokenizer, MarianTokenizer
@@ -29,9 +30,9 @@ class Translator:
         self.graphs = Graphs.load(artefact.folder)
         self.limits: dict[str, Any] = artefact.facts["generation"]
         self.max_input_tokens = min(settings.max_input_tokens, self.limits["max_tokens"])
-        # A decoder's buffers serve one batch at a time; as many exist as batches ran at once.
         self._max_batch_size = settings.max_batch_size
-        self._idle_decoders = [SlotDecoder(self.graphs, self._max_batch_size)]
+        # A decoder's buffers serve one batch at a time; as many exist as batches ran at once.
+        self._idle_decoders: list[SlotDecoder] = []
 
     def tokenize(self, text: str, where: list[str | int]) -> list[int]:
         """Token ids, the end token among them; InvalidInput where there are too many or nothing readable."""
@@ -50,18 +51,27 @@ class Translator:
         """The translations of a batch, in order."""
         limits = [self.max_new_tokens(len(token_ids)) for token_ids in batch]
         least = limits if self.limits["fixed_length"] else [0] * len(batch)
-        decoder = self._idle_decoder()
+        try:
+            decoder = self._idle_decoders.pop()
+        except IndexError:
+            decoder = self.new_decoder()
         try:
             output = decoder.generate(batch, limits, least)
         finally:
             self._idle_decoders.append(decoder)
-        return [self.tokenizer.decode(token_ids) for token_ids in output]
+        return [self.text(token_ids) for token_ids in output]
 
-    def _idle_decoder(self) -> SlotDecoder:
-        try:
-            return self._idle_decoders.pop()
-        except IndexError:
-            return SlotDecoder(self.graphs, self._max_batch_size)
+    def new_decoder(self) -> SlotDecoder:
+        return SlotDecoder(self.graphs, self._max_batch_size)
+
+    def row(self, key: Hashable, token_ids: list[int]) -> Row:
+        """What a decoder's slot needs to translate `token_ids`."""
+        limit = self.max_new_tokens(len(token_ids))
+        return Row(key, token_ids, limit, limit if self.limits["fixed_length"] else 0)
+
+    def text(self, token_ids: list[int]) -> str:
+        """The text that the tokens of a translation spell."""
+        return self.tokenizer.decode(token_ids)
 
 
 class SentimentClassifier:

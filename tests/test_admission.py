@@ -6,27 +6,35 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from dynamic_batching.admission import FILLED_SHARE, Admission, CostModel
+from dynamic_batching.admission import FILLED_SHARE, Admission
+from dynamic_batching.batch_cost import BatchCost
 from dynamic_batching.batch_queue import BatchQueue
+from dynamic_batching.decode_cost import DecodeCost, Steps
 from dynamic_batching.errors import NotReady, Overloaded
-from dynamic_batching.job import Job
+from dynamic_batching.job import Batch, Job
 
 TOKEN_S = 0.001
 RUN_COST_TOKENS = 12
 FOREVER_S = math.inf
 
 
-def measured(run_cost_tokens: float = RUN_COST_TOKENS, token_s: float = TOKEN_S) -> CostModel:
-    cost = CostModel()
-    cost.seed((10, (run_cost_tokens + 10) * token_s), (160, (run_cost_tokens + 160) * token_s))
+def measured(
+    run_cost_tokens: float = RUN_COST_TOKENS, token_s: float = TOKEN_S, engines: int = 1
+) -> BatchCost:
+    cost = BatchCost(engines)
+    cost.seed([(10, (run_cost_tokens + 10) * token_s), (160, (run_cost_tokens + 160) * token_s)])
     return cost
 
 
 def make(
-    engines: int = 1, queue_size: int = 10, max_queue_tokens: int = 1_000, cost: CostModel | None = None
+    engines: int = 1, queue_size: int = 10, max_queue_tokens: int = 1_000, cost: BatchCost | None = None
 ) -> Admission:
-    queue = BatchQueue(64, 2_048, RUN_COST_TOKENS)
-    return Admission(queue, cost or measured(), engines, queue_size, max_queue_tokens)
+    cost = cost or measured(engines=engines)
+    return Admission(BatchQueue(64, 2_048), cost, queue_size, max_queue_tokens)
+
+
+def ran(tokens: int, duration_s: float) -> Batch:
+    return Batch([], tokens, 0.0, duration_s)
 
 
 def fill(admission: Admission, *lengths: int) -> None:
@@ -48,8 +56,8 @@ def test_warm_up_finds_the_cost_of_a_run_and_of_a_token(run_cost: float, token_s
 
 @given(short_s=st.floats(1e-6, 10), long_s=st.floats(1e-6, 10))
 def test_no_measured_warm_up_makes_a_cost_useless(short_s: float, long_s: float) -> None:
-    cost = CostModel()
-    cost.seed((10, short_s), (160, long_s))
+    cost = BatchCost(1)
+    cost.seed([(10, short_s), (160, long_s)])
     assert 0 <= cost.run_cost_tokens <= 10_000
     assert 0 < cost.seconds(1, 160) < math.inf
 
@@ -58,7 +66,7 @@ def test_no_measured_warm_up_makes_a_cost_useless(short_s: float, long_s: float)
 def test_the_cost_follows_what_finished_batches_took(token_s: float, sizes: list[int]) -> None:
     cost = measured()
     for padded in sizes:
-        cost.observe(padded, (RUN_COST_TOKENS + padded) * token_s)
+        cost.observe(ran(padded, (RUN_COST_TOKENS + padded) * token_s))
     assert cost.seconds(1, 100) == pytest.approx(112 * token_s, rel=0.01, abs=112 * TOKEN_S * 0.8**40)
     assert cost.fastest_s == pytest.approx(min(TOKEN_S, token_s))
 
@@ -123,7 +131,7 @@ def test_more_engines_leave_more_time() -> None:
     for engines in (1, 2):
         admission = make(engines)
         fill(admission, 400, 500)
-        needed_s[engines] = admission.needed_s(1, 100, 0.0)
+        needed_s[engines] = admission.cost.needed_s([100], admission.queue, 0.0)
     assert needed_s[2] == pytest.approx(needed_s[1] / 2)
 
 
@@ -135,10 +143,10 @@ def test_more_engines_leave_more_time() -> None:
 def test_retry_after_is_the_time_in_which_the_queue_drains_in_whole_seconds(
     lengths: list[int], engines: int, token_s: float
 ) -> None:
-    cost = CostModel()
-    cost.seed((10, 10 * token_s), (160, 160 * token_s))
+    cost = BatchCost(engines)
+    cost.seed([(10, 10 * token_s), (160, 160 * token_s)])
     assume(cost.run_cost_tokens < 1e-3)
-    admission = make(engines, queue_size=100, max_queue_tokens=10**6, cost=cost)
+    admission = make(queue_size=100, max_queue_tokens=10**6, cost=cost)
     fill(admission, *lengths)
     found = admission.retry_after_s()
     assert isinstance(found, int) and found >= 1
@@ -150,9 +158,10 @@ def test_retry_after_is_the_time_in_which_the_queue_drains_in_whole_seconds(
 @given(st.lists(st.floats(0, 1_000), max_size=30), st.floats(0.2, 100))
 def test_a_slow_minute_never_shuts_an_idle_server(slow_s: list[float], remaining_s: float) -> None:
     # A mean that only finished batches correct would refuse all, run nothing, and never learn better.
-    admission = make()
+    cost = measured()
     for duration_s in slow_s:
-        admission.cost.observe(100, 0.2 + duration_s)
+        cost.observe(ran(100, 0.2 + duration_s))
+    admission = make(cost=cost)
     admission.check([100], remaining_s, 0.0)
 
 
@@ -172,3 +181,50 @@ def test_draining_refuses_all() -> None:
             refuse()
         assert retry_after_s(refusal) == 1
     assert admission.refused["draining"] == 2
+
+
+# What decoding in slots takes.
+
+
+def decoding(base_s: float, row_s: float, prefill_token_s: float, slots: int = 8) -> DecodeCost:
+    """A cost whose warm-up decoded 1 row and 4, of 10 source tokens each, to 20 tokens."""
+    cost = DecodeCost(1, slots)
+    cost.seed(
+        [
+            Steps(
+                rows=[rows] * 20,
+                seconds=[base_s + row_s * rows] * 20,
+                lengths=[(10, 20)] * rows,
+                prefill_tokens=10 * rows,
+                prefill_s=10 * rows * prefill_token_s,
+            )
+            for rows in (1, 4)
+        ]
+    )
+    return cost
+
+
+@given(st.floats(1e-4, 1e-1), st.floats(1e-4, 1e-2), st.floats(1e-5, 1e-3))
+def test_a_text_that_comes_alone_needs_its_own_steps(base_s: float, row_s: float, token_s: float) -> None:
+    needed_s = decoding(base_s, row_s, token_s).needed_s([10], BatchQueue(8, 512), 0)
+    assert needed_s == pytest.approx(20 * (base_s + row_s + token_s / 2))
+
+
+def test_a_text_without_a_free_slot_waits_for_those_before_it() -> None:
+    cost, queue = decoding(0.0, 0.001, 0.0), BatchQueue(8, 512)
+    now_s = cost.needed_s([10], queue, 7)
+    assert now_s == pytest.approx(20 * 0.008)
+    assert cost.needed_s([10], queue, 8) == pytest.approx(now_s + 20 * 0.008 / 8)
+    for _ in range(16):
+        queue.push(Job([[1] * 10], FOREVER_S), 0.0)
+    assert cost.needed_s([10], queue, 8) == pytest.approx(now_s + 17 * 20 * 0.008 / 8)
+    assert cost.drain_s(queue) == pytest.approx(16 * 20 * 0.008 / 8)
+
+
+def test_reports_teach_how_slow_steps_are_and_how_long_answers() -> None:
+    cost = decoding(0.001, 0.001, 0.0001)
+    for _ in range(200):
+        cost.observe(Steps(rows=[8], seconds=[0.018], lengths=[(10, 40)]))
+    assert cost.slowness == pytest.approx(2.0, rel=0.01)
+    assert cost.tokens_a_source_token == pytest.approx(4.0, rel=0.01)
+    assert cost.fastest == 1.0, "an idle server is judged by the best that was seen"

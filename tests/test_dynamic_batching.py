@@ -142,16 +142,31 @@ assert not heavy, heavy
     subprocess.run([sys.executable, "-c", code, str(EMBEDDED)], cwd=ROOT, check=True)
 
 
-@pytest.mark.parametrize("task", ["sentiment", "translation"])
-def test_requests_that_arrive_one_by_one_leave_as_batches(running: Server, task: str) -> None:
-    route = "/translate" if task == "translation" else "/sentiment"
-    texts = texts_of(task, 96)
-    before = {name: metric(running, f"gap_batch_size_{name}", task=task) for name in ("count", "sum")}
-    answers = ask_at_once(running, route, [{"text": text} for text in texts])
+def test_requests_that_arrive_one_by_one_leave_as_batches(running: Server) -> None:
+    texts = texts_of("sentiment", 96)
+    names = ("gap_batch_size_count", "gap_batch_size_sum")
+    before = [metric(running, name, task="sentiment") for name in names]
+    answers = ask_at_once(running, "/sentiment", [{"text": text} for text in texts])
     assert {answer.status_code for answer in answers} == {200}
-    batches = metric(running, "gap_batch_size_count", task=task) - before["count"]
-    assert metric(running, "gap_batch_size_sum", task=task) - before["sum"] == len(texts)
-    assert batches < len(texts) / 2
+    batches, run = (
+        metric(running, name, task="sentiment") - old for name, old in zip(names, before, strict=True)
+    )
+    assert run == len(texts) and batches < len(texts) / 2
+    check_counts(running)
+
+
+def test_translations_share_their_decoding_steps(running: Server) -> None:
+    texts = texts_of("translation", 96)
+    names = ("gap_batch_size_count", "gap_batch_size_sum", "gap_joined_total", "gap_left_total")
+    before = [metric(running, name, task="translation") for name in names]
+    answers = ask_at_once(running, "/translate", [{"text": text} for text in texts])
+    assert {answer.status_code for answer in answers} == {200}
+    steps, tokens, joined, left = (
+        metric(running, name, task="translation") - old for name, old in zip(names, before, strict=True)
+    )
+    assert joined == left == len(texts)
+    assert tokens >= 2 * steps, "steps decode more than one text"
+    assert metric(running, "gap_running_texts", task="translation") == 0
     check_counts(running)
 
 
@@ -254,7 +269,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[TestClient, FakeTran
     translator = FakeTranslator()
     models = SimpleNamespace(translator=translator, classifier=FakeTranslator())
     monkeypatch.setattr(dynamic_server, "Models", lambda *_: models)
-    app = dynamic_server.create_app(Settings(models_dir=EMBEDDED, threads=1))
+    app = dynamic_server.create_app(Settings(models_dir=EMBEDDED, threads=1, translation_batching="request"))
     with TestClient(app, raise_server_exceptions=False) as client:
         until(lambda: client.get("/ready").status_code == 200)
         yield client, translator

@@ -1,0 +1,146 @@
+"""An engine that decodes in slots: between any two steps texts join from the queue, and leave as they end.
+
+Iteration-level scheduling (Orca, OSDI 2022). What joins is bounded in tokens, so the rows that run are not
+kept waiting for long, and comes in the order of arrival, so every text's turn comes.
+"""
+
+import math
+
+from .decode_cost import Steps
+from .engine import Engine, Owner, failed, log
+from .job import Batch, Done, Job, Text
+
+
+class DecodeEngine(Engine):
+    """`rows` are the texts in its slots, and when each left the queue."""
+
+    def __init__(self, owner: Owner, name: str) -> None:
+        super().__init__(owner, name)
+        self.decoder = owner.model.new_decoder()
+        self.rows: dict[Text, float] = {}
+        self._steps = Steps()
+
+    @property
+    def texts(self) -> list[Text]:
+        return [*self.rows]
+
+    def load(self, now_s: float) -> float:
+        """How many rows it decodes."""
+        return len(self.rows)
+
+    def warm_up(self) -> None:
+        """Decodes the model's warm-up batches and reports the steps of each."""
+        measured = []
+        for batch in self.owner.model.warmup_batches():
+            self.running_since_s = self.owner.clock_s()
+            job = Job(batch, math.inf)
+            done = self.join(Batch([Text(job, index, len(ids)) for index, ids in enumerate(batch)], 0, 0.0))
+            while self.rows:
+                done += self.step()
+            for _, outcome, _ in done:
+                if isinstance(outcome, Exception):
+                    raise outcome
+            measured.append(self._steps)
+            self._steps = Steps()
+        self.running_since_s = None
+        self.owner.on_warm(self, measured)
+
+    def work(self) -> None:
+        while self.take():
+            done = self.step() if self.rows else []
+            if done:
+                steps, self._steps = self._steps, Steps()
+                self.owner.on_done(done, steps, self.owner.clock_s())
+
+    def take(self, wait: bool = True) -> bool:
+        """Frees the slots of texts that nobody waits for and fills free ones from the queue.
+
+        Waits while there is nothing to decode; False once the engine is retired, or if it shall not wait.
+        """
+        owner = self.owner
+        batch: Batch | None = None
+        expired: list[Job] = []
+        while True:
+            with owner.work:
+                if self.retired:
+                    return False
+                now_s = owner.clock_s()
+                gone = [text for text in self.rows if text.job.dropped or text.job.deadline_s <= now_s]
+                due_s = owner.queue.due_s()
+                if due_s <= now_s and (room := self.room(len(gone))):
+                    batch, expired = owner.queue.form(now_s, room=room)
+                if not (self.rows or batch or expired):
+                    if not wait:
+                        return False
+                    self.running_since_s = None
+                    owner.idle += 1
+                    owner.work.wait(None if due_s == math.inf else due_s - now_s)
+                    owner.idle -= 1
+                    continue
+                self.running_since_s = now_s
+                break
+        for text in gone:
+            self.decoder.remove(text)
+            del self.rows[text]
+            if not text.job.dropped:
+                expired.append(text.job)
+        if expired:
+            owner.on_expired(expired)
+        if batch is not None and (failures := self.join(batch)):
+            owner.on_done(failures, Steps(), owner.clock_s())
+        return True
+
+    def room(self, leaving: int) -> int:
+        """How many texts it may take: its share of all, so that texts go where there is most room."""
+        free: int = self.decoder.free + leaving
+        owner = self.owner
+        share = math.ceil((owner.rows() + owner.queue.texts) / owner.cost.engines)
+        return min(free, max(1, share - len(self.rows) + leaving))
+
+    def join(self, batch: Batch) -> list[Done]:
+        """Gives each text a slot; those whose encoding fails, or that end at once, are done."""
+        started_s = self.owner.clock_s()
+        for text in batch.texts:
+            self.rows[text] = batch.formed_s
+        try:
+            done = self._join(batch.texts)
+        except Exception as error:
+            done = []
+            if len(batch.texts) > 1:
+                log.warning(
+                    "%s texts could not join (%s), each is tried alone", len(batch.texts), repr(error)
+                )
+            for text in batch.texts:
+                try:
+                    done += self._join([text])
+                except Exception as alone:
+                    done.append(self._done(text, failed(alone)))
+        steps = self._steps
+        steps.joined_texts += len(batch.texts)
+        steps.prefill_tokens += sum(text.length for text in batch.texts)
+        steps.prefill_s += self.owner.clock_s() - started_s
+        if batch.formed_s:
+            steps.waits_s.append(batch.queue_wait_s)
+        return done
+
+    def step(self) -> list[Done]:
+        """One token for every row; those that ended."""
+        started_s = self.running_since_s = self.owner.clock_s()
+        rows = len(self.rows)
+        result = self.decoder.step()
+        steps = self._steps
+        steps.rows.append(rows)
+        steps.seconds.append(self.owner.clock_s() - started_s)
+        done = [self._done(text, failed(error)) for text, error in result.failed]
+        for text, tokens in result.finished:
+            steps.lengths.append((text.length, len(tokens)))
+            done.append(self._done(text, self.owner.model.text(tokens)))
+        return done
+
+    def _join(self, texts: list[Text]) -> list[Done]:
+        row = self.owner.model.row
+        finished = self.decoder.join([row(text, text.job.tokens[text.position]) for text in texts])
+        return [self._done(text, self.owner.model.text(tokens)) for text, tokens in finished]
+
+    def _done(self, text: Text, outcome: object) -> Done:
+        return Done(text, outcome, self.rows.pop(text))

@@ -1,0 +1,247 @@
+"""Texts that join and leave between steps, with fakes for decoder and clock: each ends by its own answer."""
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Hashable
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry
+
+from dynamic_batching.batch_metrics import BatchMetrics
+from dynamic_batching.batcher import Batcher
+from dynamic_batching.config import Settings
+from dynamic_batching.decode_engine import DecodeEngine
+from dynamic_batching.decoder import Row, StepResult
+from dynamic_batching.errors import InferenceFailed
+from dynamic_batching.job import Done
+from tests.test_batcher import FOREVER_S, POISON, TOKEN_S, FakeClock, FakeModel, run_fake, serve
+
+UNENCODABLE = 14
+
+
+class FakeDecoder:
+    """Decodes a source to itself, a token a step; some sources fail as they join or at their third step."""
+
+    def __init__(self, slots: int) -> None:
+        self.slots = slots
+        self.rows: dict[Hashable, tuple[Row, list[int]]] = {}
+        self.joins: list[int] = []
+        self.most = 0
+
+    @property
+    def free(self) -> int:
+        return self.slots - len(self.rows)
+
+    def join(self, rows: list[Row]) -> list[tuple[Hashable, list[int]]]:
+        assert len(rows) <= self.free
+        if any(row.source[0] == UNENCODABLE for row in rows):
+            raise StopIteration("unencodable")
+        for row in rows:
+            self.rows[row.key] = row, []
+        self.joins.append(sum(len(row.source) for row in rows))
+        self.most = max(self.most, len(self.rows))
+        return []
+
+    def step(self) -> StepResult:
+        result = StepResult()
+        for key, (row, tokens) in [*self.rows.items()]:
+            if row.source[0] == POISON and len(tokens) == min(2, len(row.source) - 1):
+                result.failed.append((key, StopIteration("poison")))
+                del self.rows[key]
+                continue
+            tokens.append(row.source[len(tokens)])
+            if len(tokens) == len(row.source):
+                result.finished.append((key, tokens))
+                del self.rows[key]
+        return result
+
+    def remove(self, key: Hashable) -> None:
+        del self.rows[key]
+
+
+class FakeTranslator(FakeModel):
+    def __init__(self, slots: int) -> None:
+        super().__init__()
+        self.slots = slots
+
+    def new_decoder(self) -> FakeDecoder:
+        return FakeDecoder(self.slots)
+
+    def row(self, key: Hashable, token_ids: list[int]) -> Row:
+        return Row(key, token_ids, len(token_ids))
+
+    def text(self, token_ids: list[int]) -> tuple[int, ...]:
+        return tuple(token_ids)
+
+
+class SimulatedSlots(Batcher):
+    """A batcher without threads: a coroutine is its engine, and a step takes the fake clock's time."""
+
+    def __init__(self, **changed: Any) -> None:
+        self.loop = asyncio.get_running_loop()
+        limits = Settings(**{"threads": 1, **changed})
+        super().__init__(
+            "fake",
+            FakeTranslator(limits.max_batch_size),
+            limits,
+            limits.max_prefill_tokens,
+            BatchMetrics(CollectorRegistry()),
+            self.loop.time,
+            slots=True,
+        )
+        self._loop = self.loop
+        self.engine = DecodeEngine(self, "fake")
+        self.decoder: FakeDecoder = self.engine.decoder
+        self.pool._loop = self.loop
+        self.pool.engines.append(self.engine)
+        self.cost.base_s = TOKEN_S
+        self.working = self.loop.create_task(self.work_on())
+
+    async def work_on(self) -> None:
+        while True:
+            if not self.engine.take(wait=False):
+                await asyncio.sleep(TOKEN_S)
+                continue
+            assert {*self.engine.rows} == self.decoder.rows.keys()
+            done = self.engine.step()
+            await asyncio.sleep(TOKEN_S)
+            if done:
+                self._deliver(done, self.engine._steps, self.clock_s())
+                self.engine._steps = type(self.engine._steps)()
+
+    def on_done(self, done: list[Done], run: Any, ended_s: float) -> None:
+        self._deliver(done, run, ended_s)
+
+    def check_counts(self) -> None:
+        ended = self.answered + self.failed + sum(self.dropped.values())
+        assert self.admitted == ended + len(self.jobs)
+
+
+@settings(max_examples=8, deadline=None)
+@given(
+    seed=st.integers(0, 2**32),
+    slots=st.sampled_from([1, 4, 64]),
+    max_prefill_tokens=st.sampled_from([30, 512]),
+)
+def test_two_thousand_requests_all_end_with_their_own_answer_or_a_reason(
+    seed: int, slots: int, max_prefill_tokens: int
+) -> None:
+    draw = random.Random(seed)
+
+    async def main() -> tuple[SimulatedSlots, list[str]]:
+        batcher = SimulatedSlots(
+            max_batch_size=slots,
+            max_prefill_tokens=max_prefill_tokens,
+            queue_size=100,
+            max_queue_tokens=3_000,
+        )
+        ends: list[str] = []
+        async with asyncio.TaskGroup() as serving:
+            for _ in range(2_000):
+                serving.create_task(serve(batcher, draw, ends))  # type: ignore[arg-type]
+                await asyncio.sleep(draw.expovariate(1 / 0.03) if draw.random() < 0.5 else 0)
+                batcher.check_counts()
+        await asyncio.sleep(1.0)
+        batcher.working.cancel()
+        return batcher, ends
+
+    batcher, ends = run_fake(main())
+    count = Counter(ends)
+    assert len(ends) == 2_000 and not batcher.jobs
+    assert (batcher.answered, batcher.failed) == (count["answered"], count["failed"])
+    assert batcher.dropped["deadline_passed"] == count["deadline_passed"]
+    assert sum(batcher.admission.refused.values()) == count["refused"]
+    assert (batcher.queue.requests, batcher.queue.texts, batcher.queue.tokens) == (0, 0, 0)
+    assert not batcher.decoder.rows and not batcher.engine.rows, "every slot is free"
+    assert batcher.decoder.most <= slots
+    assert all(tokens <= max(max_prefill_tokens, 60) for tokens in batcher.decoder.joins)
+    assert count["answered"] > 100 and count["failed"] and count["disconnected"]
+
+
+def ask(
+    batcher: SimulatedSlots, tokens: list[int], deadline_s: float = FOREVER_S
+) -> asyncio.Future[list[Any]]:
+    clock: Any = FakeClock(deadline_s)
+    return asyncio.ensure_future(batcher.infer([tokens], clock))
+
+
+def test_a_text_joins_beside_those_that_run_and_leaves_before_them() -> None:
+    async def main() -> None:
+        batcher = SimulatedSlots(max_batch_size=2)
+        long = ask(batcher, [1] * 100)
+        await asyncio.sleep(10 * TOKEN_S)
+        assert await ask(batcher, [2] * 5) == [(2,) * 5]
+        assert not long.done() and batcher.clock_s() < 20 * TOKEN_S
+        assert await long == [(1,) * 100]
+        batcher.working.cancel()
+
+    run_fake(main())
+
+
+def test_a_text_that_nobody_waits_for_frees_its_slot() -> None:
+    async def main() -> None:
+        batcher = SimulatedSlots(max_batch_size=1)
+        left = ask(batcher, [1] * 10_000)
+        await asyncio.sleep(10 * TOKEN_S)
+        behind = ask(batcher, [2] * 5)
+        await asyncio.sleep(0)
+        left.cancel()
+        assert await behind == [(2,) * 5]
+        assert batcher.clock_s() < 30 * TOKEN_S and batcher.dropped["disconnected"] == 1
+        batcher.working.cancel()
+
+    run_fake(main())
+
+
+def test_a_text_whose_deadline_passes_frees_its_slot() -> None:
+    async def main() -> None:
+        batcher = SimulatedSlots(max_batch_size=1)
+        batcher.cost.base_s = 1e-9  # so that the deadline seems within reach
+        late = ask(batcher, [1] * 10_000, deadline_s=10 * TOKEN_S)
+        await asyncio.sleep(0)
+        assert await ask(batcher, [2] * 5) == [(2,) * 5]
+        assert batcher.dropped["deadline_passed"] == 1 and late.exception() is not None
+        batcher.working.cancel()
+
+    run_fake(main())
+
+
+@pytest.mark.parametrize("bad", [POISON, UNENCODABLE])
+def test_a_failing_text_fails_alone(bad: int) -> None:
+    async def main() -> None:
+        batcher = SimulatedSlots()
+        outcomes = await asyncio.gather(
+            *(ask(batcher, [first] * 9) for first in (1, bad, 2)), return_exceptions=True
+        )
+        assert [outcomes[0], outcomes[2]] == [[(1,) * 9], [(2,) * 9]]
+        assert isinstance(outcomes[1], InferenceFailed) and isinstance(outcomes[1].__cause__, StopIteration)
+        assert (batcher.answered, batcher.failed) == (2, 1)
+        assert batcher.decoder.free == batcher.decoder.slots
+        batcher.working.cancel()
+
+    run_fake(main())
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_real_engines_answer_each_request_with_its_own_answer(threads: int) -> None:
+    async def main() -> None:
+        limits = Settings(threads=threads, max_batch_size=8)
+        metrics = BatchMetrics(CollectorRegistry())
+        batcher = Batcher("fake", FakeTranslator(8), limits, 512, metrics, slots=True)
+        await batcher.start()
+        try:
+            for _ in range(3):
+                clocks: list[Any] = [FakeClock() for _ in range(200)]
+                answers = await asyncio.gather(
+                    *(batcher.infer([[number] * 9], clock) for number, clock in enumerate(clocks, 100))
+                )
+                assert answers == [[(number,) * 9] for number in range(100, 300)]
+            assert batcher.rows() == 0 and batcher.pool.healthy()
+        finally:
+            batcher.close()
+
+    asyncio.run(main())
