@@ -16,7 +16,8 @@ BENCH = $(BIN)/python -m benchmark run --models $(MODELS) --tasks $(TASKS) --use
 
 .DEFAULT_GOAL := help
 .PHONY: help setup models serve-baseline serve-optimized serve-dynamic-batching bench bench-baseline \
-	bench-optimized bench-dynamic-batching ceiling peers open-loop plot report readme test lint clean
+	bench-optimized bench-dynamic-batching ceiling peers open-loop plot report compare readme \
+	test lint clean
 
 help: ## Show the targets and variables
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-23s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -74,6 +75,9 @@ plot: setup ## Redraw the latest run's charts from its files
 
 report: setup ## Rewrite the latest run's report from its files, and print its path
 	@$(BIN)/python -m benchmark report
+
+compare: setup ## Say whether run B is slower than run A by more than noise: make compare A=RUN B=RUN
+	@$(BIN)/python -m benchmark compare $(A) $(B)
 
 readme: setup ## Rewrite the README's figures and chart from results/reference/
 	@$(BIN)/python -m benchmark readme

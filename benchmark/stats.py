@@ -7,6 +7,9 @@ import pandas as pd
 
 PERCENTILES = (50, 95, 99)
 CONFIDENCE = 0.95
+WINDOWS = 3
+WINDOW_FLOOR = 30
+STABLE_WITHIN = 0.10
 
 
 def sample_floor(percentile: float) -> int:
@@ -30,13 +33,34 @@ def percentile_ms(latencies_ms: pd.Series, percentile: float) -> float | None:
     return float(np.percentile(latencies_ms, percentile))
 
 
+def window_spread(answered_s: pd.Series, duration_s: float) -> float | None:
+    """How far throughput differs between WINDOWS equal parts of the measured window: largest / smallest - 1.
+
+    `answered_s`: the moments of the right answers. None where a part has fewer than WINDOW_FLOOR of them:
+    one answer more or less would then be a good part of STABLE_WITHIN.
+    """
+    counts, _ = np.histogram(answered_s, WINDOWS, (0, duration_s))
+    return float(counts.max() / counts.min() - 1) if counts.min() >= WINDOW_FLOOR else None
+
+
+def stability(window_spread: float | None) -> str:
+    """What a cell's spread says: "stable" up to STABLE_WITHIN, else "unstable"; "too few" where it has none.
+
+    A cell that was still warming up, filling a cache, or sharing its core is unstable: its figures are an
+    average over different speeds, and a longer cell would have others.
+    """
+    if window_spread is None:
+        return "too few"
+    return "stable" if window_spread <= STABLE_WITHIN else "unstable"
+
+
 def in_window(requests: pd.DataFrame, duration_s: float) -> pd.DataFrame:
     """The requests answered within the measured window.
 
     Counting by the moment of the answer keeps throughput unbiased whatever the latency: each answer
     falls into exactly one window.
     """
-    answered_s = requests["start_s"] + requests["latency_ms"] / 1e3
+    answered_s = _answered_s(requests)
     return requests[(answered_s >= 0) & (answered_s < duration_s)]
 
 
@@ -54,6 +78,7 @@ def figures(requests: pd.DataFrame, duration_s: float) -> dict[str, Any]:
         "texts": texts,
         "throughput_rps": len(answered) / duration_s,
         "texts_per_s": texts / duration_s,
+        "window_spread": window_spread(_answered_s(answered), duration_s),
         **{f"p{percentile}_ms": percentile_ms(latencies_ms, percentile) for percentile in PERCENTILES},
         "mean_ms": _or_none(latencies_ms.mean()),
         "max_ms": _or_none(latencies_ms.max()),
@@ -61,6 +86,10 @@ def figures(requests: pd.DataFrame, duration_s: float) -> dict[str, Any]:
         "inference_p50_ms": _or_none(answered["inference_ms"].median()),
         "cache_hit_rate": float((cached == "hit").mean()) if len(cached) else None,
     }
+
+
+def _answered_s(requests: pd.DataFrame) -> pd.Series:
+    return requests["start_s"] + requests["latency_ms"] / 1e3
 
 
 def _or_none(value: float) -> float | None:

@@ -1,0 +1,146 @@
+"""The repeats of a cell read back from a run, and the ratio of two such cells."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from benchmark.blocks import Estimate, percentile_estimate, rate_estimate
+from benchmark.intervals import (
+    DRIFT,
+    ROUNDS_FOR_RANGE,
+    Interval,
+    Ratio,
+    of_blocks,
+    of_rounds,
+    ratio_of_blocks,
+    ratio_of_rounds,
+)
+from benchmark.records import Cell, RunFiles
+from benchmark.stats import in_window
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure that is compared: its heading, its key in a cell's figures, its percentile if it is one."""
+
+    heading: str
+    key: str
+    percentile: int | None = None
+
+    @property
+    def higher_is_faster(self) -> bool:
+        return self.percentile is None
+
+
+# In a closed loop RPS and latency are two sides of one thing (users = RPS x mean latency): three figures
+# of a cell are not three pieces of evidence.
+COMPARED = (Figure("RPS", "throughput_rps"), Figure("p50, ms", "p50_ms", 50), Figure("p95, ms", "p95_ms", 95))
+
+
+class Repeats:
+    """The valid repeats of one cell; `borrowed` where they were measured in another run."""
+
+    def __init__(self, files: RunFiles, records: Sequence[dict[str, Any]]) -> None:
+        self.files = files
+        self.records = {record["cell"]["repeat"]: record for record in records}
+        self.borrowed = any("from_run" in record for record in records)
+        self._known: dict[tuple[Figure, int], Estimate | None] = {}
+
+    def values(self, figure: Figure) -> dict[int, float]:
+        """Round -> the figure, where it is over its sample floor and not 0."""
+        found = {number: record["figures"].get(figure.key) for number, record in self.records.items()}
+        return {number: float(value) for number, value in found.items() if value}
+
+    def estimates(self, figure: Figure, rounds: Sequence[int]) -> list[Estimate] | None:
+        """The figure of each round with its error from within the cell; None where requests are missing."""
+        for number in rounds:
+            if (figure, number) not in self._known:
+                self._known[figure, number] = self._estimate(figure, number)
+        found = [self._known[figure, number] for number in rounds]
+        known = [one for one in found if one is not None]
+        return known if len(known) == len(found) else None
+
+    def interval(self, figure: Figure) -> Interval | None:
+        """The figure's interval by the method that its number of repeats allows."""
+        values = self.values(figure)
+        if len(values) >= ROUNDS_FOR_RANGE:
+            return of_rounds([*values.values()])
+        estimates = self.estimates(figure, [*values])
+        return of_blocks(estimates) if estimates else None
+
+    def _estimate(self, figure: Figure, number: int) -> Estimate | None:
+        answered_s, latencies_ms = self._answered.get(number, (np.array([]), np.array([])))
+        if len(answered_s) == 0:
+            return None
+        if figure.percentile is None:
+            return rate_estimate(answered_s, self.records[number]["figures"]["duration_s"])
+        return percentile_estimate(latencies_ms, figure.percentile)
+
+    @cached_property
+    def _answered(self) -> dict[int, tuple[np.ndarray, np.ndarray]]:
+        """Round -> moments in s and latencies in ms of the answers within the window, in their order."""
+        found = {}
+        for number, record in self.records.items():
+            cell = Cell(**record["cell"])
+            if self.files.requests_path(cell).is_file():
+                requests = self.files.read_requests(cell)
+                measured = in_window(requests[requests["ok"]], record["figures"]["duration_s"])
+                latencies_ms = measured["latency_ms"].to_numpy(dtype=float)
+                answered_s = measured["start_s"].to_numpy(dtype=float) + latencies_ms / 1e3
+                order = np.argsort(answered_s, kind="stable")
+                found[number] = answered_s[order], latencies_ms[order]
+        return found
+
+
+def repeats_of(files: RunFiles) -> dict[Cell, Repeats]:
+    """The valid cells of a run by what they have in common: a cell of repeat 0 stands for all repeats."""
+    groups: dict[Cell, list[dict[str, Any]]] = defaultdict(list)
+    for record in files.read_cells():
+        if record["status"] == "ok":
+            groups[replace(Cell(**record["cell"]), repeat=0)].append(record)
+    return {cell: Repeats(files, records) for cell, records in groups.items()}
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A figure of two cells: geometric means over the rounds that both have, and their ratio."""
+
+    figure: Figure
+    first: float
+    second: float
+    rounds: int
+    ratio: Ratio
+
+    def verdict(self, smallest_effect: float) -> str:
+        return self.ratio.verdict(self.figure.higher_is_faster, smallest_effect)
+
+
+def compare(
+    first: Repeats, second: Repeats, figure: Figure, interleaved: bool, drift: float = DRIFT
+) -> Compared | None:
+    """`second` held against `first` over the rounds in which both have the figure; None without any.
+
+    `interleaved`: both were measured in one run, whose rounds go over all servers. With fewer than
+    ROUNDS_FOR_RANGE rounds not even that shows how much restarts differ, so `drift` counts all the same.
+    """
+    of_first, of_second = first.values(figure), second.values(figure)
+    rounds = sorted(of_first.keys() & of_second.keys())
+    if not rounds:
+        return None
+    firsts, seconds = [of_first[one] for one in rounds], [of_second[one] for one in rounds]
+    if len(rounds) >= ROUNDS_FOR_RANGE:
+        ratio = ratio_of_rounds(firsts, seconds, 0 if interleaved else drift)
+    else:
+        within_first, within_second = first.estimates(figure, rounds), second.estimates(figure, rounds)
+        if not within_first or not within_second:
+            return None
+        ratio = ratio_of_blocks(within_first, within_second, drift)
+    return Compared(figure, geometric_mean(firsts), geometric_mean(seconds), len(rounds), ratio)
+
+
+def geometric_mean(values: Sequence[float]) -> float:
+    return float(np.exp(np.log(values).mean()))

@@ -1,0 +1,330 @@
+"""Two runs held against each other: what is refused, what is left out, and what the exit code says."""
+
+import re
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from benchmark import report, stats
+from benchmark.__main__ import app
+from benchmark.compare import NotComparable, compare_runs, find_run
+from benchmark.intervals import SAME, SLOWER
+from benchmark.records import Cell, RunFiles, RunNotFound, read_json, write_json
+from benchmark.repeats import COMPARED, compare, repeats_of
+
+RPS = COMPARED[0]
+DURATION_S = 20.0
+SERVICE_S = {"baseline": 0.04, "optimized": 0.01, "dynamic_batching": 0.01}
+
+
+def requests_of(service_s: float, users: int, rng: np.random.Generator) -> pd.DataFrame:
+    """The requests of a closed loop on one server that answers them in turn, after a warm-up."""
+    count = int(1.5 * DURATION_S / service_s) + 4 * users
+    answered_s = np.cumsum(service_s * rng.lognormal(-0.08, 0.4, count)) - 2 * users * service_s
+    asked_s = np.concatenate([np.full(users, answered_s[0] - service_s), answered_s[:-users]])
+    columns = {"start_s": asked_s, "latency_ms": (answered_s - asked_s) * 1e3, "texts": 1, "ok": True}
+    return pd.DataFrame({**columns, "error": None, "queue_ms": 1.0, "inference_ms": 1.0, "cache": None})
+
+
+def make_run(
+    folder: Path,
+    seed: int,
+    speed: float = 1.0,
+    servers: Sequence[str] = ("baseline",),
+    repeats: int = 1,
+    users: Sequence[int] = (10, 50),
+    speeds: Sequence[float] = (),
+) -> RunFiles:
+    """A run of valid translation cells, all `speed` times as fast; `speeds` are those of each round."""
+    run = RunFiles(folder)
+    artefact = {"architecture": "Marian", "files": {"model.safetensors": {"sha256": "aa"}}, "trained": True}
+    run.write_run(
+        {
+            "name": folder.name,
+            "started_at": "2026-01-02T03:04:05+00:00",
+            "plan": {"servers": list(servers), "repeats": repeats, "duration_s": DURATION_S},
+            "environment": {
+                "machine": {"cpu": "AMD EPYC", "logical_cores": 2},
+                "cores": {"server": [0], "load": [1]},
+                "versions": {"torch": "1"},
+                "commit": "abc1234",
+                "dirty": False,
+            },
+            "models": {
+                "source": "embedded",
+                "artefacts": {
+                    "translation/pytorch": artefact,
+                    "translation/onnx": {"bytes": 5, "files": {}, "trained": True},
+                },
+            },
+        }
+    )
+    run.cells_folder.mkdir(parents=True)
+    rng = np.random.default_rng(seed)
+    for repeat in range(1, repeats + 1):
+        for server in servers:
+            for level in users:
+                cell = Cell(server, "translation", "unique", 1, level, repeat)
+                fast = speed * (speeds[repeat - 1] if speeds else 1.0)
+                requests_of(SERVICE_S[server] / fast, level, rng).to_csv(run.requests_path(cell), index=False)
+                found = stats.figures(run.read_requests(cell), DURATION_S)
+                if server == "dynamic_batching":
+                    found["batch_size_mean"] = 6.25
+                record = {"status": "ok", "invalid_reasons": [], "figures": found, "model": artefact}
+                run.write_cell(cell, record)
+    return run
+
+
+def change(path: Path, at: str, value: object) -> None:
+    """Sets the field with the dotted name `at` in a JSON file."""
+    content = part = read_json(path)
+    *outer, last = at.split(".")
+    for key in outer:
+        part = part[key]
+    part[last] = value
+    write_json(path, content)
+
+
+def asked(*arguments: object) -> Result:
+    return CliRunner().invoke(app, ["compare", *map(str, arguments)])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Runs of unchanged code on a machine that drifted by 4 %, and one of a server slowed by 15 %."""
+    results = tmp_path_factory.mktemp("results")
+    make_run(results / "before", seed=1)
+    make_run(results / "again", seed=2, speed=0.96)
+    make_run(results / "slowed", seed=3, speed=0.85)
+    return results
+
+
+def test_unchanged_code_on_a_machine_that_drifted_is_no_regression(folder: Path) -> None:
+    rows, warnings = compare_runs(RunFiles(folder / "before"), RunFiles(folder / "again"))
+    assert [row.verdict for row in rows] == [SAME] * 6
+    assert {row.found.figure.heading for row in rows} == {"RPS", "p50, ms", "p95, ms"}
+    assert warnings == []
+    ended = asked("before", "again", "--results", folder)
+    assert ended.exit_code == 0, ended.output
+    assert "6 figures: 0 faster, 0 slower, 6 indistinguishable" in ended.output
+
+
+def test_a_server_slowed_by_15_percent_is_a_regression(folder: Path) -> None:
+    ended = asked(folder / "before", folder / "slowed")
+    assert ended.exit_code == 1, ended.output
+    rows, _ = compare_runs(RunFiles(folder / "before"), RunFiles(folder / "slowed"))
+    assert [row.verdict for row in rows].count(SLOWER) >= 5
+    assert rows[0].found.ratio.value == pytest.approx(0.85, abs=0.04)
+    assert "within cells and drift" in ended.output
+
+
+def test_the_same_slowdown_the_other_way_round_is_no_regression(folder: Path) -> None:
+    ended = asked(folder / "slowed", folder / "before")
+    assert ended.exit_code == 0, ended.output
+    assert re.search(r"[56] faster, 0 slower", ended.output)
+
+
+def test_a_smallest_effect_above_the_slowdown_leaves_it_unjudged(folder: Path) -> None:
+    assert asked(folder / "before", folder / "slowed", "--threshold", "30%").exit_code == 0
+    assert asked(folder / "before", folder / "slowed", "--drift", "20%").exit_code == 0
+
+
+def test_every_row_of_the_table_shows_both_runs_and_the_interval(folder: Path) -> None:
+    rows, _ = compare_runs(RunFiles(folder / "before"), RunFiles(folder / "slowed"))
+    output = asked("before", "slowed", "--results", folder).output
+    for row in rows:
+        interval = row.found.ratio.interval
+        assert f"{row.found.ratio.value:.3f}" in output
+        assert f"{interval.low:.3f} to {interval.high:.3f}" in output
+
+
+@pytest.mark.parametrize(
+    ("at", "value", "message"),
+    [
+        ("models.source", "random", "the models are of another source: embedded and random"),
+        ("environment.machine.cpu", "Xeon", "the CPU is another one: AMD EPYC and Xeon"),
+        ("environment.machine.logical_cores", 8, "the number of cores is another one: 2 and 8"),
+        ("environment.cores.server", [0, 2], "the servers and load had other cores"),
+        (
+            "models.artefacts.translation/pytorch.files",
+            {"model.safetensors": {"sha256": "bb"}},
+            "the weights differ: translation/pytorch",
+        ),
+    ],
+)
+def test_what_would_measure_something_else_is_refused(
+    folder: Path, tmp_path: Path, at: str, value: object, message: str
+) -> None:
+    other = shutil.copytree(folder / "again", tmp_path / "other")
+    change(other / "run.json", at, value)
+    ended = asked(folder / "before", other)
+    assert ended.exit_code == 2
+    assert message in ended.output and len(ended.output.splitlines()) == 1
+
+
+def test_what_may_matter_is_a_warning(folder: Path, tmp_path: Path) -> None:
+    other = shutil.copytree(folder / "again", tmp_path / "other")
+    change(other / "run.json", "plan.duration_s", 8.0)
+    change(other / "run.json", "environment.versions", {"torch": "2", "numpy": "1"})
+    ended = asked(folder / "before", other)
+    assert ended.exit_code == 0
+    for line in ("duration_s differs: 20.0 and 8.0", "torch differs: 1 and 2", "numpy differs: none and 1"):
+        assert f"warning: {line}\n" in ended.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("before", "nothing"), "there is no run nothing"),
+        (("before", "again", "--threshold", "0.05"), "'0.05' is not a percentage such as 5%"),
+        (("before", "again", "--drift", "x%"), "'x%' is not a percentage"),
+        (("before",), "Missing argument 'B'"),
+    ],
+)
+def test_a_users_error_is_one_clear_line_and_exit_code_2(
+    folder: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    ended = asked(*arguments, "--results", folder)
+    assert ended.exit_code == 2
+    assert message in ended.output
+
+
+def test_a_run_is_found_by_its_name_in_the_reference_too(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder / "again", tmp_path / "reference" / "kept")
+    assert find_run("kept", tmp_path).folder == tmp_path / "reference" / "kept"
+    with pytest.raises(RunNotFound, match="no run before"):
+        find_run("before", tmp_path)
+
+
+def test_invalid_and_borrowed_cells_are_left_out(folder: Path, tmp_path: Path) -> None:
+    other = RunFiles(shutil.copytree(folder / "slowed", tmp_path / "other"))
+    paths = sorted(other.cells_folder.glob("*.json"))
+    change(paths[0], "status", "invalid")
+    rows, _ = compare_runs(RunFiles(folder / "before"), other)
+    assert {row.cell.users for row in rows} == {50}
+    change(paths[1], "from_run", "elsewhere")
+    with pytest.raises(NotComparable, match="no valid cell in common"):
+        compare_runs(RunFiles(folder / "before"), other)
+
+
+def test_only_rounds_that_both_have_are_compared(tmp_path: Path) -> None:
+    first = make_run(tmp_path / "a", seed=1, repeats=4, users=(10,), speeds=(1.0, 1.0, 1.0, 9.0))
+    second = make_run(tmp_path / "b", seed=2, repeats=3, users=(10,))
+    rows, _ = compare_runs(first, second)
+    assert {(row.found.rounds, row.verdict) for row in rows} == {(3, SAME)}
+    assert rows[0].found.ratio.interval.method == "95 %, 3 rounds and drift"
+
+
+@pytest.mark.parametrize(
+    ("repeats", "method"),
+    [
+        (1, "95 %, within cells and drift"),
+        (2, "95 %, within cells and drift"),
+        (3, "min-max of 3 rounds"),
+        (5, "95 % t, 5 rounds"),
+    ],
+)
+def test_servers_of_one_run_are_paired_by_round(tmp_path: Path, repeats: int, method: str) -> None:
+    """A drift that falls on both servers of a round widens each one's interval, and not their ratio's."""
+    speeds = (1.0, 0.8, 1.2, 0.7, 1.1)[:repeats]
+    servers = ("baseline", "optimized")
+    run = make_run(tmp_path / "a", 1, repeats=repeats, servers=servers, users=(10,), speeds=speeds)
+    first, second = repeats_of(run).values()
+    found = compare(first, second, RPS, interleaved=True)
+    assert found is not None
+    assert found.ratio.value == pytest.approx(4, rel=0.05)
+    assert found.ratio.interval.method == method
+    own = first.interval(RPS)
+    assert own is not None
+    if repeats >= 3:
+        assert found.ratio.interval.high / found.ratio.interval.low < 1.15
+        assert own.high / own.low > 1.3
+
+
+def page_of(run: RunFiles) -> str:
+    text = report.write_report(run).read_text(encoding="utf-8")
+    return re.sub(r"<svg.*?</svg>", "", text, flags=re.DOTALL)
+
+
+def row_of(page: str, first: str) -> list[str]:
+    """The texts of the table row whose first cell is `first`, without it."""
+    match = re.search(rf'<tr><th scope="row">{re.escape(first)}</th>(.*?)</tr>', page, flags=re.DOTALL)
+    assert match, f"no row {first}"
+    return re.findall(r"<td.*?>(.*?)</td>", match[1])
+
+
+@pytest.fixture(scope="module")
+def reported(tmp_path_factory: pytest.TempPathFactory) -> RunFiles:
+    """A run of three servers with a ceiling and an open loop beside its cells."""
+    run = make_run(
+        tmp_path_factory.mktemp("reported") / "run",
+        seed=4,
+        servers=("baseline", "optimized", "dynamic_batching"),
+        users=(10,),
+        repeats=3,
+    )
+    model = {"bytes": 5, "trained": True}
+    best = {"batch_size": 8, "texts_per_s": 200.0}
+    write_json(run.folder / "ceiling.json", {"tasks": {"translation": {"model": model, "best": best}}})
+    rate = {"rate": 150.0, "offered_rps": 150.4, "goodput_rps": 98.5, "refused": 7, "expired": 0, "late": 2}
+    rate |= {"unanswered": 0, "wrong": 0, "p50_ms": 310.0, "p95_ms": None, "refuse_p95_ms": 4.0}
+    rate |= {"send_lag_p95_ms": 0.4, "generator_behind": False}
+    offer = {"server": "dynamic_batching", "task": "translation", "deadline_ms": 1234}
+    write_json(
+        run.folder / "open_loop" / "dynamic_batching-translation.json",
+        {"offer": offer, "rates": [rate], "recovery": None},
+    )
+    return run
+
+
+def test_the_report_shows_intervals_and_who_is_faster(reported: RunFiles) -> None:
+    page = page_of(reported)
+    values = [
+        one["figures"]["throughput_rps"]
+        for one in reported.read_cells()
+        if one["cell"]["server"] == "baseline"
+    ]
+    rps, *_, method = row_of(page, "Baseline, 10 users")
+    assert rps == f"{min(values):.1f} to {max(values):.1f}"
+    assert method == "min-max of 3 repeats"
+    faster = row_of(page, "Optimized / Baseline, 10 users")
+    assert float(faster[0]) == pytest.approx(4, rel=0.05)
+    assert [faster[2], faster[5], faster[8]] == ["faster"] * 3
+    same = row_of(page, "Dynamic batching / Optimized, 10 users")
+    assert [same[2], same[5], same[8]] == ["indistinguishable"] * 3
+
+
+def test_the_report_shows_the_share_of_the_ceiling(reported: RunFiles, tmp_path: Path) -> None:
+    best, users, ceiling, share = row_of(page_of(reported).partition("Share of what")[2], "Optimized")
+    assert (users, ceiling) == ("10", "200.00")
+    assert float(share) == pytest.approx(float(best) / 2, abs=0.51)
+    other = RunFiles(shutil.copytree(reported.folder, tmp_path / "other"))
+    change(other.folder / "ceiling.json", "tasks.translation.model", {"bytes": 6})
+    page = page_of(other)
+    assert "Share of what" not in page
+    assert "ceiling.json is of other models" in page
+
+
+def test_the_report_shows_the_open_loop_and_batch_sizes(reported: RunFiles) -> None:
+    page = page_of(reported)
+    assert row_of(page, "150.4")[:5] == ["98.5", "7", "0", "2", "0"]
+    assert "within 1234 ms of the scheduled send" in page
+    assert "6.2" in row_of(page.partition("Medians over")[2], "Dynamic batching")
+
+
+def test_the_report_says_which_cells_changed_their_speed(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", seed=5, users=(10,), repeats=2)
+    steady, warming = (Cell("baseline", "translation", "unique", 1, 10, repeat) for repeat in (1, 2))
+    requests = run.read_requests(warming)
+    early = requests["start_s"] + requests["latency_ms"] / 1e3 < DURATION_S / 3
+    requests[~early | (requests.index % 2 == 0)].to_csv(run.requests_path(warming), index=False)
+    page = page_of(run)
+    assert "stable" in row_of(page, steady.name)
+    assert "unstable" in row_of(page, warming.name)
+    assert "1 of 2 cells are unstable" in page
