@@ -21,7 +21,7 @@ WARMUP_RUNS = 2
 
 
 class Translator:
-    """English to German with a Marian model; greedy."""
+    """English to German with a Marian model; greedy unless beams are asked for."""
 
     def __init__(self, artefact: Artefact, settings: Settings) -> None:
         artefact.verify()
@@ -37,7 +37,8 @@ class Translator:
         config = self.model.config
         self.model.generation_config = GenerationConfig(
             do_sample=False,
-            num_beams=1,
+            early_stopping=False,
+            length_penalty=1.0,
             eos_token_id=config.eos_token_id,
             pad_token_id=config.pad_token_id,
             decoder_start_token_id=config.decoder_start_token_id,
@@ -54,7 +55,7 @@ class Translator:
         wanted = limits["tokens_per_source_token"] * source_tokens + limits["extra_tokens"]
         return min(wanted, limits["max_tokens"])
 
-    def infer(self, token_ids: list[int], timeout_s: float) -> str:
+    def infer(self, token_ids: list[int], timeout_s: float, num_beams: int = 1) -> str:
         """The translation; cut short, and so not to be used, where `timeout_s` passes meanwhile."""
         max_new_tokens = self.max_new_tokens(len(token_ids))
         input_ids = torch.tensor([token_ids])
@@ -62,6 +63,7 @@ class Translator:
             output = self.model.generate(
                 input_ids=input_ids,
                 attention_mask=torch.ones_like(input_ids),
+                num_beams=num_beams,
                 max_new_tokens=max_new_tokens,
                 min_new_tokens=max_new_tokens if self.limits["fixed_length"] else None,
                 max_time=timeout_s,

@@ -23,6 +23,14 @@ class TextsRequest(BaseModel):
     texts: list[str]
 
 
+class TranslationRequest(TextRequest):
+    num_beams: int = 1
+
+
+class TranslationsRequest(TextsRequest):
+    num_beams: int = 1
+
+
 class Translation(BaseModel):
     translation: str
 
@@ -83,6 +91,13 @@ class BodyReader:
         self.texts: type[TextsRequest] = create_model(
             "TextsRequest", __base__=TextsRequest, texts=(texts, ...)
         )
+        num_beams = Annotated[int, Field(strict=True, ge=1, le=settings.max_num_beams)]
+        self.translation: type[TranslationRequest] = create_model(
+            "TranslationRequest", __base__=TranslationRequest, text=(text, ...), num_beams=(num_beams, 1)
+        )
+        self.translations: type[TranslationsRequest] = create_model(
+            "TranslationsRequest", __base__=TranslationsRequest, texts=(texts, ...), num_beams=(num_beams, 1)
+        )
 
     async def read(self, request: Request, kind: type[Body]) -> Body:
         """The request's JSON body as `kind`.
@@ -121,6 +136,16 @@ async def text_body(request: Request) -> TextRequest:
 async def texts_body(request: Request) -> TextsRequest:
     reader: BodyReader = request.app.state.bodies
     return await reader.read(request, reader.texts)
+
+
+async def translation_body(request: Request) -> TranslationRequest:
+    reader: BodyReader = request.app.state.bodies
+    return await reader.read(request, reader.translation)
+
+
+async def translations_body(request: Request) -> TranslationsRequest:
+    reader: BodyReader = request.app.state.bodies
+    return await reader.read(request, reader.translations)
 
 
 def described(kind: type[BaseModel]) -> dict[str, Any]:

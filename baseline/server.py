@@ -25,10 +25,14 @@ from .schemas import (
     TextRequest,
     TextsRequest,
     Translation,
+    TranslationRequest,
     Translations,
+    TranslationsRequest,
     described,
     text_body,
     texts_body,
+    translation_body,
+    translations_body,
 )
 from .telemetry import Metrics, RequestClock, Telemetry, request_clock
 
@@ -36,14 +40,18 @@ Clock = Annotated[RequestClock, Depends(request_clock)]
 Ready = Annotated[Models, Depends(ready_models)]
 Text = Annotated[TextRequest, Depends(text_body)]
 Texts = Annotated[TextsRequest, Depends(texts_body)]
+ToTranslate = Annotated[TranslationRequest, Depends(translation_body)]
+AllToTranslate = Annotated[TranslationsRequest, Depends(translations_body)]
 
 
-def translate(body: Text, models: Ready, clock: Clock) -> Translation:
-    return Translation(translation=answer_one(models.translator, body.text, clock))
+def translate(body: ToTranslate, models: Ready, clock: Clock) -> Translation:
+    found = answer_one(models.translator, body.text, clock, num_beams=body.num_beams)
+    return Translation(translation=found)
 
 
-def translate_batch(body: Texts, models: Ready, clock: Clock) -> Translations:
-    return Translations(translations=answer_each(models.translator, body.texts, clock))
+def translate_batch(body: AllToTranslate, models: Ready, clock: Clock) -> Translations:
+    found = answer_each(models.translator, body.texts, clock, num_beams=body.num_beams)
+    return Translations(translations=found)
 
 
 def sentiment(body: Text, models: Ready, clock: Clock) -> Sentiment:
@@ -54,24 +62,33 @@ def sentiment_batch(body: Texts, models: Ready, clock: Clock) -> Sentiments:
     return Sentiments(results=answer_each(models.classifier, body.texts, clock))
 
 
-def answer_one(model: Translator | SentimentClassifier, text: str, clock: RequestClock) -> Any:
+def answer_one(
+    model: Translator | SentimentClassifier, text: str, clock: RequestClock, **options: int
+) -> Any:
     clock.started_working()
     with clock.phase("tokenize"):
         token_ids = model.tokenize(text, ["body", "text"])
-    return infer(model, token_ids, clock)
+    return infer(model, token_ids, clock, options)
 
 
-def answer_each(model: Translator | SentimentClassifier, texts: list[str], clock: RequestClock) -> list[Any]:
+def answer_each(
+    model: Translator | SentimentClassifier, texts: list[str], clock: RequestClock, **options: int
+) -> list[Any]:
     clock.started_working()
     with clock.phase("tokenize"):
         tokenized = [model.tokenize(text, ["body", "texts", index]) for index, text in enumerate(texts)]
-    return [infer(model, token_ids, clock) for token_ids in tokenized]
+    return [infer(model, token_ids, clock, options) for token_ids in tokenized]
 
 
-def infer(model: Translator | SentimentClassifier, token_ids: list[int], clock: RequestClock) -> Any:
+def infer(
+    model: Translator | SentimentClassifier,
+    token_ids: list[int],
+    clock: RequestClock,
+    options: dict[str, int],
+) -> Any:
     timeout_s = clock.remaining_s()
     with clock.phase("inference"):
-        answer = model.infer(token_ids, timeout_s)
+        answer = model.infer(token_ids, timeout_s, **options)
     clock.remaining_s()
     return answer
 
@@ -102,8 +119,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     add_error_handlers(app)
 
     for path, endpoint, kind in (
-        ("/translate", translate, bodies.text),
-        ("/translate/batch", translate_batch, bodies.texts),
+        ("/translate", translate, bodies.translation),
+        ("/translate/batch", translate_batch, bodies.translations),
         ("/sentiment", sentiment, bodies.text),
         ("/sentiment/batch", sentiment_batch, bodies.texts),
     ):

@@ -1,4 +1,4 @@
-"""Greedy decoding in slots, on one core: texts join and leave between any two steps.
+"""Decoding in slots, greedily or with beams, on one core: texts join and leave between any two steps.
 
 Every buffer that a step reads or writes is reserved once and bound where it lies, so a step copies no cache.
 Occupied slots lie side by side when a step runs: a text that joins takes a hole that another left, and the
@@ -6,13 +6,16 @@ holes nobody took are filled with the last rows.
 """
 
 import logging
-from collections.abc import Hashable
-from dataclasses import dataclass, field
+from collections.abc import Container, Hashable
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 
+from .beam_search import BeamSearch, placed
+from .row import Finished, Row, StepResult
 from .slots import Slots
 
 log = logging.getLogger(__name__)
@@ -38,38 +41,12 @@ class Graphs:
         return cls(load_session(folder / "encoder.onnx"), load_session(folder / "decoder.onnx"))
 
 
-@dataclass(frozen=True)
-class Row:
-    """A text to decode: its tokens, its limits, and the key that its answer comes back under.
-
-    It ends at its end token or after `max_new_tokens`; the end token is not chosen before `min_new_tokens`.
-    """
-
-    key: Hashable
-    source: list[int]
-    max_new_tokens: int
-    min_new_tokens: int = 0
-
-
-Finished = list[tuple[Hashable, list[int]]]
-
-
-@dataclass(frozen=True)
-class StepResult:
-    """The rows that left in a step: with their tokens, or with what their run raised.
-
-    Tokens are without the start token, and with the end token if it was chosen.
-    """
-
-    finished: Finished = field(default_factory=list)
-    failed: list[tuple[Hashable, Exception]] = field(default_factory=list)
-
-
 class SlotDecoder:
     """Decodes up to `max_batch_size` rows of any age at once. Threads share graphs, not decoders.
 
-    The tokens of a row are those of Hugging Face's `generate` with num_beams=1, do_sample=False,
-    forced_eos_token_id=None and suppress_tokens=[pad], whatever rows it shares its steps with.
+    The tokens of a row are those of Hugging Face's `generate` with its num_beams, do_sample=False,
+    early_stopping=False, length_penalty=1.0, forced_eos_token_id=None and suppress_tokens=[pad], whatever
+    rows it shares its steps with.
     """
 
     def __init__(self, graphs: Graphs, max_batch_size: int) -> None:
@@ -79,29 +56,31 @@ class SlotDecoder:
         facts = self.decoder.get_modelmeta().custom_metadata_map
         self.start_id = int(facts["decoder_start_token_id"])
         self.eos_id = int(facts["eos_token_id"])
+        self.pad_id = int(facts["pad_token_id"])
         self.max_positions = int(facts["max_position_embeddings"])
         self._slots = Slots(self.decoder, max_batch_size, self.max_positions)
-        self._slot_of: dict[Hashable, int] = {}
+        self._slots_of: dict[Hashable, list[int]] = {}
+        self._searches: dict[Hashable, BeamSearch] = {}
 
     @property
     def rows(self) -> int:
         """How many slots are occupied."""
-        return len(self._slot_of)
+        return sum(map(len, self._slots_of.values()))
 
     @property
     def free(self) -> int:
-        return self.max_batch_size - len(self._slot_of)
+        return self.max_batch_size - self.rows
 
     @property
     def keys(self) -> list[Hashable]:
         """The keys of the rows that are being decoded."""
-        return [*self._slot_of]
+        return [*self._slots_of]
 
     def join(self, rows: list[Row]) -> Finished:
-        """Encodes `rows` in one run and gives each a slot; the next step decodes them.
+        """Encodes `rows` in one run and gives each a slot a beam; the next step decodes them.
 
         Returns those that finish at once, for want of tokens to choose; they need no slot.
-        Raises ValueError, and takes none, if there are more than `free`, a key is given twice, a source is
+        Raises ValueError, and takes none, if their beams do not fit `free`, a key is given twice, a source is
         empty, or a source or a limit exceeds the model's positions. If the encoder raises, none is taken.
         """
         self._check(rows)
@@ -110,15 +89,18 @@ class SlotDecoder:
         if not rows:
             return finished
         cross, src_len = self._encode([row.source for row in rows])
-        slots, occupied = self._slots, [*self._slot_of.values()]
+        slots, occupied = self._slots, [slot for group in self._slots_of.values() for slot in group]
         slots.fit(occupied, int(src_len.max()), max(row.max_new_tokens for row in rows))
-        holes = sorted(set(range(self.max_batch_size)).difference(occupied))
-        for index, (row, slot) in enumerate(zip(rows, holes, strict=False)):
-            slots.fill(slot, cross, index, src_len[index])
-            slots.input_ids[slot] = self.start_id
-            slots.max_new[slot] = row.max_new_tokens
-            slots.min_new[slot] = row.min_new_tokens
-            self._slot_of[row.key] = slot
+        holes = iter(sorted(set(range(self.max_batch_size)).difference(occupied)))
+        for index, row in enumerate(rows):
+            limits = row.max_new_tokens, row.min_new_tokens
+            group = self._slots_of[row.key] = [*islice(holes, row.num_beams)]
+            for slot in group:
+                slots.fill(slot, cross, index, src_len[index])
+                slots.input_ids[slot] = self.start_id
+                slots.max_new[slot], slots.min_new[slot] = limits
+            if row.num_beams > 1:
+                self._searches[row.key] = BeamSearch(row.num_beams, *limits, self.eos_id, self.pad_id)
         return finished
 
     def step(self) -> StepResult:
@@ -133,59 +115,79 @@ class SlotDecoder:
             return result
         errors = self._run(rows)
         scores, past_len = slots.logits[:rows], slots.past_len[:rows]
+        parents = self._advance(errors) if self._searches else {}
+        scores[:, self.pad_id] = -np.inf
         scores[past_len < slots.min_new[:rows], self.eos_id] = -np.inf
         tokens = scores.argmax(axis=1)
         slots.input_ids[:rows, 0] = tokens
         slots.answers[np.arange(rows), past_len] = tokens
         past_len += 1
         ended = (tokens == self.eos_id) | (past_len == slots.max_new[:rows])
+        for key in parents:
+            ended[self._slots_of[key]] = self._searches[key].finished
         if errors or ended.any():
-            for key, slot in [*self._slot_of.items()]:
-                if slot in errors:
-                    result.failed.append((key, errors[slot]))
+            for key, group in [*self._slots_of.items()]:
+                failed = [errors[slot] for slot in group if slot in errors]
+                if failed:
+                    result.failed.append((key, failed[0]))
                     self.remove(key)
-                elif ended[slot]:
-                    result.finished.append((key, slots.answers[slot, : past_len[slot]].tolist()))
+                elif ended[group[0]]:
+                    greedy = slots.answers[group[0], : past_len[group[0]]].tolist()
+                    result.finished.append((key, self._searches[key].best if key in parents else greedy))
                     self.remove(key)
+        for key in parents.keys() & self._slots_of.keys():
+            self._reorder(key, parents[key])
         return result
 
     def remove(self, key: Hashable) -> None:
-        """Frees the slot of a row at once; KeyError where no row has this key."""
-        del self._slot_of[key]
+        """Frees the slots of a row at once; KeyError where no row has this key."""
+        del self._slots_of[key]
+        self._searches.pop(key, None)
 
     def generate(
-        self, batch: list[list[int]], max_new_tokens: list[int], min_new_tokens: list[int]
+        self,
+        batch: list[list[int]],
+        max_new_tokens: list[int],
+        min_new_tokens: list[int],
+        num_beams: int = 1,
     ) -> list[list[int]]:
-        """Greedy tokens of each source, in order: without the start token, with the end token if chosen.
+        """Tokens of each source, in order: without the start token, with the end token if chosen.
 
         Row i ends at its end token or after `max_new_tokens[i]` tokens; the end token is not chosen before
         `min_new_tokens[i]` others. What exceeds `max_batch_size` waits for slots.
-        Raises ValueError if a source or a limit exceeds the model's positions, RuntimeError if rows are
-        being decoded, and what the run of a row raised; all slots are free afterwards.
+        Raises ValueError if a source or a limit exceeds the model's positions or the beams the slots, and
+        RuntimeError if rows are being decoded. What the run of a row raises frees all slots.
         """
-        if self._slot_of:
+        if self._slots_of:
             raise RuntimeError("rows are being decoded")
         self._check_lengths([*map(len, batch), *max_new_tokens])
+        if num_beams > self.max_batch_size:
+            raise ValueError(f"{num_beams} beams for {self.max_batch_size} slots")
         texts = zip(range(len(batch)), batch, max_new_tokens, min_new_tokens, strict=True)
-        waiting = [Row(*text) for text in texts]
+        waiting = [Row(*text, num_beams) for text in texts]
         answers: dict[Hashable, list[int]] = {}
         try:
-            while waiting or self._slot_of:
-                joining, waiting = waiting[: self.free], waiting[self.free :]
+            while waiting or self._slots_of:
+                joining = waiting[: self.free // num_beams]
+                del waiting[: len(joining)]
                 answers.update(self.join(joining))
                 result = self.step()
                 for _, error in result.failed:
                     raise error
                 answers.update(result.finished)
         finally:
-            self._slot_of.clear()
+            self._slots_of.clear()
+            self._searches.clear()
         return [answers[index] for index in range(len(batch))]
 
     def _check(self, rows: list[Row]) -> None:
         keys = {row.key for row in rows}
-        if sum(row.max_new_tokens > 0 for row in rows) > self.free:
-            raise ValueError(f"{len(rows)} rows for {self.free} free slots")
-        if len(keys) < len(rows) or not self._slot_of.keys().isdisjoint(keys):
+        if any(row.num_beams < 1 for row in rows):
+            raise ValueError("num_beams must be at least 1")
+        needed = sum(row.num_beams for row in rows if row.max_new_tokens > 0)
+        if needed > self.free:
+            raise ValueError(f"{needed} rows for {self.free} free slots")
+        if len(keys) < len(rows) or not self._slots_of.keys().isdisjoint(keys):
             raise ValueError("two rows have the same key")
         if not all(row.source for row in rows):
             raise ValueError("a source has no tokens")
@@ -203,14 +205,34 @@ class SlotDecoder:
 
     def _close_holes(self) -> None:
         """Moves the last rows into holes, so that the rows of a step lie side by side."""
-        rows = self.rows
-        beyond = [(key, slot) for key, slot in self._slot_of.items() if slot >= rows]
-        if not beyond:
+        rows, groups = self.rows, self._slots_of.values()
+        if all(slot < rows for group in groups for slot in group):
             return
-        holes = sorted(set(range(rows)).difference(self._slot_of.values()))
-        for (key, slot), hole in zip(beyond, holes, strict=True):
-            self._slots.move(slot, hole)
-            self._slot_of[key] = hole
+        holes = set(range(rows)).difference(*groups)
+        for group in groups:
+            for beam, slot in enumerate(group):
+                if slot >= rows:
+                    group[beam] = min(holes)
+                    holes.remove(group[beam])
+                    self._slots.move(slot, group[beam])
+
+    def _advance(self, errors: Container[int]) -> dict[Hashable, list[int]]:
+        """The parents of the beams of every row whose run has not raised; writes over their logits."""
+        slots, parents = self._slots, {}
+        for key, search in self._searches.items():
+            group = self._slots_of[key]
+            if not any(slot in errors for slot in group):
+                scales = slots.logits_scale[group, 0].tolist()
+                parents[key] = search.advance([slots.logits[slot] for slot in group], scales)
+        return parents
+
+    def _reorder(self, key: Hashable, parents: list[int]) -> None:
+        """Gives each beam its parent's past and its own last token."""
+        group, copies = placed(parents, self._slots_of[key])
+        for source, target in copies:
+            self._slots.copy_past(source, target)
+        self._slots_of[key] = group
+        self._slots.input_ids[group, 0] = self._searches[key].last_tokens
 
     def _run(self, rows: int) -> dict[int, Exception]:
         """The graph's step for the first `rows` slots; the errors of those that cannot run even alone."""

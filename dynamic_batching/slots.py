@@ -64,8 +64,8 @@ class KeyValues:
 class Slots:
     """All that the decoder graph reads and writes of `count` rows, and what was chosen and is still wanted.
 
-    `input_ids`, `past_len` and `src_len` are the graph's inputs of these names and `logits` its output. A
-    row's past tokens are those it has chosen: `answers` up to `past_len`.
+    `input_ids`, `past_len` and `src_len` are the graph's inputs of these names, `logits` and `logits_scale`
+    its outputs. A row's past tokens are those it has chosen: `answers` up to `past_len`.
     """
 
     def __init__(self, decoder: onnxruntime.InferenceSession, count: int, max_len: int) -> None:
@@ -78,6 +78,7 @@ class Slots:
         self._past = KeyValues(len(self._self_names), count, heads, max_len, head_dim)
         self._cross = KeyValues(len(self.cross_names), count, heads, max_len, head_dim)
         self.logits = np.empty((count, decoder.get_outputs()[0].shape[1]), np.float32)
+        self.logits_scale = np.empty((count, 1), np.float32)
         self.input_ids = np.zeros((count, 1), np.int64)
         self.past_len = np.zeros(count, np.int32)
         self.src_len = np.ones(count, np.int32)
@@ -109,6 +110,10 @@ class Slots:
         for values in (self.input_ids, self.past_len, self.src_len, self.max_new, self.min_new, self.answers):
             values[target] = values[source]
 
+    def copy_past(self, source: int, target: int) -> None:
+        """Lets a row go on from another's past tokens; of a beam's past the rest is the same."""
+        self._past.move(source, target, self.past_len[source])
+
     def binding(self, rows: int) -> onnxruntime.IOBinding:
         """A binding of the first `rows` slots, kept for the next time."""
         layout = (rows, self._past.stride, self._cross.stride)
@@ -120,6 +125,7 @@ class Slots:
         """Binds `rows` slots from `start`; each `pk{i}` also as `ok{i}`, so that it is written in place."""
         tensors: dict[str, np.ndarray] = {"input_ids": self.input_ids, "logits": self.logits}
         tensors.update({"past_len": self.past_len, "src_len": self.src_len})
+        tensors["logits_scale"] = self.logits_scale
         tensors.update(zip(self._self_names, self._past.tensors, strict=True))
         tensors.update(zip(self.cross_names, self._cross.tensors, strict=True))
         binding = self._decoder.io_binding()
@@ -127,6 +133,6 @@ class Slots:
             value = tensors[name][start : start + rows]
             binding.bind_input(name, "cpu", 0, ELEMENT_TYPES[node.type], value.shape, value.ctypes.data)
         for name in self._outputs:
-            value = tensors["logits" if name == "logits" else f"p{name[1:]}"][start : start + rows]
+            value = tensors[f"p{name[1:]}" if name.startswith("o") else name][start : start + rows]
             binding.bind_output(name, "cpu", 0, np.float32, value.shape, value.ctypes.data)
         return binding

@@ -8,6 +8,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 EMBEDDING = "embedding"
+LOGITS_SCALE = "logits_scale"
 OPSET = 21
 _OPSETS = (helper.make_opsetid("", OPSET), helper.make_opsetid("com.microsoft", 1))
 

@@ -14,10 +14,10 @@ import math
 import numpy as np
 import onnx
 import torch
-from onnx import TensorProto
+from onnx import TensorProto, numpy_helper
 from transformers import MarianMTModel
 
-from model_export.graph_builder import EMBEDDING, GraphBuilder
+from model_export.graph_builder import EMBEDDING, LOGITS_SCALE, GraphBuilder
 from model_export.packed_rows import PackedRows
 
 _EPSILON = 1e-5
@@ -62,8 +62,11 @@ def build_decoder_step(model: MarianMTModel) -> onnx.ModelProto:
     - `src_len` int32 [B]: a row's source tokens;
     - `pk{i}`, `pv{i}` float32 [B,heads,M,head_dim]: self-attention buffers, with M > max(past_len);
     - `ck{i}`, `cv{i}` float32 [B,heads,S,head_dim]: from the encoder, S >= max(src_len); padding is not read.
-    Outputs: `logits` float32 [B,V], -inf for pad; `ok{i}`, `ov{i}`: the buffers with this step's keys and
-    values at `past_len`. Where each is bound to the memory of `pk{i}`, `pv{i}`, nothing is copied.
+    Outputs:
+    - `logits` float32 [B,V], which times `logits_scale` float32 [B,1] are the model's: here the scale is 1.
+      Pad is one of V: who chooses must leave it out, who normalises must not, as Hugging Face does;
+    - `ok{i}`, `ov{i}`: the buffers with this step's keys and values at `past_len`. Where each is bound to the
+      memory of `pk{i}`, `pv{i}`, nothing is copied.
     Raises ValueError for a model these graphs cannot express.
     Method: GroupQueryAttention (com.microsoft) with per-row `seqlens_k` and a shared past/present buffer; for
     cross-attention with an empty new key and no present output, so that it reads `ck{i}` and writes nothing.
@@ -104,10 +107,11 @@ def build_decoder_step(model: MarianMTModel) -> onnx.ModelProto:
         )
         x = graph.add_attended(x, attended, f"{layer}.encoder_attn")
         x = graph.feed_forward(x, layer)
-    bias = graph.parameters["final_logits_bias"].reshape(-1).copy()
-    bias[config.pad_token_id] = -np.inf
-    rows = graph.op("Squeeze", [x, axis])
-    graph.op("Gemm", [rows, EMBEDDING, graph.const("logits_bias", bias)], logits, transB=1)
+    bias = graph.const("logits_bias", graph.parameters["final_logits_bias"].reshape(-1))
+    graph.op("Gemm", [graph.op("Squeeze", [x, axis]), EMBEDDING, bias], logits, transB=1)
+    ones = numpy_helper.from_array(np.ones(1, np.float32))
+    scale = graph.add_output(LOGITS_SCALE, ["B", 1])
+    graph.op("ConstantOfShape", [graph.op("Shape", [ids])], scale, value=ones)
     return graph.proto("decoder_step", graph.metadata())
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from model_export.graph_builder import EMBEDDING
+from model_export.graph_builder import EMBEDDING, LOGITS_SCALE
 
 WEIGHTS_FILE = "weights.bin"
 _ALIGNMENT = 64
@@ -24,7 +24,8 @@ def quantize_rows(graphs: dict[str, onnx.ModelProto]) -> dict[str, onnx.ModelPro
     Every MatMul with a constant weight, the embedding and the output projection become int8 (symmetric, one
     scale per output channel); other constants are stored as float16. Inputs and outputs keep their names and
     shapes. Unless the model has a final bias, a decoder's `logits` are those of the float32 graph divided by
-    a positive number per row: an argmax does not see it, and a pass over all of them is saved.
+    a number per row, its `logits_scale` (0 where all are 0): an argmax does not see it, and a pass over all
+    of them is saved.
     Method: QuantizeLinear with one block a row (ONNX opset 21), MatMulIntegerToFloat (com.microsoft).
     """
     return {name: RowQuantizer(model).run() for name, model in graphs.items()}
@@ -76,6 +77,8 @@ class RowQuantizer:
                     self.multiply(x, weight, node.output[0])
                 case "Gemm", [x, table, bias] if table == EMBEDDING:
                     self.project(x, bias, node.output[0])
+                case _ if node.output[0] in self.nodes:
+                    pass  # a scale of 1, where the projection has given its own
                 case _, inputs:
                     for name in inputs:
                         if name in self.floats:
@@ -114,7 +117,7 @@ class RowQuantizer:
     def multiply(self, x: str, weight: str, output: str) -> None:
         stored, column_scale = self.int8_matrix(weight)
         quantized, row_scale = self.activation(x, len(self.floats[weight]))
-        product = self.product(quantized, stored, column_scale, "", f"{output}.unscaled")
+        product = self.product(quantized, stored, column_scale, f"{output}.unscaled")
         # Never as MatMulInteger, Cast and Mul by both scales: ONNX Runtime's MatMulIntegerToFloatFusion takes
         # that for one scale a tensor, without a word.
         self.op("Mul", [product, row_scale], output)
@@ -124,10 +127,11 @@ class RowQuantizer:
         table, scale = self.embedding()
         quantized, row_scale = self.activation(x, self.floats[EMBEDDING].shape[1])
         matrix = self.op("Transpose", [table], f"{table}.transposed", perm=[1, 0])
-        if not values[np.isfinite(values)].any():
-            self.product(quantized, matrix, scale, self.half(bias, values), output)
+        if not values.any():
+            self.product(quantized, matrix, scale, output)
+            self.op("Identity", [row_scale], LOGITS_SCALE)
             return
-        product = self.product(quantized, matrix, scale, "", f"{output}.unscaled")
+        product = self.product(quantized, matrix, scale, f"{output}.unscaled")
         scaled = self.op("Mul", [product, row_scale], f"{output}.unbiased")
         self.op("Add", [scaled, self.half(bias, values)], output)
 
@@ -151,11 +155,12 @@ class RowQuantizer:
         zeros = self.op("QuantizeLinear", [scale, huge, zero], f"{x}.zeros")
         return self.op("QuantizeLinear", [x, scale, zeros], f"{x}.u8", axis=-1, block_size=width), scale
 
-    def product(self, codes: str, matrix: str, scale: str, bias: str, output: str) -> str:
+    def product(self, codes: str, matrix: str, scale: str, output: str) -> str:
         """Codes times an int8 matrix with its channel scales; the row scales are not in it yet."""
         one, zero = self.const("1.0", np.float32(1)), self.const("128", np.uint8(128))
-        inputs = [codes, matrix, one, scale, zero, "", bias] if bias else [codes, matrix, one, scale, zero]
-        return self.op("MatMulIntegerToFloat", inputs, output, domain="com.microsoft")
+        return self.op(
+            "MatMulIntegerToFloat", [codes, matrix, one, scale, zero], output, domain="com.microsoft"
+        )
 
 
 def _int8_rows(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -68,9 +68,9 @@ class Step:
             kind = ELEMENT_TYPES[node.type]
             self.binding.bind_input(node.name, "cpu", 0, kind, value.shape, value.ctypes.data)
         for node in session.get_outputs():
-            if node.name == "logits":
-                self.tensors["logits"] = np.empty((rows, node.shape[1]), np.float32)
-            value = self.tensors["logits" if node.name == "logits" else f"p{node.name[1:]}"]
+            if node.name.startswith("logits"):
+                self.tensors[node.name] = np.empty((rows, node.shape[1]), np.float32)
+            value = self.tensors[f"p{node.name[1:]}" if node.name.startswith("o") else node.name]
             self.binding.bind_output(node.name, "cpu", 0, np.float32, value.shape, value.ctypes.data)
 
     @staticmethod

@@ -43,6 +43,7 @@ class GreedyDecoder:
         facts = self.decoder.get_modelmeta().custom_metadata_map
         self.start_id = int(facts["decoder_start_token_id"])
         self.eos_id = int(facts["eos_token_id"])
+        self.pad_id = int(facts["pad_token_id"])
         self.max_positions = int(facts["max_position_embeddings"])
         self._inputs = {node.name: node for node in self.decoder.get_inputs()}
         self._outputs = [node.name for node in self.decoder.get_outputs()]
@@ -63,19 +64,19 @@ class GreedyDecoder:
         """
         if not batch:
             return []
-        if max(*max_new_tokens, *map(len, batch)) > self.max_positions:
-            raise ValueError(f"sources and max_new_tokens must be at most {self.max_positions} tokens")
+        self.check(batch, max_new_tokens)
         tensors = self.buffers(*self.encode(batch), max(max_new_tokens))
         answers: list[list[int]] = [[] for _ in batch]
         rows = [index for index in range(len(batch)) if max_new_tokens[index] > 0]
         for row, index in enumerate(rows):
-            self._move(tensors, index, row)
+            self.move(tensors, index, row)
         binding, bound = None, 0
         while rows:
             if binding is None or bound != len(rows):
                 binding, bound = self.bind(tensors, len(rows)), len(rows)
             self.decoder.run_with_iobinding(binding)
             scores = tensors["logits"][:bound]
+            scores[:, self.pad_id] = -np.inf
             for row, index in enumerate(rows):
                 if len(answers[index]) < min_new_tokens[index]:
                     scores[row, self.eos_id] = -np.inf
@@ -86,10 +87,15 @@ class GreedyDecoder:
                 answer = answers[rows[row]]
                 answer.append(int(tokens[row]))
                 if tokens[row] == self.eos_id or len(answer) == max_new_tokens[rows[row]]:
-                    self._move(tensors, len(rows) - 1, row)
+                    self.move(tensors, len(rows) - 1, row)
                     rows[row] = rows[-1]
                     rows.pop()
         return answers
+
+    def check(self, batch: list[list[int]], max_new_tokens: list[int]) -> None:
+        """ValueError if a source or a limit exceeds the model's positions."""
+        if max([*max_new_tokens, *map(len, batch)], default=0) > self.max_positions:
+            raise ValueError(f"sources and max_new_tokens must be at most {self.max_positions} tokens")
 
     def encode(self, batch: list[list[int]]) -> tuple[list[np.ndarray], np.ndarray]:
         """Cross-attention keys and values (ck0, cv0, ck1, ...) of a batch, padded, and its `src_len`."""
@@ -98,7 +104,7 @@ class GreedyDecoder:
         return self.encoder.run(self._cross_names, packed), src_len
 
     def buffers(self, cross: list[np.ndarray], src_len: np.ndarray, max_len: int) -> dict[str, np.ndarray]:
-        """Every tensor that a step binds, by input name, and `logits` [B,V].
+        """Every tensor that a step binds, by input name, and `logits` [B,V] with its scales [B,1].
 
         The self-attention buffers hold what earlier batches left; a step reads only what its row wrote.
         """
@@ -113,6 +119,7 @@ class GreedyDecoder:
             _, heads, _, head_dim = self._inputs[name].shape
             tensors[name] = self._kept(name, (count, heads, max_len, head_dim))
         tensors["logits"] = self._kept("logits", (count, self._vocabulary_size))
+        tensors["logits_scale"] = np.empty((count, 1), np.float32)
         return tensors
 
     def bind(self, tensors: dict[str, np.ndarray], rows: int) -> onnxruntime.IOBinding:
@@ -123,7 +130,7 @@ class GreedyDecoder:
             shape = (rows, *value.shape[1:])
             binding.bind_input(name, "cpu", 0, ELEMENT_TYPES[node.type], shape, value.ctypes.data)
         for name in self._outputs:
-            value = tensors["logits" if name == "logits" else f"p{name[1:]}"]
+            value = tensors[f"p{name[1:]}" if name.startswith("o") else name]
             binding.bind_output(name, "cpu", 0, np.float32, (rows, *value.shape[1:]), value.ctypes.data)
         return binding
 
@@ -134,12 +141,17 @@ class GreedyDecoder:
             self._memory[name] = np.zeros(size, np.float32)
         return self._memory[name][:size].reshape(shape)
 
-    def _move(self, tensors: dict[str, np.ndarray], source: int, target: int) -> None:
+    def move(self, tensors: dict[str, np.ndarray], source: int, target: int) -> None:
+        """Copies a row, all but its logits, into another's place."""
         if source == target:
             return
-        length = int(tensors["past_len"][source])
+        self.move_past(tensors, source, target)
         for name, value in tensors.items():
-            if name in self._self_names:
-                value[target, :, :length] = value[source, :, :length]
-            elif name != "logits":
+            if name not in self._self_names and name not in self._outputs:
                 value[target] = value[source]
+
+    def move_past(self, tensors: dict[str, np.ndarray], source: int, target: int) -> None:
+        """Copies what a row has in its self-attention buffers over another's."""
+        length = int(tensors["past_len"][source])
+        for name in self._self_names:
+            tensors[name][target, :, :length] = tensors[name][source, :, :length]

@@ -2,14 +2,13 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol
+from typing import Any
 
 from .telemetry import RequestClock
 
-
-class Model(Protocol):
-    def infer(self, batch: list[list[int]]) -> list[Any]: ...
+Infer = Callable[..., list[Any]]
 
 
 class InferencePool:
@@ -19,16 +18,19 @@ class InferencePool:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="inference")
         self._max_batch_tokens = max_batch_tokens
 
-    async def infer(self, model: Model, batch: list[list[int]], clock: RequestClock) -> list[Any]:
-        """The answers to a batch in order; what it waited and computed is added to `clock`."""
+    async def infer(
+        self, infer: Infer, batch: list[list[int]], clock: RequestClock, num_beams: int = 1
+    ) -> list[Any]:
+        """The answers of `infer` to a batch in order; what it waited and computed is added to `clock`."""
         loop = asyncio.get_running_loop()
-        lengths = [len(token_ids) for token_ids in batch]
+        # Every beam takes the room of a text.
+        lengths = [len(token_ids) * num_beams for token_ids in batch]
         parts = split(lengths, self._max_batch_tokens)
         submitted_s = time.perf_counter()
 
         def run(part: list[int]) -> tuple[list[Any], float, float]:
             started_s = time.perf_counter()
-            found = model.infer([batch[index] for index in part])
+            found = infer([batch[index] for index in part])
             return found, started_s, time.perf_counter()
 
         ran = await asyncio.gather(*(loop.run_in_executor(self._pool, run, part) for part in parts))

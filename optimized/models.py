@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 
 from .artefacts import Artefact
+from .beam_decoder import BeamDecoder
 from .config import Settings
-from .decoder import Graphs, GreedyDecoder, load_session
+from .decoder import Graphs, load_session
 from .errors import InvalidInput
 from .schemas import Sentiment
 from .tokenization import BertTokenizer, MarianTokenizer
@@ -17,7 +18,7 @@ WARMUP_RUNS = 2
 
 
 class Translator:
-    """English to German with a Marian model; greedy."""
+    """English to German with a Marian model; greedy unless beams are asked for."""
 
     def __init__(self, artefact: Artefact, settings: Settings) -> None:
         artefact.verify()
@@ -27,7 +28,7 @@ class Translator:
         self.limits: dict[str, Any] = artefact.facts["generation"]
         self.max_input_tokens = min(settings.max_input_tokens, self.limits["max_tokens"])
         # A decoder's buffers serve one batch at a time; as many exist as batches ran at once.
-        self._idle_decoders = [GreedyDecoder(self.graphs)]
+        self._idle_decoders = [BeamDecoder(self.graphs)]
 
     def tokenize(self, text: str, where: list[str | int]) -> list[int]:
         """Token ids, the end token among them; InvalidInput where there are too many or nothing readable."""
@@ -38,22 +39,22 @@ class Translator:
         wanted = limits["tokens_per_source_token"] * source_tokens + limits["extra_tokens"]
         return min(wanted, limits["max_tokens"])
 
-    def infer(self, batch: list[list[int]]) -> list[str]:
+    def infer(self, batch: list[list[int]], num_beams: int = 1) -> list[str]:
         """The translations of a batch, in order."""
         limits = [self.max_new_tokens(len(token_ids)) for token_ids in batch]
         least = limits if self.limits["fixed_length"] else [0] * len(batch)
         decoder = self._idle_decoder()
         try:
-            output = decoder.generate(batch, limits, least)
+            output = decoder.search(batch, limits, least, num_beams)
         finally:
             self._idle_decoders.append(decoder)
         return [self.tokenizer.decode(token_ids) for token_ids in output]
 
-    def _idle_decoder(self) -> GreedyDecoder:
+    def _idle_decoder(self) -> BeamDecoder:
         try:
             return self._idle_decoders.pop()
         except IndexError:
-            return GreedyDecoder(self.graphs)
+            return BeamDecoder(self.graphs)
 
 
 class SentimentClassifier:

@@ -7,9 +7,10 @@ optimized.server:app` serves it with settings from GAP_* variables.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import RedirectResponse
@@ -21,7 +22,7 @@ from .cache import ResultCache
 from .config import Settings, read_settings
 from .errors import DeadlineExceeded, add_error_handlers
 from .hot_routes import HotRoutes
-from .inference import InferencePool
+from .inference import Infer, InferencePool
 from .lifecycle import Lifecycle, ready_models
 from .models import Models, SentimentClassifier, Translator
 from .schemas import (
@@ -35,16 +36,32 @@ from .schemas import (
     described,
     text_body,
     texts_body,
+    translation_body,
+    translations_body,
 )
 from .store import RedisStore
 from .telemetry import Metrics, Telemetry, request_clock
 
 Place = list[str | int]
-ReadTexts = Callable[[Request], Awaitable[tuple[list[str], list[Place]]]]
+
+
+class Asked(NamedTuple):
+    """A request's texts, each with its place in the body, and what is asked of the model besides."""
+
+    texts: list[str]
+    where: list[Place]
+    options: dict[str, int]
+
+    @property
+    def num_beams(self) -> int:
+        return self.options.get("num_beams", 1)
+
+
+Read = Callable[[Request], Awaitable[Asked]]
 
 
 class Answerer:
-    """What a request needs besides the models: the two caches and the threads for inference."""
+    """What a request needs besides the models: the caches, by number of beams, and the inference threads."""
 
     def __init__(self, settings: Settings, fingerprints: dict[str, str], metrics: Metrics) -> None:
         self.pool = InferencePool(settings.threads, settings.max_batch_tokens)
@@ -53,27 +70,28 @@ class Answerer:
             if settings.redis_url
             else None
         )
-        self.translations: ResultCache[str] = ResultCache(
-            self.store, f"{fingerprints['translation']}:translation", str, a_text, metrics
-        )
-        self.sentiments: ResultCache[Sentiment] = ResultCache(
-            self.store,
-            f"{fingerprints['sentiment']}:sentiment",
-            Sentiment.model_dump,
-            Sentiment.model_validate,
-            metrics,
-        )
+        translations = f"{fingerprints['translation']}:translation"
+        sentiments = f"{fingerprints['sentiment']}:sentiment"
+        self.translations = {
+            beams: ResultCache(
+                self.store, translations if beams == 1 else f"{translations}:{beams}", str, a_text, metrics
+            )
+            for beams in range(1, settings.max_num_beams + 1)
+        }
+        self.sentiments = {
+            1: ResultCache(self.store, sentiments, Sentiment.model_dump, Sentiment.model_validate, metrics)
+        }
 
     async def answer(
         self,
         request: Request,
-        cache: ResultCache[Any],
+        caches: Mapping[int, ResultCache[Any]],
         model: Translator | SentimentClassifier,
-        read: ReadTexts,
+        read: Read,
     ) -> list[Any]:
         """The answers to a request's texts; InvalidInput names the place of a bad one: none is computed."""
         clock = await request_clock(request)
-        texts, where = await read(request)
+        texts, where, options = asked = await read(request)
 
         async def tokenize(positions: list[int]) -> list[list[int]]:
             found = []
@@ -85,11 +103,12 @@ class Answerer:
             return found
 
         async def compute(tokens: list[list[int]]) -> list[Any]:
-            return await self.pool.infer(model, tokens, clock)
+            infer: Infer = model.infer
+            return await self.pool.infer(partial(infer, **options), tokens, clock, asked.num_beams)
 
         try:
             async with asyncio.timeout(clock.remaining_s()):
-                answers, clock.cache = await cache.answers(texts, tokenize, compute)
+                answers, clock.cache = await caches[asked.num_beams].answers(texts, tokenize, compute)
         except TimeoutError:
             raise DeadlineExceeded("the deadline passed before the answer was there") from None
         return answers
@@ -112,13 +131,13 @@ def a_text(value: Any) -> str:
 
 async def translate(request: Request) -> Response:
     by: Answerer = request.app.state.answerer
-    (found,) = await by.answer(request, by.translations, ready_models(request).translator, one_text)
+    (found,) = await by.answer(request, by.translations, ready_models(request).translator, one_to_translate)
     return answered(Translation(translation=found))
 
 
 async def translate_batch(request: Request) -> Response:
     by: Answerer = request.app.state.answerer
-    found = await by.answer(request, by.translations, ready_models(request).translator, many_texts)
+    found = await by.answer(request, by.translations, ready_models(request).translator, many_to_translate)
     return answered(Translations(translations=found))
 
 
@@ -134,13 +153,27 @@ async def sentiment_batch(request: Request) -> Response:
     return answered(Sentiments(results=found))
 
 
-async def one_text(request: Request) -> tuple[list[str], list[Place]]:
-    return [(await text_body(request)).text], [["body", "text"]]
+async def one_text(request: Request) -> Asked:
+    return Asked([(await text_body(request)).text], [["body", "text"]], {})
 
 
-async def many_texts(request: Request) -> tuple[list[str], list[Place]]:
+async def many_texts(request: Request) -> Asked:
     texts = (await texts_body(request)).texts
-    return texts, [["body", "texts", index] for index in range(len(texts))]
+    return Asked(texts, places(texts), {})
+
+
+async def one_to_translate(request: Request) -> Asked:
+    body = await translation_body(request)
+    return Asked([body.text], [["body", "text"]], {"num_beams": body.num_beams})
+
+
+async def many_to_translate(request: Request) -> Asked:
+    body = await translations_body(request)
+    return Asked(body.texts, places(body.texts), {"num_beams": body.num_beams})
+
+
+def places(texts: list[str]) -> list[Place]:
+    return [["body", "texts", index] for index in range(len(texts))]
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -177,8 +210,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.bodies = bodies = BodyReader(settings)
     add_error_handlers(app)
     for path, endpoint, kind, answer_kind in (
-        ("/translate", translate, bodies.text, Translation),
-        ("/translate/batch", translate_batch, bodies.texts, Translations),
+        ("/translate", translate, bodies.translation, Translation),
+        ("/translate/batch", translate_batch, bodies.translations, Translations),
         ("/sentiment", sentiment, bodies.text, Sentiment),
         ("/sentiment/batch", sentiment_batch, bodies.texts, Sentiments),
     ):

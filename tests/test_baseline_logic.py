@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
+from baseline.artefacts import FORMAT
 from baseline.config import Settings
 from baseline.lifecycle import ready_models
 from baseline.schemas import Sentiment
@@ -27,7 +28,7 @@ class FakeModel:
     def tokenize(self, text: str, where: list[str | int]) -> list[str]:
         return [text]
 
-    def infer(self, token_ids: list[str], timeout_s: float) -> object:
+    def infer(self, token_ids: list[str], timeout_s: float, num_beams: int = 1) -> object:
         self.act()
         self.inferred.append(token_ids[0])
         return self.wrap(token_ids[0])
@@ -47,7 +48,7 @@ def models() -> FakeModels:
 @pytest.fixture
 def client(models: FakeModels, tmp_path: Path) -> Iterator[TestClient]:
     names = ("translation/pytorch", "sentiment/pytorch")
-    manifest = {"artefacts": {name: {"files": {}} for name in names}}
+    manifest = {"format": FORMAT, "artefacts": {name: {"files": {}} for name in names}}
     (tmp_path / "manifest.json").write_text(json.dumps(manifest))
     app = create_app(Settings(models_dir=tmp_path, max_batch_texts=4, max_body_bytes=200))
     app.dependency_overrides[ready_models] = lambda: models

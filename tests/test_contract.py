@@ -3,11 +3,20 @@
 import json
 import re
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from itertools import islice
 
 import httpx
 import pytest
+import torch
+from conftest import EMBEDDED
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sacrebleu.metrics import CHRF
+from transformers import MarianMTModel, MarianTokenizer
+
+from benchmark.processes import Server
+from locustfiles.inputs import unique
 
 GERMAN = {
     "Two dogs are playing in the snow.": "Zwei Hunde spielen im Schnee.",
@@ -58,6 +67,89 @@ def test_batches_answer_in_order_and_like_single_requests(client: httpx.Client) 
     for text, result in zip(POLARITY, results, strict=True):
         single = client.post("/sentiment", json={"text": text}).json()
         assert result["score"] == pytest.approx(single["score"], abs=1e-3)
+
+
+@cache
+def texts_for_beams() -> list[str]:
+    return [sample.text for sample in islice(unique("translation", 21), 48)]
+
+
+@cache
+def hugging_face(num_beams: int) -> list[str]:
+    """What `generate` makes of `texts_for_beams` in float32."""
+    folder = EMBEDDED / "translation" / "pytorch"
+    limits = json.loads((EMBEDDED / "manifest.json").read_text())["artefacts"]["translation/onnx"][
+        "generation"
+    ]
+    model, tokenizer = MarianMTModel.from_pretrained(folder).eval(), MarianTokenizer.from_pretrained(folder)
+    answers = []
+    for text in texts_for_beams():
+        ids = tokenizer(text, return_tensors="pt").input_ids
+        tokens = model.generate(
+            ids,
+            attention_mask=torch.ones_like(ids),
+            num_beams=num_beams,
+            do_sample=False,
+            early_stopping=False,
+            length_penalty=1.0,
+            forced_eos_token_id=None,
+            suppress_tokens=[model.config.pad_token_id],
+            max_new_tokens=limits["tokens_per_source_token"] * ids.shape[1] + limits["extra_tokens"],
+        )
+        answers.append(tokenizer.decode(tokens[0], skip_special_tokens=True))
+    return answers
+
+
+@pytest.mark.parametrize("num_beams", [1, 4])
+def test_beams_find_what_hugging_face_finds(server: Server, client: httpx.Client, num_beams: int) -> None:
+    texts, expected = texts_for_beams(), hugging_face(num_beams)
+    body = {"texts": texts, "num_beams": num_beams}
+    found = client.post("/translate/batch", json=body).json()["translations"]
+    if server.name == "baseline":
+        assert found == expected
+    else:
+        same = sum(mine == theirs for mine, theirs in zip(found, expected, strict=True))
+        assert same > 0.8 * len(expected)
+        assert CHRF().corpus_score(found, [expected]).score >= 95
+
+
+def test_a_beam_answer_is_never_given_for_a_greedy_one(client: httpx.Client) -> None:
+    greedy, beams = hugging_face(1), hugging_face(4)
+    different = [
+        text for text, one, four in zip(texts_for_beams(), greedy, beams, strict=True) if one != four
+    ]
+    assert len(different) >= 3
+    asked = [
+        {"text": text, **more} for text in different for more in ({"num_beams": 4}, {}, {"num_beams": 1})
+    ]
+    first, again = ([client.post("/translate", json=body).json() for body in asked] for _ in range(2))
+    assert first == again
+    assert first[1::3] == first[2::3]
+    assert sum(four != one for four, one in zip(first[::3], first[1::3], strict=True)) > len(different) / 2
+    batch = client.post("/translate/batch", json={"texts": different, "num_beams": 4}).json()
+    assert batch["translations"] == [answer["translation"] for answer in first[::3]]
+
+
+@pytest.mark.parametrize("route", ["/translate", "/translate/batch"])
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [(0, "equal to 1"), (7, "equal to 6"), (-1, "1"), ("4", "integer"), (1.5, "integer"), (None, "integer")],
+)
+def test_a_bad_number_of_beams_is_refused_with_its_limit(
+    client: httpx.Client, route: str, value: object, message: str
+) -> None:
+    texts = {"text": "I love you."} if ROUTES[route] == "text" else {"texts": ["I love you."]}
+    answer = client.post(route, json={**texts, "num_beams": value})
+    assert answer.status_code == 422, answer.text
+    (problem,) = answer.json()["detail"]
+    assert problem["loc"] == ["body", "num_beams"] and message in problem["msg"]
+
+
+def test_sentiment_takes_no_beams(client: httpx.Client) -> None:
+    for route, texts in (("/sentiment", {"text": "a"}), ("/sentiment/batch", {"texts": ["a"]})):
+        answer = client.post(route, json={**texts, "num_beams": 1})
+        assert answer.status_code == 422
+        assert answer.json()["detail"][0]["loc"] == ["body", "num_beams"]
 
 
 def test_concurrent_answers_go_to_their_own_requests(client: httpx.Client) -> None:
@@ -211,8 +303,11 @@ def test_openapi_states_bodies_limits_and_errors(client: httpx.Client) -> None:
     page = client.get("/openapi.json").json()
     for route, field in ROUTES.items():
         operation = page["paths"][route]["post"]
-        schema = operation["requestBody"]["content"]["application/json"]["schema"]["properties"][field]
-        text = schema if field == "text" else schema["items"]
+        fields = operation["requestBody"]["content"]["application/json"]["schema"]["properties"]
+        text = fields[field] if field == "text" else fields[field]["items"]
+        beams = fields.pop("num_beams", {})
+        limits = [beams.get(name) for name in ("minimum", "maximum", "default")]
+        assert limits == ([1, 6, 1] if route.startswith("/translate") else [None] * 3)
         assert (text["minLength"], text["maxLength"]) == (1, 2000)
         assert {"200", "413", "422", "503", "504"} <= set(operation["responses"])
         assert len(json.dumps(operation)) < 10_000

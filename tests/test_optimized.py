@@ -6,7 +6,7 @@ import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 
 import httpx
@@ -51,7 +51,7 @@ def test_a_batch_is_split_within_its_token_budget(lengths: list[int], budget: in
     parts = split(lengths, budget)
     assert [index for part in parts for index in part] == list(range(len(lengths)))
     assert all(len(part) == 1 or sum(lengths[index] for index in part) <= budget for part in parts)
-    for part, following in zip(parts, parts[1:], strict=False):
+    for part, following in pairwise(parts):
         assert sum(lengths[index] for index in [*part, following[0]]) > budget, "no part ends early"
 
 

@@ -226,7 +226,7 @@ def test_no_buffer_moves_over_many_joins(decoder: SlotDecoder) -> None:
         return [array.ctypes.data for array in (*arrays, *(keys.tensors for keys in buffers))]
 
     before, strides = addresses(), set()
-    assert len(before) == 9
+    assert len(before) == 10
     texts = sources(TEXTS)
     for start in range(0, 60, 5):
         decoder.join([Row(key, texts[key], limit(texts[key])) for key in range(start, start + 5)])
