@@ -114,7 +114,7 @@ class BatchMetrics(Collector):
             yield counter
         for name, text, number in (
             ("gap_pending", "Admitted requests that wait or run", lambda of: len(of.jobs)),
-            ("gap_running_texts", "Texts that engines are at: occupied slots", lambda of: of.rows()),
+            ("gap_occupied_slots", "Texts that engines are at, times their beams", lambda of: of.rows()),
             ("gap_queue_requests", "Requests that wait", lambda of: of.queue.requests),
             ("gap_queue_tokens", "Tokens that wait", lambda of: of.queue.tokens),
         ):

@@ -55,31 +55,37 @@ class BatchQueue:
             return float("-inf")
         return self._waiting[0].job.admitted_s + self.max_wait_s
 
+    def next_slots(self) -> int:
+        """How many slots the oldest text takes; 1 if nothing waits."""
+        return self._waiting[0].job.num_beams if self._waiting else 1
+
     def form(
         self, now_s: float, run_s: float = 0.0, room: int | None = None
     ) -> tuple[Batch | None, list[Job]]:
         """The next batch, None if nothing can run; and the jobs dropped because no run ends in their time.
 
         `run_s` is the least that the run will take: a job whose deadline is before its end is not worth it.
-        `room` is how many texts may go where that is fewer than `max_batch_size`. A text that had n texts
-        before it when it came is in one of the next n + 1 batches; a text over the token limit goes alone.
+        `room` is how many slots there are where they are fewer than `max_batch_size`; a text takes one for
+        each beam. A text that had n texts before it when it came is in one of the next n + 1 batches with
+        room for it; a text over the token limit goes alone.
         """
         expired: list[Job] = []
         taken: list[Text] = []
-        tokens = 0
+        tokens = slots = 0
         room = self.max_batch_size if room is None else min(room, self.max_batch_size)
-        while self._waiting and len(taken) < room:
+        while self._waiting and slots < room:
             text = self._waiting[0]
             job, _, length = text
             if not job.dropped:
                 if job.deadline_s <= now_s + run_s:
                     self.drop(job)
                     expired.append(job)
-                elif taken and tokens + length > self.max_batch_tokens:
+                elif (taken and tokens + length > self.max_batch_tokens) or slots + job.num_beams > room:
                     break
                 else:
                     taken.append(text)
                     tokens += length
+                    slots += job.num_beams
                     job.queued_texts -= 1
                     job.queued_tokens -= length
                     self.requests -= not job.queued_texts

@@ -84,7 +84,11 @@ class Batcher:
             self.admission.check_open(clock.deadline_s - now_s, self._load(now_s))
 
     async def infer(
-        self, tokens: list[list[int]], clock: RequestClock, receive: Receive | None = None
+        self,
+        tokens: list[list[int]],
+        clock: RequestClock,
+        receive: Receive | None = None,
+        num_beams: int = 1,
     ) -> list[Any]:
         """The answers to the texts of a request in order; what it waited and computed is added to `clock`.
 
@@ -101,9 +105,9 @@ class Batcher:
             raise NotReady(f"not ready: no {self.task} engine works")
         now_s = self.clock_s()
         remaining_s = clock.deadline_s - now_s
-        job = Job(tokens, clock.deadline_s)
+        job = Job(tokens, clock.deadline_s, num_beams)
         with self.work:
-            self.admission.check([len(ids) for ids in tokens], remaining_s, self._load(now_s))
+            self.admission.check([len(ids) for ids in tokens] * num_beams, remaining_s, self._load(now_s))
             self.queue.push(job, now_s)
             if self.idle:
                 self.work.notify()
@@ -154,8 +158,8 @@ class Batcher:
         return DecodeEngine(self, name) if self.slots else BatchEngine(self, name)
 
     def rows(self) -> int:
-        """How many texts all engines work on."""
-        return sum(len(engine.texts) for engine in self.pool.engines)
+        """What all engines work on, in slots."""
+        return sum(text.job.num_beams for engine in self.pool.engines for text in engine.texts)
 
     def on_warm(self, engine: Engine, measured: list[Any]) -> None:
         self._post(self._note_warm, engine, measured)

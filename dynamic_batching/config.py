@@ -48,6 +48,13 @@ class Settings(BaseSettings):
     )
 
 
+def widest_beam(settings: Settings) -> int:
+    """The most beams a request may ask for: each takes a slot, and only slots search by beams."""
+    if settings.translation_batching == "request":
+        return 1
+    return min(settings.max_num_beams, settings.max_batch_size)
+
+
 def read_settings() -> Settings:
     """The settings in the environment.
 

@@ -25,8 +25,11 @@ class DecodeEngine(Engine):
         return [*self.rows]
 
     def load(self, now_s: float) -> float:
-        """How many rows it decodes."""
-        return len(self.rows)
+        """How many slots are occupied."""
+        return self.slots()
+
+    def slots(self) -> int:
+        return sum(text.job.num_beams for text in [*self.rows])
 
     def warm_up(self) -> None:
         """Decodes the model's warm-up batches and reports the steps of each."""
@@ -67,7 +70,7 @@ class DecodeEngine(Engine):
                 now_s = owner.clock_s()
                 gone = [text for text in self.rows if text.job.dropped or text.job.deadline_s <= now_s]
                 due_s = owner.queue.due_s()
-                if due_s <= now_s and (room := self.room(len(gone))):
+                if due_s <= now_s and (room := self.room(sum(text.job.num_beams for text in gone))):
                     batch, expired = owner.queue.form(now_s, room=room)
                 if not (self.rows or batch or expired):
                     if not wait:
@@ -86,16 +89,16 @@ class DecodeEngine(Engine):
                 expired.append(text.job)
         if expired:
             owner.on_expired(expired)
-        if batch is not None and (failures := self.join(batch)):
-            owner.on_done(failures, Steps(), owner.clock_s())
+        if batch is not None and (ended := self.join(batch)):
+            owner.on_done(ended, Steps(), owner.clock_s())
         return True
 
     def room(self, leaving: int) -> int:
-        """How many texts it may take: its share of all, so that texts go where there is most room."""
+        """How many slots it may fill: its share of all, so that texts go where there is most room."""
         free: int = self.decoder.free + leaving
         owner = self.owner
         share = math.ceil((owner.rows() + owner.queue.texts) / owner.cost.engines)
-        return min(free, max(1, share - len(self.rows) + leaving))
+        return min(free, max(owner.queue.next_slots(), share - self.slots() + leaving))
 
     def join(self, batch: Batch) -> list[Done]:
         """Gives each text a slot; those whose encoding fails, or that end at once, are done."""
@@ -126,7 +129,7 @@ class DecodeEngine(Engine):
     def step(self) -> list[Done]:
         """One token for every row; those that ended."""
         started_s = self.running_since_s = self.owner.clock_s()
-        rows = len(self.rows)
+        rows = self.slots()
         result = self.decoder.step()
         steps = self._steps
         steps.rows.append(rows)
@@ -139,7 +142,9 @@ class DecodeEngine(Engine):
 
     def _join(self, texts: list[Text]) -> list[Done]:
         row = self.owner.model.row
-        finished = self.decoder.join([row(text, text.job.tokens[text.position]) for text in texts])
+        finished = self.decoder.join(
+            [row(text, text.job.tokens[text.position], text.job.num_beams) for text in texts]
+        )
         return [self._done(text, self.owner.model.text(tokens)) for text, tokens in finished]
 
     def _done(self, text: Text, outcome: object) -> Done:

@@ -9,12 +9,15 @@ from typing import Any, NamedTuple
 class Job:
     """One request: the token ids of its texts, when it must be answered, and how far it is.
 
+    Each of its texts takes `num_beams` slots of a decoder.
+
     Times are of the caller's clock, in seconds. The queue reads and writes the first group of fields, under
     the caller's lock; the second one belongs to the event loop.
     """
 
     tokens: list[list[int]]
     deadline_s: float
+    num_beams: int = 1
     admitted_s: float = 0.0
     queued_texts: int = 0
     queued_tokens: int = 0

@@ -21,7 +21,7 @@ WARMUP_BATCH_SIZES = (1, 16)
 
 
 class Translator:
-    """English to German with a Marian model; greedy."""
+    """English to German with a Marian model, greedy or by beam search."""
 
     def __init__(self, artefact: Artefact, settings: Settings) -> None:
         artefact.verify()
@@ -64,10 +64,10 @@ class Translator:
     def new_decoder(self) -> SlotDecoder:
         return SlotDecoder(self.graphs, self._max_batch_size)
 
-    def row(self, key: Hashable, token_ids: list[int]) -> Row:
+    def row(self, key: Hashable, token_ids: list[int], num_beams: int) -> Row:
         """What a decoder's slot needs to translate `token_ids`."""
         limit = self.max_new_tokens(len(token_ids))
-        return Row(key, token_ids, limit, limit if self.limits["fixed_length"] else 0)
+        return Row(key, token_ids, limit, limit if self.limits["fixed_length"] else 0, num_beams)
 
     def text(self, token_ids: list[int]) -> str:
         """The text that the tokens of a translation spell."""

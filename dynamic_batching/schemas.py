@@ -7,7 +7,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from pydantic_core import PydanticCustomError
 from starlette.requests import ClientDisconnect
 
-from .config import Settings
+from .config import Settings, widest_beam
 from .errors import BodyTooLarge, Disconnected, InvalidInput
 
 Body = TypeVar("Body", bound=BaseModel)
@@ -96,7 +96,7 @@ class BodyReader:
         self.texts: type[TextsRequest] = create_model(
             "TextsRequest", __base__=TextsRequest, texts=(texts, ...)
         )
-        num_beams = Annotated[int, Field(strict=True, ge=1, le=settings.max_num_beams)]
+        num_beams = Annotated[int, Field(strict=True, ge=1, le=widest_beam(settings))]
         self.translation: type[TranslationRequest] = create_model(
             "TranslationRequest", __base__=TranslationRequest, text=(text, ...), num_beams=(num_beams, 1)
         )

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import RedirectResponse
@@ -36,20 +36,32 @@ from .schemas import (
     described,
     text_body,
     texts_body,
+    translation_body,
+    translations_body,
 )
 from .telemetry import Metrics, Telemetry, request_clock
 
 Place = list[str | int]
-ReadTexts = Callable[[Request], Awaitable[tuple[list[str], list[Place]]]]
+
+
+class Asked(NamedTuple):
+    """A request's texts, where each stands in it, and how wide to search."""
+
+    texts: list[str]
+    where: list[Place]
+    num_beams: int = 1
+
+
+ReadTexts = Callable[[Request], Awaitable[Asked]]
 
 
 async def translate(request: Request) -> Response:
-    (found,) = await answer(request, ready_batchers(request).translation, one_text)
+    (found,) = await answer(request, ready_batchers(request).translation, one_translation)
     return answered(Translation(translation=found))
 
 
 async def translate_batch(request: Request) -> Response:
-    found = await answer(request, ready_batchers(request).translation, many_texts)
+    found = await answer(request, ready_batchers(request).translation, many_translations)
     return answered(Translations(translations=found))
 
 
@@ -70,25 +82,39 @@ async def answer(request: Request, batcher: Batcher, read: ReadTexts) -> list[An
     """
     clock = await request_clock(request)
     batcher.check_open(clock)
-    texts, where = await read(request)
+    asked = await read(request)
     tokens: list[list[int]] = []
-    for text, place in zip(texts, where, strict=True):
+    for text, place in zip(asked.texts, asked.where, strict=True):
         if tokens:
             # Other requests go on between the texts of a large batch.
             await asyncio.sleep(0)
         started_s = time.perf_counter()
         tokens.append(batcher.model.tokenize(text, place))
         clock.add("tokenize", time.perf_counter() - started_s)
-    return await batcher.infer(tokens, clock, request.receive)
+    return await batcher.infer(tokens, clock, request.receive, asked.num_beams)
 
 
-async def one_text(request: Request) -> tuple[list[str], list[Place]]:
-    return [(await text_body(request)).text], [["body", "text"]]
+async def one_text(request: Request) -> Asked:
+    return Asked([(await text_body(request)).text], [["body", "text"]])
 
 
-async def many_texts(request: Request) -> tuple[list[str], list[Place]]:
+async def many_texts(request: Request) -> Asked:
     texts = (await texts_body(request)).texts
-    return texts, [["body", "texts", index] for index in range(len(texts))]
+    return Asked(texts, places(texts))
+
+
+async def one_translation(request: Request) -> Asked:
+    body = await translation_body(request)
+    return Asked([body.text], [["body", "text"]], body.num_beams)
+
+
+async def many_translations(request: Request) -> Asked:
+    body = await translations_body(request)
+    return Asked(body.texts, places(body.texts), body.num_beams)
+
+
+def places(texts: list[str]) -> list[Place]:
+    return [["body", "texts", index] for index in range(len(texts))]
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -122,8 +148,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.bodies = bodies = BodyReader(settings)
     add_error_handlers(app)
     for path, endpoint, kind, answer_kind in (
-        ("/translate", translate, bodies.text, Translation),
-        ("/translate/batch", translate_batch, bodies.texts, Translations),
+        ("/translate", translate, bodies.translation, Translation),
+        ("/translate/batch", translate_batch, bodies.translations, Translations),
         ("/sentiment", sentiment, bodies.text, Sentiment),
         ("/sentiment/batch", sentiment_batch, bodies.texts, Sentiments),
     ):

@@ -39,12 +39,19 @@ def one_torch_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
+# Added to the end token's logits; without it a random model hardly ever ends a text. None: no final bias.
+END_BIASES = [None, 4.0, 5.0]
+
+
 @cache
-def tiny(final_bias: bool) -> MarianMTModel:
-    return tiny_model("swish", scale_embedding=True, final_bias=final_bias)
+def tiny(end_bias: float | None) -> MarianMTModel:
+    model = tiny_model("swish", scale_embedding=True, final_bias=end_bias is not None)
+    if end_bias is not None:
+        model.final_logits_bias[0, model.config.eos_token_id] += end_bias
+    return model
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["no final bias", "final bias"])
+@pytest.fixture(scope="module", params=END_BIASES)
 def exported(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[MarianMTModel, Path]:
@@ -114,18 +121,19 @@ def search_of(
 @pytest.mark.parametrize("num_beams", BEAMS)
 @pytest.mark.parametrize(("max_new", "min_new"), [(1, 0), (2, 2), (12, 0), (24, 3), (9, 9)])
 def test_a_search_finds_what_hugging_face_finds(num_beams: int, max_new: int, min_new: int) -> None:
-    for seed, source in enumerate(random_sources(6, num_beams)):
-        model = tiny(seed % 2 == 0)
-        mine = search_of(model, source, num_beams, max_new, min_new, scale=2.0 ** (seed - 3))
+    for seed, source in enumerate(random_sources(12, num_beams)):
+        model = tiny(END_BIASES[seed % 3])
+        mine = search_of(model, source, num_beams, max_new, min_new, scale=2.0 ** (seed - 6))
         theirs = beams_of_hugging_face(model, source, num_beams, max_new, min_new)
         assert_same_or_tied(model, source, mine, theirs)
         assert min_new <= len(mine) <= max_new
 
 
 def test_beams_find_what_greedy_decoding_does_not() -> None:
-    model, sources = tiny(False), random_sources(12, 1)
+    model, sources = tiny(4.0), random_sources(24, 1)
     greedy = [beams_of_hugging_face(model, source, 1, MAX_NEW, 0) for source in sources]
     found = [search_of(model, source, 5, MAX_NEW, 0, 1.0) for source in sources]
+    assert min(map(len, found)) < 6 and max(map(len, found)) == MAX_NEW
     better = [
         mean_log_prob(model, source, mine) > mean_log_prob(model, source, theirs)
         for source, mine, theirs in zip(sources, found, greedy, strict=True)
@@ -300,6 +308,16 @@ def test_every_beam_gets_its_parents_past_and_no_copy_reads_what_another_wrote(p
     for source, target in copies:
         held[target] = held[source]
     assert [held[slot] for slot in found] == parents
+
+
+@pytest.mark.parametrize(("end_logit", "ended"), [(9.0, 1), (7.5, 1), (6.5, 0), (-9.0, 0)])
+def test_an_end_behind_as_many_beams_as_go_on_is_no_hypothesis(end_logit: float, ended: int) -> None:
+    search = BeamSearch(2, 8, 0, eos_id=0, pad_id=1)
+    logits = np.zeros(50, np.float32)
+    logits[[0, 1, 5, 6]] = end_logit, 20.0, 8.0, 7.0
+    assert search.advance([logits], [1.0]) == [0, 0]
+    assert search.last_tokens == [5, 6]
+    assert [tokens for _, tokens in search._hypotheses] == [[0]] * ended and not search.finished
 
 
 def test_scores_fall_as_beams_go_on() -> None:

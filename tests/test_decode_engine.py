@@ -34,10 +34,10 @@ class FakeDecoder:
 
     @property
     def free(self) -> int:
-        return self.slots - len(self.rows)
+        return self.slots - sum(row.num_beams for row, _ in self.rows.values())
 
     def join(self, rows: list[Row]) -> list[tuple[Hashable, list[int]]]:
-        assert len(rows) <= self.free
+        assert sum(row.num_beams for row in rows) <= self.free
         if any(row.source[0] == UNENCODABLE for row in rows):
             raise StopIteration("unencodable")
         for row in rows:
@@ -71,8 +71,8 @@ class FakeTranslator(FakeModel):
     def new_decoder(self) -> FakeDecoder:
         return FakeDecoder(self.slots)
 
-    def row(self, key: Hashable, token_ids: list[int]) -> Row:
-        return Row(key, token_ids, len(token_ids))
+    def row(self, key: Hashable, token_ids: list[int], num_beams: int) -> Row:
+        return Row(key, token_ids, len(token_ids), num_beams=num_beams)
 
     def text(self, token_ids: list[int]) -> tuple[int, ...]:
         return tuple(token_ids)
@@ -163,10 +163,10 @@ def test_two_thousand_requests_all_end_with_their_own_answer_or_a_reason(
 
 
 def ask(
-    batcher: SimulatedSlots, tokens: list[int], deadline_s: float = FOREVER_S
+    batcher: SimulatedSlots, tokens: list[int], deadline_s: float = FOREVER_S, num_beams: int = 1
 ) -> asyncio.Future[list[Any]]:
     clock: Any = FakeClock(deadline_s)
-    return asyncio.ensure_future(batcher.infer([tokens], clock))
+    return asyncio.ensure_future(batcher.infer([tokens], clock, num_beams=num_beams))
 
 
 def test_a_text_joins_beside_those_that_run_and_leaves_before_them() -> None:
@@ -205,6 +205,21 @@ def test_a_text_whose_deadline_passes_frees_its_slot() -> None:
         await asyncio.sleep(0)
         assert await ask(batcher, [2] * 5) == [(2,) * 5]
         assert batcher.dropped["deadline_passed"] == 1 and late.exception() is not None
+        batcher.working.cancel()
+
+    run_fake(main())
+
+
+def test_a_text_with_beams_waits_for_as_many_slots_and_is_not_overtaken() -> None:
+    async def main() -> None:
+        batcher = SimulatedSlots(max_batch_size=4)
+        first = ask(batcher, [1] * 20, num_beams=3)
+        await asyncio.sleep(2 * TOKEN_S)
+        second = ask(batcher, [2] * 20, num_beams=2)
+        third = ask(batcher, [3] * 2)
+        await asyncio.sleep(5 * TOKEN_S)
+        assert batcher.rows() == 3 and not third.done(), "first come, first served"
+        assert await asyncio.gather(first, second, third) == [[(1,) * 20], [(2,) * 20], [(3,) * 2]]
         batcher.working.cancel()
 
     run_fake(main())

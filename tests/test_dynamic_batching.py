@@ -166,7 +166,7 @@ def test_translations_share_their_decoding_steps(running: Server) -> None:
     )
     assert joined == left == len(texts)
     assert tokens >= 2 * steps, "steps decode more than one text"
-    assert metric(running, "gap_running_texts", task="translation") == 0
+    assert metric(running, "gap_occupied_slots", task="translation") == 0
     check_counts(running)
 
 
