@@ -95,7 +95,7 @@ class Runner:
             progress.show("stop")
             server.stop()
         measured["figures"] |= {"cold_start_s": cold_start_s, "rss_ready_bytes": rss_ready_bytes}
-        reasons = self._invalid_reasons(measured)
+        reasons = invalid_reasons(measured, self.cores.apart, self.plan.settle_s)
         return self._write(
             cell, "invalid" if reasons else "ok", reasons, measured["figures"], measured["errors"]
         )
@@ -174,23 +174,6 @@ class Runner:
             "steady": steady,
         }
 
-    def _invalid_reasons(self, measured: dict[str, Any]) -> list[str]:
-        reasons = []
-        load_cpu_percent = measured["figures"]["load_cpu_percent"]
-        if load_cpu_percent is not None and load_cpu_percent > MAX_LOAD_CPU_PERCENT:
-            reasons.append(
-                f"the load generator's core was {load_cpu_percent:.0f} % busy "
-                f"(limit {MAX_LOAD_CPU_PERCENT:g} %)"
-            )
-        if not self.cores.apart:
-            reasons.append("server and load generator shared a core")
-        if not measured["steady"]:
-            reasons.append(f"not every user had an answer within {self.plan.settle_s:g} s")
-        if measured["errors"]:
-            worst = max(measured["errors"], key=measured["errors"].__getitem__)
-            reasons.append(f"{sum(measured['errors'].values())} requests failed (most: {worst})")
-        return reasons
-
     def _trained(self, cell: Cell) -> bool:
         return self._artefact(cell)["trained"]
 
@@ -232,3 +215,23 @@ def _summary(record: dict[str, Any]) -> str:
         parts.append(f"{found['cache_hit_rate']:.1%} hits")
     parts += [f"cold start {found['cold_start_s']:.1f} s", record["status"], *record["invalid_reasons"]]
     return ", ".join(parts)
+
+
+def invalid_reasons(measured: dict[str, Any], apart: bool, settle_s: float) -> list[str]:
+    """Why a cell's figures mean nothing; empty where they do not."""
+    reasons = []
+    load_cpu_percent = measured["figures"]["load_cpu_percent"]
+    if load_cpu_percent is not None and load_cpu_percent > MAX_LOAD_CPU_PERCENT:
+        reasons.append(
+            f"the load generator's core was {load_cpu_percent:.0f} % busy (limit {MAX_LOAD_CPU_PERCENT:g} %)"
+        )
+    if not apart:
+        reasons.append("server and load generator shared a core")
+    if not measured["figures"]["requests"]:
+        reasons.append("no request was answered in the measured window")
+    if not measured["steady"]:
+        reasons.append(f"not every user had an answer within {settle_s:g} s")
+    if measured["errors"]:
+        worst = max(measured["errors"], key=measured["errors"].__getitem__)
+        reasons.append(f"{sum(measured['errors'].values())} requests failed (most: {worst})")
+    return reasons

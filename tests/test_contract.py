@@ -2,6 +2,8 @@
 
 import json
 import re
+import socket
+import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from itertools import islice
@@ -18,6 +20,7 @@ from transformers import MarianMTModel, MarianTokenizer
 from benchmark.processes import Server
 from locustfiles.inputs import unique
 
+HANG_UP_TIMEOUT_S = 20.0
 GERMAN = {
     "Two dogs are playing in the snow.": "Zwei Hunde spielen im Schnee.",
     "I love you.": "Ich liebe dich.",
@@ -311,3 +314,16 @@ def test_openapi_states_bodies_limits_and_errors(client: httpx.Client) -> None:
         assert (text["minLength"], text["maxLength"]) == (1, 2000)
         assert {"200", "413", "422", "503", "504"} <= set(operation["responses"])
         assert len(json.dumps(operation)) < 10_000
+
+
+def test_a_client_that_hangs_up_within_its_body_leaves_no_traceback(
+    server: Server, client: httpx.Client
+) -> None:
+    address = client.base_url
+    with socket.create_connection((address.host, address.port or 80)) as connection:
+        connection.sendall(b"POST /sentiment HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n{")
+    until_s = time.monotonic() + HANG_UP_TIMEOUT_S
+    while 'gap_requests_total{route="/sentiment",status="499"} 1.0' not in client.get("/metrics").text:
+        assert time.monotonic() < until_s, "the server never noticed"
+        time.sleep(0.01)
+    assert "Traceback" not in server.log_path.read_text()

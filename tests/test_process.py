@@ -59,6 +59,16 @@ def test_a_damaged_model_is_not_served(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", SERVERS)
+def test_models_of_another_version_are_not_served(name: str, tmp_path: Path) -> None:
+    manifest = json.loads((EMBEDDED / "manifest.json").read_text())
+    manifest["format"] = 1
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    code, output = start_and_fail(name, GAP_MODELS_DIR=str(tmp_path))
+    assert code != 0
+    assert "another version" in output and "optimize_model.py" in output and "Traceback" not in output
+
+
+@pytest.mark.parametrize("name", SERVERS)
 def test_a_port_in_use_is_one_clear_line(name: str, tmp_path: Path) -> None:
     with serving(name, tmp_path) as running:
         port = int(running.url.rpartition(":")[2])

@@ -15,6 +15,7 @@ from conftest import EMBEDDED
 
 from benchmark.environment import ROOT
 from benchmark.records import REQUEST_COLUMNS, Cell, RunFiles
+from benchmark.runner import invalid_reasons
 from benchmark.stats import figures
 
 TIMEOUT_S = 120
@@ -223,3 +224,27 @@ def test_wrong_answers_make_a_cell_invalid_not_fast() -> None:
     ).assign(queue_ms=None, inference_ms=None, cache=None)
     found = figures(rows, 1.0)
     assert (found["throughput_rps"], found["failures"], found["max_ms"]) == (1.0, 1, 5.0)
+
+
+@pytest.mark.parametrize(
+    ("figures_", "more", "apart", "reason"),
+    [
+        ({}, {}, True, None),
+        ({"load_cpu_percent": 95.0}, {}, True, "95 % busy"),
+        ({"requests": 0}, {}, True, "no request was answered"),
+        ({}, {"steady": False}, True, "not every user"),
+        ({}, {"errors": {"HTTP 500": 2, "HTTP 503": 1}}, True, "3 requests failed (most: HTTP 500)"),
+        ({}, {}, False, "shared a core"),
+    ],
+)
+def test_a_cell_says_why_its_figures_mean_nothing(
+    figures_: dict[str, float], more: dict[str, object], apart: bool, reason: str | None
+) -> None:
+    measured = {
+        "figures": {"load_cpu_percent": 10.0, "requests": 9, **figures_},
+        "errors": {},
+        "steady": True,
+    }
+    reasons = invalid_reasons(measured | more, apart, 60.0)
+    assert len(reasons) == (reason is not None)
+    assert reason is None or reason in reasons[0]
