@@ -17,7 +17,7 @@ from benchmark.records import Cell, RunFiles
 from benchmark.redis_server import clear_cache, redis_url
 from benchmark.sampler import Sampler
 from benchmark.server_metrics import read_batch_totals
-from benchmark.stats import figures, sample_floor
+from benchmark.stats import RATE_FLOOR, figures
 from locustfiles.answers import problem, request_body, route
 from locustfiles.inputs import unique
 
@@ -227,10 +227,9 @@ def invalid_reasons(measured: dict[str, Any], apart: bool, settle_s: float) -> l
         )
     if not apart:
         reasons.append("server and load generator shared a core")
-    requests, floor = measured["figures"]["requests"], sample_floor(50)
-    if requests < floor:
-        # A slow server answers in clumps: a window that holds few answers holds a rate by chance.
-        reasons.append(f"{requests} requests were answered in the measured window (floor {floor})")
+    requests = measured["figures"]["requests"]
+    if requests < RATE_FLOOR:
+        reasons.append(f"{requests} requests were answered in the measured window (floor {RATE_FLOOR})")
     if not measured["steady"]:
         reasons.append(f"not every user had an answer within {settle_s:g} s")
     if measured["errors"]:

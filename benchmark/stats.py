@@ -9,6 +9,8 @@ PERCENTILES = (50, 95, 99)
 CONFIDENCE = 0.95
 WINDOWS = 3
 WINDOW_FLOOR = 30
+# Under so many answers a rate is chance: 16 at random times spread by a quarter (Poisson), clumps by more.
+RATE_FLOOR = 16
 STABLE_WITHIN = 0.10
 
 

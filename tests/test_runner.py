@@ -231,7 +231,7 @@ def test_wrong_answers_make_a_cell_invalid_not_fast() -> None:
     [
         ({}, {}, True, None),
         ({"load_cpu_percent": 95.0}, {}, True, "95 % busy"),
-        ({"requests": 7}, {}, True, "7 requests were answered"),
+        ({"requests": 15}, {}, True, "15 requests were answered"),
         ({}, {"steady": False}, True, "not every user"),
         ({}, {"errors": {"HTTP 500": 2, "HTTP 503": 1}}, True, "3 requests failed (most: HTTP 500)"),
         ({}, {}, False, "shared a core"),
@@ -241,7 +241,7 @@ def test_a_cell_says_why_its_figures_mean_nothing(
     figures_: dict[str, float], more: dict[str, object], apart: bool, reason: str | None
 ) -> None:
     measured = {
-        "figures": {"load_cpu_percent": 10.0, "requests": 8, **figures_},
+        "figures": {"load_cpu_percent": 10.0, "requests": 16, **figures_},
         "errors": {},
         "steady": True,
     }
