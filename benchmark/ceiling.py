@@ -1,7 +1,7 @@
 """What one core does of a task with the INT8 artefact alone: no HTTP, no JSON, no scheduling.
 
-Texts are tokenized and answered in this process, in batches of like length from a queue that is always
-full. A translation batch runs to its end, so a scheduler that refills rows as they end may pass its figure.
+Texts are tokenized and answered in this process, as they come, in full batches. A translation batch runs to
+its end, so a scheduler that refills rows as they end may pass its figure.
 `python -m benchmark ceiling` writes results/<run>/ceiling.json and runs this file as a pinned child.
 """
 
@@ -33,14 +33,13 @@ LIBRARY_THREADS = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "TOKENIZ
 
 @dataclass(frozen=True)
 class Measurement:
-    """What is measured of a task: every batch size for some seconds, out of a queue of `window` texts."""
+    """What is measured of a task: every batch size for some seconds."""
 
     models_dir: Path
     manifest: dict[str, Any]
     cores: Cores
     batch_sizes: tuple[int, ...]
     seconds: float
-    window: int
 
 
 def measure_tasks(
@@ -74,7 +73,7 @@ def measure_task(
     core = measurement.cores.server[0]
     models_dir = str(measurement.models_dir.resolve())
     command = [sys.executable, "-m", "benchmark.ceiling", task, "--models", models_dir]
-    command += ["--seconds", f"{measurement.seconds:g}", "--window", str(measurement.window)]
+    command += ["--seconds", f"{measurement.seconds:g}"]
     command += ["--batch-sizes", ",".join(map(str, measurement.batch_sizes))]
     child = Child(command, (core,), log_path, LIBRARY_THREADS, piped=True)
     found = []
@@ -90,7 +89,6 @@ def measure_task(
         raise ProcessFailed(f"the ceiling of {task} was not measured: {child.last_line()}")
     return {
         "core": core,
-        "window": measurement.window,
         "seconds": measurement.seconds,
         "batch_sizes": found,
         "best": max(found, key=lambda one: one["texts_per_s"]),
@@ -100,15 +98,12 @@ def measure_task(
 
 def table(task: str, found: dict[str, Any]) -> Table:
     """The batch sizes of a ceiling, one row each, the best one marked."""
-    shown = Table(
-        title=f"{task}: one core, no HTTP, a queue of {found['window']} texts", title_justify="left"
-    )
+    shown = Table(title=f"{task}: one core, no HTTP", title_justify="left")
     headings = {
         "texts a batch": ("batch_size", 0),
         "texts/s": ("texts_per_s", 1),
         "source tokens/s": ("source_tokens_per_s", 0),
         "target tokens/s": ("target_tokens_per_s", 0),
-        "padding %": ("padding_percent", 1),
     }
     for heading in headings:
         shown.add_column(heading, justify="right")
@@ -119,37 +114,18 @@ def table(task: str, found: dict[str, Any]) -> Table:
     return shown
 
 
-def take_batch(waiting: list[list[int]], size: int) -> list[list[int]]:
-    """Removes from `waiting` its oldest item and the `size - 1` that are nearest to it in length."""
-    length = len(waiting[0])
-    order = sorted(range(len(waiting)), key=lambda place: (place > 0, abs(len(waiting[place]) - length)))
-    batch = [waiting[place] for place in order[:size]]
-    for place in sorted(order[:size], reverse=True):
-        del waiting[place]
-    return batch
-
-
 def measure(
-    tokenize: Tokenize,
-    infer: Infer,
-    texts: Iterator[str],
-    batch_size: int,
-    seconds: float,
-    window: int,
+    tokenize: Tokenize, infer: Infer, texts: Iterator[str], batch_size: int, seconds: float
 ) -> dict[str, Any]:
     """Texts and tokens a second of batches of `batch_size`, tokenizing included; one batch warms up."""
-    waiting = [tokenize(next(texts)) for _ in range(max(window, batch_size))]
-    infer(take_batch(waiting, batch_size))
-    done = tokens = padded = written = 0
+    infer([tokenize(next(texts)) for _ in range(batch_size)])
+    done = tokens = written = 0
     started_s = time.perf_counter()
     while True:
-        waiting += [tokenize(next(texts)) for _ in range(batch_size)]
-        batch = take_batch(waiting, batch_size)
+        batch = [tokenize(next(texts)) for _ in range(batch_size)]
         written += infer(batch)
-        lengths = [len(token_ids) for token_ids in batch]
         done += len(batch)
-        tokens += sum(lengths)
-        padded += len(batch) * max(lengths)
+        tokens += sum(map(len, batch))
         elapsed_s = time.perf_counter() - started_s
         if elapsed_s >= seconds:
             break
@@ -159,7 +135,6 @@ def measure(
         "texts_per_s": done / elapsed_s,
         "source_tokens_per_s": tokens / elapsed_s,
         "target_tokens_per_s": written / elapsed_s if written else None,
-        "padding_percent": 100 * (1 - tokens / padded),
     }
 
 
@@ -206,14 +181,13 @@ def main() -> int:
     parser.add_argument("task")
     parser.add_argument("--models", type=Path, required=True)
     parser.add_argument("--seconds", type=float, required=True)
-    parser.add_argument("--window", type=int, required=True)
     parser.add_argument("--batch-sizes", required=True)
     options = parser.parse_args()
 
     tokenize, infer = load(options.task, options.models)
     texts = [sample.text for sample in itertools.islice(unique(options.task), DISTINCT_TEXTS)]
     for size in map(int, options.batch_sizes.split(",")):
-        found = measure(tokenize, infer, itertools.cycle(texts), size, options.seconds, options.window)
+        found = measure(tokenize, infer, itertools.cycle(texts), size, options.seconds)
         print(json.dumps(found), flush=True)
     return 0
 

@@ -37,12 +37,7 @@ class Admission:
             NotReady: the server is draining.
             Overloaded: as many requests wait as may, or too many to be answered in `remaining_s`.
         """
-        if self.draining:
-            self.refused["draining"] += 1
-            raise NotReady("not ready: draining")
-        if self.queue.requests >= self.queue_size:
-            self.refused["queue_full"] += 1
-            raise Overloaded(f"{self.queue.requests} requests are waiting already", self.retry_after_s())
+        self._check_bounds(0)
         if self.queue.texts:
             self._check_deadline([1], remaining_s, load)
 
@@ -55,12 +50,19 @@ class Admission:
             NotReady: the server is draining.
             Overloaded: the queue is full, or what is before the request leaves it too little time.
         """
-        self.check_open(remaining_s, load)
-        tokens = sum(lengths)
+        self._check_bounds(sum(lengths))
+        self._check_deadline(lengths, remaining_s, load)
+
+    def _check_bounds(self, tokens: int) -> None:
+        if self.draining:
+            self.refused["draining"] += 1
+            raise NotReady("not ready: draining")
+        if self.queue.requests >= self.queue_size:
+            self.refused["queue_full"] += 1
+            raise Overloaded(f"{self.queue.requests} requests are waiting already", self.retry_after_s())
         if self.queue.texts and self.queue.tokens + tokens > self.max_queue_tokens:
             self.refused["queue_full"] += 1
             raise Overloaded(f"{self.queue.tokens} tokens are waiting already", self.retry_after_s())
-        self._check_deadline(lengths, remaining_s, load)
 
     def _check_deadline(self, lengths: list[int], remaining_s: float, load: float) -> None:
         needed_s = self.cost.needed_s(lengths, self.queue, load)

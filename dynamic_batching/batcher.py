@@ -76,9 +76,7 @@ class Batcher:
 
     def check_open(self, clock: RequestClock) -> None:
         """Raises what `infer` would raise for any request with this clock, before its body costs any work."""
-        if not self.pool.engines:
-            self.admission.refused["no_engine"] += 1
-            raise NotReady(f"not ready: no {self.task} engine works")
+        self._check_engines()
         now_s = self.clock_s()
         with self.work:
             self.admission.check_open(clock.deadline_s - now_s, self._load(now_s))
@@ -100,9 +98,7 @@ class Batcher:
             DeadlineExceeded, Disconnected, EngineLost: it was admitted, then dropped or failed.
             InferenceFailed: the model fails on a text of it.
         """
-        if not self.pool.engines:
-            self.admission.refused["no_engine"] += 1
-            raise NotReady(f"not ready: no {self.task} engine works")
+        self._check_engines()
         now_s = self.clock_s()
         remaining_s = clock.deadline_s - now_s
         job = Job(tokens, clock.deadline_s, num_beams)
@@ -257,6 +253,11 @@ class Batcher:
         lost = self.jobs if not self.pool.engines else [job for job, _, _ in texts]
         for job in list(lost):
             self._fail(job, EngineLost())
+
+    def _check_engines(self) -> None:
+        if not self.pool.engines:
+            self.admission.refused["no_engine"] += 1
+            raise NotReady(f"not ready: no {self.task} engine works")
 
     def _load(self, now_s: float) -> float:
         """What the engines are at: the rows of all in slots, or seconds until the first of them is free."""

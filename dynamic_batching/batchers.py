@@ -46,8 +46,8 @@ class Batchers:
 def yield_to_engines() -> None:
     """From now on the calling thread, the event loop's, interrupts no engine on its core for each arrival.
 
-    Under overload the arrivals are many, and after each an engine would find its caches cold: a fifth of
-    the throughput. Method: SCHED_BATCH (sched(7)), where the system has it.
+    Under overload the arrivals are many, and after each an engine would find its caches cold. Method:
+    SCHED_BATCH (sched(7)), where the system has it.
     """
     with contextlib.suppress(AttributeError, OSError):
         os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))

@@ -89,8 +89,10 @@ class DecodeEngine(Engine):
                 expired.append(text.job)
         if expired:
             owner.on_expired(expired)
-        if batch is not None and (ended := self.join(batch)):
-            owner.on_done(ended, Steps(), owner.clock_s())
+        if batch is not None:
+            self._steps.waits_s.append(batch.queue_wait_s)
+            if ended := self.join(batch):
+                owner.on_done(ended, Steps(), owner.clock_s())
         return True
 
     def room(self, leaving: int) -> int:
@@ -122,8 +124,6 @@ class DecodeEngine(Engine):
         steps.joined_texts += len(batch.texts)
         steps.prefill_tokens += sum(text.length for text in batch.texts)
         steps.prefill_s += self.owner.clock_s() - started_s
-        if batch.formed_s:
-            steps.waits_s.append(batch.queue_wait_s)
         return done
 
     def step(self) -> list[Done]:

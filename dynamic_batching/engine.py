@@ -11,12 +11,6 @@ from .job import Done, Job, Text
 
 log = logging.getLogger(__name__)
 
-WARMUP_RUNS = 2
-
-
-class Cost(Protocol):
-    def least_run_s(self, queue: BatchQueue) -> float: ...
-
 
 class Owner(Protocol):
     """Whom an engine serves. The callbacks are called on the engine's thread."""

@@ -1,6 +1,7 @@
 """The busiest routes, called without the framework's routing, dependencies and response models.
 
-Those are two fifths of what a request costs outside inference, and on one core that is taken from inference.
+What a request costs outside inference is taken from inference where both share a core, and those were a good
+part of it in a profile.
 The routes stay declared to FastAPI, which documents them and answers every other method and path.
 """
 

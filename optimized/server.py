@@ -46,18 +46,14 @@ Place = list[str | int]
 
 
 class Asked(NamedTuple):
-    """A request's texts, each with its place in the body, and what is asked of the model besides."""
+    """A request's texts, where each stands in it, and how wide to search."""
 
     texts: list[str]
     where: list[Place]
-    options: dict[str, int]
-
-    @property
-    def num_beams(self) -> int:
-        return self.options.get("num_beams", 1)
+    num_beams: int = 1
 
 
-Read = Callable[[Request], Awaitable[Asked]]
+ReadTexts = Callable[[Request], Awaitable[Asked]]
 
 
 class Answerer:
@@ -87,28 +83,31 @@ class Answerer:
         request: Request,
         caches: Mapping[int, ResultCache[Any]],
         model: Translator | SentimentClassifier,
-        read: Read,
+        read: ReadTexts,
     ) -> list[Any]:
         """The answers to a request's texts; InvalidInput names the place of a bad one: none is computed."""
         clock = await request_clock(request)
-        texts, where, options = asked = await read(request)
+        asked = await read(request)
+        infer: Infer = model.infer
+        if asked.num_beams > 1:
+            infer = partial(infer, num_beams=asked.num_beams)
 
         async def tokenize(positions: list[int]) -> list[list[int]]:
-            found = []
+            found: list[list[int]] = []
             for position in positions:
+                if found:
+                    # Other requests go on between the texts of a large batch.
+                    await asyncio.sleep(0)
                 with clock.phase("tokenize"):
-                    found.append(model.tokenize(texts[position], where[position]))
-                # Other requests go on between the texts of a large batch.
-                await asyncio.sleep(0)
+                    found.append(model.tokenize(asked.texts[position], asked.where[position]))
             return found
 
         async def compute(tokens: list[list[int]]) -> list[Any]:
-            infer: Infer = model.infer
-            return await self.pool.infer(partial(infer, **options), tokens, clock, asked.num_beams)
+            return await self.pool.infer(infer, tokens, clock, asked.num_beams)
 
         try:
             async with asyncio.timeout(clock.remaining_s()):
-                answers, clock.cache = await caches[asked.num_beams].answers(texts, tokenize, compute)
+                answers, clock.cache = await caches[asked.num_beams].answers(asked.texts, tokenize, compute)
         except TimeoutError:
             raise DeadlineExceeded("the deadline passed before the answer was there") from None
         return answers
@@ -131,13 +130,13 @@ def a_text(value: Any) -> str:
 
 async def translate(request: Request) -> Response:
     by: Answerer = request.app.state.answerer
-    (found,) = await by.answer(request, by.translations, ready_models(request).translator, one_to_translate)
+    (found,) = await by.answer(request, by.translations, ready_models(request).translator, one_translation)
     return answered(Translation(translation=found))
 
 
 async def translate_batch(request: Request) -> Response:
     by: Answerer = request.app.state.answerer
-    found = await by.answer(request, by.translations, ready_models(request).translator, many_to_translate)
+    found = await by.answer(request, by.translations, ready_models(request).translator, many_translations)
     return answered(Translations(translations=found))
 
 
@@ -154,22 +153,22 @@ async def sentiment_batch(request: Request) -> Response:
 
 
 async def one_text(request: Request) -> Asked:
-    return Asked([(await text_body(request)).text], [["body", "text"]], {})
+    return Asked([(await text_body(request)).text], [["body", "text"]])
 
 
 async def many_texts(request: Request) -> Asked:
     texts = (await texts_body(request)).texts
-    return Asked(texts, places(texts), {})
+    return Asked(texts, places(texts))
 
 
-async def one_to_translate(request: Request) -> Asked:
+async def one_translation(request: Request) -> Asked:
     body = await translation_body(request)
-    return Asked([body.text], [["body", "text"]], {"num_beams": body.num_beams})
+    return Asked([body.text], [["body", "text"]], body.num_beams)
 
 
-async def many_to_translate(request: Request) -> Asked:
+async def many_translations(request: Request) -> Asked:
     body = await translations_body(request)
-    return Asked(body.texts, places(body.texts), {"num_beams": body.num_beams})
+    return Asked(body.texts, places(body.texts), body.num_beams)
 
 
 def places(texts: list[str]) -> list[Place]:

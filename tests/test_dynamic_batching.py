@@ -3,6 +3,7 @@
 import asyncio
 import http.client
 import json
+import os
 import random
 import re
 import signal
@@ -153,6 +154,10 @@ def test_requests_that_arrive_one_by_one_leave_as_batches(running: Server) -> No
     )
     assert run == len(texts) and batches < len(texts) / 2
     check_counts(running)
+
+
+def test_the_event_loop_interrupts_no_engine(running: Server) -> None:
+    assert os.sched_getscheduler(running.pid) == os.SCHED_BATCH
 
 
 def test_translations_share_their_decoding_steps(running: Server) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from benchmark.commands import RESULTS
-from benchmark.options import TOO_HIGH, chosen, console, fail, manifest_of, plainly, positive_numbers
+from benchmark.options import chosen, console, fail, manifest_of, plainly, positive_numbers
 from benchmark.plan import Cores
 from benchmark.records import TASKS
 
@@ -19,7 +19,6 @@ def ceiling(
     ),
     batch_sizes: Annotated[str, typer.Option(help="Texts a batch, comma-separated.")] = "1,2,4,8,16,32,64",
     seconds: Annotated[float, typer.Option(min=0.01, help="Measured seconds of a batch size.")] = 5.0,
-    window: Annotated[int, typer.Option(min=1, max=TOO_HIGH, help="Texts that wait in the queue.")] = 100,
     models: Annotated[Path, typer.Option(help="What optimize_model.py wrote.")] = Path("models"),
     name: Annotated[str, typer.Option(help="Of the run to write into; a new one unless given.")] = "",
     results: Annotated[Path, typer.Option(help="The folder that holds runs.")] = RESULTS,
@@ -37,7 +36,7 @@ def ceiling(
     name = name or f"{datetime.now(UTC):%Y-%m-%dT%H-%M-%S}-ceiling-{manifest['source']}"
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        measurement = Measurement(models, manifest, Cores.split(), sizes, seconds, window)
+        measurement = Measurement(models, manifest, Cores.split(), sizes, seconds)
         path, record = measure_tasks(measurement, wanted, results / name, plainly)
     except KeyboardInterrupt:
         console.print("\nstopped; nothing was written")
