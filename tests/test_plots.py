@@ -15,7 +15,7 @@ from matplotlib.text import Text
 from PIL import Image
 
 from benchmark import plots, stats, style
-from benchmark.charts import batching, titles
+from benchmark.charts import axes, batching, sentences, titles
 from benchmark.charts.data import RunData
 from benchmark.charts.labels import spread
 from benchmark.records import Cell, RunFiles
@@ -167,7 +167,7 @@ def texts_drawn(run: RunFiles) -> Iterator[tuple[str, list[tuple[str, np.ndarray
 
 def assert_readable(charts: Boxes) -> None:
     """No text is cut off by the picture's edge, and no two texts touch."""
-    size = np.array([style.WIDTH, style.HEIGHT]) * style.DENSITY
+    size = np.array([style.PICTURE.width, style.PICTURE.height]) * style.DENSITY
     for chart, boxes in charts.items():
         assert boxes
         for text, box in boxes:
@@ -281,7 +281,7 @@ def test_spread_keeps_order_gap_and_bounds() -> None:
 
 @pytest.mark.parametrize("values", [[812.0, 9100.0], [0.02], [5.0, 5.0], [], [1.0, 100.0], [3e6, 4e6]])
 def test_latency_ticks_are_1_2_5_and_hold_every_value(values: list[float]) -> None:
-    ticks = style.ticks_1_2_5(values)
+    ticks = axes.ticks_1_2_5(values)
     assert len(ticks) >= 3
     assert {f"{tick:.0e}"[0] for tick in ticks} <= {"1", "2", "5"}
     assert all(ticks[0] <= value * 1.001 and value <= ticks[-1] * 1.001 for value in values)
@@ -325,7 +325,7 @@ def test_a_throughput_title_is_true_of_one_server() -> None:
     seen = set()
     for rng in map(random.Random, SEEDS):
         levels = some_medians(rng, 1)["baseline"]
-        sentence = titles.throughput({"baseline": levels}, "translation")
+        sentence = sentences.throughput({"baseline": levels}, "translation")
         values = [levels[level] for level in sorted(levels)]
         seen |= kinds(sentence)
         if not values:
@@ -351,7 +351,7 @@ def test_a_comparison_of_throughput_is_true() -> None:
     seen = set()
     for rng in map(random.Random, SEEDS):
         medians = some_medians(rng, 4)
-        sentence = titles.throughput(medians, "translation")
+        sentence = sentences.throughput(medians, "translation")
         seen |= kinds(sentence)
         where = told(rf"at {NUMBER} users", sentence)
         if figures := told(rf"answers {NUMBER}x ", sentence):
@@ -374,7 +374,7 @@ def test_a_latency_title_is_true() -> None:
     seen = set()
     for rng in map(random.Random, SEEDS):
         medians = some_medians(rng, rng.choice([1, 4]))
-        sentence = titles.latency(medians, "translation")
+        sentence = sentences.latency(medians, "translation")
         seen |= kinds(sentence)
         if figures := told(rf"^At {NUMBER} users .* p50 is {NUMBER}x its p50 at {NUMBER} users", sentence):
             server = next(one for one in medians if f"{titles.inline(one)}'s" in sentence)
@@ -400,7 +400,7 @@ def test_a_title_on_the_limit_is_true() -> None:
     for rng in map(random.Random, SEEDS):
         rps, p95 = some_medians(rng, 4), some_medians(rng, 4)
         limit = 10 ** rng.uniform(0, 3)
-        sentence = titles.tradeoff(rps, p95, limit, "translation")
+        sentence = sentences.tradeoff(rps, p95, limit, "translation")
         seen |= kinds(sentence)
         held = {
             server: max(
@@ -421,7 +421,7 @@ def test_a_title_without_a_limit_names_each_servers_highest_rate() -> None:
     rps = {"baseline": {10: 12.0, 50: 11.0}, "dynamic_batching": {10: 100.0, 50: 250.0, 100: 255.0}}
     p95 = {"baseline": {10: 900.0, 50: 4500.0}, "dynamic_batching": {10: 130.0, 50: 300.0}}
     assert (
-        titles.tradeoff(rps, p95, None, "translation")
+        sentences.tradeoff(rps, p95, None, "translation")
         == "Dynamic batching reaches 250 requests a second at a p95 of 300 ms, the baseline 12 at 900"
     )
 
@@ -493,26 +493,29 @@ def test_no_batching_chart_without_queue_times_or_batch_sizes(tmp_path: Path) ->
 def test_titles_of_known_runs_read_as_designed() -> None:
     flat = {"baseline": {10: 12.0, 50: 12.1, 100: 12.2}}
     assert (
-        titles.throughput(flat, "translation")
+        sentences.throughput(flat, "translation")
         == "Baseline stays at 12 translation requests a second from 10 to 100 users"
     )
     best = flat | {"dynamic_batching": {10: 100.0, 50: 250.0, 100: 252.0}}
     assert (
-        titles.throughput(best, "translation")
+        sentences.throughput(best, "translation")
         == "Dynamic batching answers 21x the baseline's translation requests at 100 users"
     )
     slow = {"baseline": {10: 820.0, 100: 8036.0}}
     assert (
-        titles.latency(slow, "translation") == "At 100 users the baseline's p50 is 9.8x its p50 at 10 users"
+        sentences.latency(slow, "translation")
+        == "At 100 users the baseline's p50 is 9.8x its p50 at 10 users"
     )
-    assert titles.latency({"baseline": {}}, "translation") == "Too few valid translation requests for a p50"
     assert (
-        titles.distribution({"baseline": 8.0}, {}, 10, "sentiment")
+        sentences.latency({"baseline": {}}, "translation") == "Too few valid translation requests for a p50"
+    )
+    assert (
+        sentences.distribution({"baseline": 8.0}, {}, 10, "sentiment")
         == "At 10 users half of the baseline's answers come within 8 ms"
     )
-    assert titles.timeline("baseline", None, 1, 20.0) == "Baseline answers 1 request in the 20 s measured"
+    assert sentences.timeline("baseline", None, 1, 20.0) == "Baseline answers 1 request in the 20 s measured"
     assert (
-        titles.timeline("baseline", (800.0, 1200.0), 99, 20.0)
+        sentences.timeline("baseline", (800.0, 1200.0), 99, 20.0)
         == "Baseline's p50 rises from 800 to 1,200 ms between the halves of the 20 s measured"
     )
 

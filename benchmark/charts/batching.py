@@ -14,25 +14,13 @@ from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter
 
 from benchmark import stats
 from benchmark.charts import series, titles
+from benchmark.charts.axes import rps_axis, users_axis, x_label
 from benchmark.charts.caption import caption, missing, subtitle
 from benchmark.charts.data import Cells, Drawing, RunData, Slice
 from benchmark.charts.labels import Label, end_labels, room_for
+from benchmark.charts.sheet import Sheet
 from benchmark.charts.titles import Levels, Medians
-from benchmark.style import (
-    INK,
-    LABEL,
-    LEFT_AXIS,
-    MARGIN,
-    TICK,
-    Sheet,
-    colour,
-    points,
-    rps_axis,
-    text_colour,
-    users_axis,
-    width_of,
-    x_label,
-)
+from benchmark.style import INK, LABEL, LEFT_AXIS, MARGIN, TICK, colour, points, text_colour, width_of
 
 PARTS = ("queue", "inference", "elsewhere")
 LIGHT = 0.4

@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 
 from benchmark import stats
+from benchmark.charts.sheet import Sheet
 from benchmark.charts.titles import Medians
 from benchmark.records import SERVERS, TASKS, WORKLOADS, Cell, RunFiles
-from benchmark.style import Sheet
 
 FIGURES = (
     "duration_s",

@@ -7,11 +7,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter
 
-from benchmark.charts import series, titles
+from benchmark.charts import sentences, series, titles
+from benchmark.charts.axes import log_ms_axis, x_label
 from benchmark.charts.caption import caption, missing, subtitle
 from benchmark.charts.data import Cells, Drawing, RunData, Slice
 from benchmark.charts.labels import Label, end_labels, room_for
-from benchmark.style import Sheet, colour, dashes, log_ms_axis, text_colour, x_label
+from benchmark.charts.sheet import Sheet
+from benchmark.style import colour, dashes, text_colour
 
 # Quantiles that are read off observed latencies, never between two of them.
 SHARES = np.linspace(0.005, 1, 200)
@@ -28,7 +30,7 @@ def draw(data: RunData, part: Slice, level: int) -> Sheet:
     at = {metric: titles.at_level(cells.medians(metric), level) for metric in ("p50_ms", "p95_ms")}
     faint = "Faint: one repeat; line: their median" if cells.repeats > 1 else ""
     sheet = Sheet(
-        titles.distribution(at["p50_ms"], at["p95_ms"], level, part.task),
+        sentences.distribution(at["p50_ms"], at["p95_ms"], level, part.task),
         subtitle(
             data,
             part,

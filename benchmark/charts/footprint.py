@@ -6,21 +6,11 @@ from functools import partial
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator
 
-from benchmark.charts import titles
+from benchmark.charts import sentences, titles
 from benchmark.charts.caption import caption
 from benchmark.charts.data import Cells, Drawing, RunData
-from benchmark.style import (
-    LABEL,
-    MARGIN,
-    MUTED,
-    SUBTITLE,
-    WIDTH,
-    Sheet,
-    colour,
-    points,
-    text_colour,
-    width_of,
-)
+from benchmark.charts.sheet import Sheet
+from benchmark.style import LABEL, MARGIN, MUTED, SUBTITLE, colour, points, text_colour, width_of
 
 MB = 1e6
 BETWEEN = 44
@@ -36,7 +26,7 @@ def draw(data: RunData) -> Sheet:
     ready_s, sizes_mb, memory_mb, peak_mb = measured(data).values()
     failed = len(data.frame) - len(cells.frame)
     sheet = Sheet(
-        titles.footprint(ready_s, peak_mb),
+        sentences.footprint(ready_s, peak_mb),
         "From start to ready, model files of the measured tasks, and resident memory; light: peak under load",
         caption(
             data,
@@ -49,7 +39,7 @@ def draw(data: RunData) -> Sheet:
     )
     servers = data.servers
     names = max((width_of(titles.name(server), LABEL) for server in servers), default=0) + 20
-    width = (WIDTH - 2 * MARGIN - names - 2 * BETWEEN) / 3
+    width = (sheet.width - 2 * MARGIN - names - 2 * BETWEEN) / 3
     panels = []
     for index, heading in enumerate(("cold start, s", "model files, MB", "memory, MB")):
         left = MARGIN + names + index * (width + BETWEEN)

@@ -9,7 +9,8 @@ from matplotlib.lines import Line2D
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
-from benchmark.style import DENSITY, HEIGHT, LABEL, MARGIN, WIDTH, Sheet, points, width_of
+from benchmark.charts.sheet import Sheet
+from benchmark.style import DENSITY, LABEL, MARGIN, format_in_use, points, width_of
 
 GAP = 20  # from an axes' right edge to its labels
 
@@ -27,7 +28,7 @@ class Label:
 def room_for(texts: Sequence[str], pixels: float = LABEL) -> float:
     """Where the axes must end, in logical pixels, for `texts` to fit right of them."""
     widest = max((width_of(text, pixels) for text in texts), default=0)
-    return WIDTH - MARGIN - widest - (GAP if texts else 0)
+    return format_in_use().width - MARGIN - widest - (GAP if texts else 0)
 
 
 def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:
@@ -68,11 +69,11 @@ def end_labels(sheet: Sheet, ax: Axes, labels: Sequence[Label], pixels: float = 
     written = []
     for label, end, place in zip(labels, ends, places, strict=True):
         if left - end[0] > 3 * GAP or abs(end[1] - place) > half:
-            sheet.figure.add_artist(_leader((end[0] + 9, end[1]), (left - 4, place), label.ink))
+            sheet.figure.add_artist(_leader(sheet, (end[0] + 9, end[1]), (left - 4, place), label.ink))
         written.append(
             sheet.figure.text(
-                left / WIDTH,
-                place / HEIGHT,
+                left / sheet.width,
+                place / sheet.height,
                 label.text,
                 color=label.ink,
                 fontsize=points(fitting),
@@ -91,7 +92,7 @@ def near_labels(
     """
     box = ax.get_window_extent()
     # A label of the topmost point may rise into the row of the axis' unit.
-    within = Bbox.from_extents(box.x0 / DENSITY, box.y0 / DENSITY, WIDTH, box.y1 / DENSITY + pixels)
+    within = Bbox.from_extents(box.x0 / DENSITY, box.y0 / DENSITY, sheet.width, box.y1 / DENSITY + pixels)
     written = []
     for label in labels:
         x, y = _pixels_of(ax, label.x, label.y)
@@ -107,8 +108,8 @@ def near_labels(
         taken.append(place)
         written.append(
             sheet.figure.text(
-                place.x0 / WIDTH,
-                (place.y0 + place.y1) / 2 / HEIGHT,
+                place.x0 / sheet.width,
+                (place.y0 + place.y1) / 2 / sheet.height,
                 label.text,
                 color=label.ink,
                 fontsize=points(pixels),
@@ -150,10 +151,12 @@ def _overlap(one: Bbox, other: Bbox) -> float:
     return float(common.width * common.height) if common is not None else 0.0
 
 
-def _leader(start: tuple[float, float], end: tuple[float, float], ink: str) -> Line2D:
+def _leader(sheet: Sheet, start: tuple[float, float], end: tuple[float, float], ink: str) -> Line2D:
     """A thin line between two places of the sheet, in its fractions: an SVG has another density."""
     xs, ys = zip(start, end, strict=True)
-    return Line2D([x / WIDTH for x in xs], [y / HEIGHT for y in ys], color=ink, linewidth=1, alpha=0.6)
+    return Line2D(
+        [x / sheet.width for x in xs], [y / sheet.height for y in ys], color=ink, linewidth=1, alpha=0.6
+    )
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -3,11 +3,13 @@
 from collections.abc import Iterator
 from functools import partial
 
-from benchmark.charts import series, titles
+from benchmark.charts import sentences, series, titles
+from benchmark.charts.axes import log_ms_axis, users_axis
 from benchmark.charts.caption import caption, missing, subtitle
 from benchmark.charts.data import Drawing, RunData, Slice
 from benchmark.charts.labels import Label, end_labels, room_for
-from benchmark.style import Sheet, log_ms_axis, text_colour, users_axis
+from benchmark.charts.sheet import Sheet
+from benchmark.style import text_colour
 
 PERCENTILES = ("p50_ms", "p95_ms")
 
@@ -21,7 +23,7 @@ def draw(data: RunData, part: Slice) -> Sheet:
     cells = data.of(part)
     dots = "Dot: one repeat; line: their median" if cells.repeats > 1 else ""
     sheet = Sheet(
-        titles.latency(cells.medians("p50_ms"), part.task),
+        sentences.latency(cells.medians("p50_ms"), part.task),
         subtitle(data, part, "latency of a request in ms, p50 solid, p95 dashed"),
         caption(data, cells, [dots, *missing(cells, PERCENTILES)]),
     )

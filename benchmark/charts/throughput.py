@@ -3,11 +3,13 @@
 from collections.abc import Iterator
 from functools import partial
 
-from benchmark.charts import series, titles
+from benchmark.charts import sentences, series, titles
+from benchmark.charts.axes import rps_axis, users_axis
 from benchmark.charts.caption import caption, missing, subtitle
 from benchmark.charts.data import Drawing, RunData, Slice
 from benchmark.charts.labels import Label, end_labels, room_for
-from benchmark.style import Sheet, rps_axis, text_colour, users_axis
+from benchmark.charts.sheet import Sheet
+from benchmark.style import text_colour
 
 
 def drawings(data: RunData) -> Iterator[Drawing]:
@@ -20,7 +22,7 @@ def draw(data: RunData, part: Slice) -> Sheet:
     medians = cells.medians("throughput_rps")
     dots = "Dot: one repeat; line: their median" if cells.repeats > 1 else ""
     sheet = Sheet(
-        titles.throughput(medians, part.task),
+        sentences.throughput(medians, part.task),
         subtitle(data, part, "answered requests a second by concurrent users"),
         caption(data, cells, [dots, *missing(cells)]),
     )

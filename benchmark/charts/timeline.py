@@ -8,23 +8,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from benchmark import stats
-from benchmark.charts import titles
+from benchmark.charts import sentences, titles
+from benchmark.charts.axes import log_ms_axis, rps_axis, x_label
 from benchmark.charts.caption import caption, missing, subtitle
 from benchmark.charts.data import Cells, Drawing, RunData, Slice
-from benchmark.style import (
-    DENSITY,
-    INK,
-    MUTED,
-    SHADE,
-    SUBTITLE,
-    Sheet,
-    colour,
-    log_ms_axis,
-    points,
-    rps_axis,
-    width_of,
-    x_label,
-)
+from benchmark.charts.sheet import Sheet
+from benchmark.style import DENSITY, INK, MUTED, SHADE, SUBTITLE, colour, points, width_of
 
 MANY = 400  # dots: above it the SVG carries them as a picture, to stay small
 
@@ -68,7 +57,7 @@ def draw(data: RunData, part: Slice, row: pd.Series) -> Sheet:
         *missing(cells),
     ]
     sheet = Sheet(
-        titles.timeline(row["server"], halves(measured, duration), len(measured), duration),
+        sentences.timeline(row["server"], halves(measured, duration), len(measured), duration),
         subtitle(data, part, f"latency of each request in ms; {which}"),
         caption(data, data.of(part), notes),
     )

@@ -6,25 +6,13 @@ from statistics import median
 
 import pandas as pd
 
-from benchmark.charts import series, titles
+from benchmark.charts import sentences, series, titles
+from benchmark.charts.axes import log_ms_axis, rps_axis, x_label
 from benchmark.charts.caption import caption, missing, subtitle
 from benchmark.charts.data import Drawing, RunData, Slice
 from benchmark.charts.labels import Label, boxes_of_line, near_labels
-from benchmark.style import (
-    LABEL,
-    MARGIN,
-    MUTED,
-    PEER,
-    SUBTITLE,
-    WIDTH,
-    Sheet,
-    colour,
-    dashes,
-    log_ms_axis,
-    rps_axis,
-    text_colour,
-    x_label,
-)
+from benchmark.charts.sheet import Sheet
+from benchmark.style import LABEL, MARGIN, MUTED, PEER, SUBTITLE, colour, dashes, text_colour
 
 METRIC = "p95_ms"
 NOWHERE = (float("nan"), float("nan"))
@@ -41,11 +29,11 @@ def draw(data: RunData, part: Slice) -> Sheet:
     rps, p95 = cells.medians("throughput_rps"), cells.medians(METRIC)
     dots = "Dot: one repeat; line: the medians" if cells.repeats > 1 else ""
     sheet = Sheet(
-        titles.tradeoff(rps, p95, slo_ms, part.task),
+        sentences.tradeoff(rps, p95, slo_ms, part.task),
         subtitle(data, part, "p95 latency in ms by achieved requests a second; small figures: users"),
         caption(data, cells, [dots, *missing(cells, [METRIC])]),
     )
-    ax = sheet.axes(right=WIDTH - MARGIN - 20, unit="ms")
+    ax = sheet.axes(right=sheet.width - MARGIN - 20, unit="ms")
     marks = [(row, *series.value_of(cells, row, METRIC)) for row in cells.rows() if row["status"] != "failed"]
     log_ms_axis(ax, [value for _, value, _ in marks] + ([slo_ms] if slo_ms else []))
     rps_axis(ax, list(cells.frame["throughput_rps"].dropna()), horizontal=True)
