@@ -25,6 +25,7 @@ class Settings(BaseSettings):
         default_factory=lambda: len(os.sched_getaffinity(0)),
         description="threads inside one operator; the cores this process may use unless given",
     )
+    faults: Path | None = Field(default=None, description="for tests alone: a folder of faults to inject")
 
 
 def read_settings() -> Settings:

@@ -112,6 +112,16 @@ class Models:
                 model.infer(model.tokenize(WARMUP_TEXT, []), timeout_s=60.0)
 
 
+def load_models(translation: Artefact, sentiment: Artefact, settings: Settings) -> Models:
+    """The models; with `settings.faults` such as fail on command."""
+    models = Models(translation, sentiment, settings)
+    if settings.faults is not None:
+        from .faults import inject
+
+        inject(models, settings.faults)
+    return models
+
+
 def checked(
     token_ids: list[int], meaningless: set[int], limit: int, where: list[str | int]
 ) -> list[int]:

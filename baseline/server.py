@@ -16,7 +16,7 @@ from .artefacts import ArtefactError, find_artefact
 from .config import Settings, read_settings
 from .errors import add_error_handlers
 from .lifecycle import Lifecycle, ready_models
-from .models import Models, SentimentClassifier, Translator
+from .models import Models, SentimentClassifier, Translator, load_models
 from .schemas import (
     ERROR_ANSWERS,
     BodyReader,
@@ -108,7 +108,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         raise SystemExit(f"error: {error}") from None
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger(__package__).setLevel(logging.INFO)
-    lifecycle = Lifecycle(lambda: Models(translation, classification, settings))
+    lifecycle = Lifecycle(lambda: load_models(translation, classification, settings))
     metrics = Metrics()
     app = FastAPI(title="inference-gap: baseline", lifespan=lifecycle.run)
     app.state.settings = settings

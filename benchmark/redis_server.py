@@ -44,6 +44,10 @@ class RedisProcess:
         """The server's own version line."""
         return subprocess.run([self.binary, "--version"], capture_output=True, text=True).stdout.strip()
 
+    @property
+    def running(self) -> bool:
+        return self._child is not None
+
     def start(self) -> None:
         """Starts the server and returns once it answers; ProcessFailed where it does not."""
         command = [str(self.binary), "--port", str(self.port), "--bind", "127.0.0.1"]

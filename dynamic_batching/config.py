@@ -46,6 +46,7 @@ class Settings(BaseSettings):
     engine_stall_ms: PositiveInt = Field(
         default=60_000, description="an engine whose batch runs longer is replaced"
     )
+    faults: Path | None = Field(default=None, description="for tests alone: a folder of faults to inject")
 
 
 def widest_beam(settings: Settings) -> int:

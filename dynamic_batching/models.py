@@ -119,6 +119,16 @@ class Models:
         self.classifier = SentimentClassifier(sentiment, settings)
 
 
+def load_models(translation: Artefact, sentiment: Artefact, settings: Settings) -> Models:
+    """The models; with `settings.faults` such as fail on command."""
+    models = Models(translation, sentiment, settings)
+    if settings.faults is not None:
+        from .faults import inject
+
+        inject(models, settings.faults)
+    return models
+
+
 def checked(token_ids: list[int], meaningless: set[int], limit: int, where: list[str | int]) -> list[int]:
     """`token_ids`, if there are at most `limit` and some that are not `meaningless`."""
     if len(token_ids) > limit:

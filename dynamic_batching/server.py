@@ -24,7 +24,7 @@ from .config import Settings, read_settings
 from .errors import add_error_handlers
 from .hot_routes import HotRoutes
 from .lifecycle import Lifecycle, ready_batchers
-from .models import Models
+from .models import load_models
 from .schemas import (
     ERROR_ANSWERS,
     BodyReader,
@@ -135,7 +135,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     metrics = Metrics()
 
     async def load() -> Batchers:
-        models = await asyncio.to_thread(Models, translation, classification, settings)
+        models = await asyncio.to_thread(load_models, translation, classification, settings)
         batchers = Batchers(models, settings, BatchMetrics(metrics.registry))
         await batchers.start()
         return batchers

@@ -52,6 +52,7 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
+        self.received = Counter("gap_received", "Requests received", registry=self.registry)
         self.requests = Counter(
             "gap_requests", "Answers by route and status", ["route", "status"], registry=self.registry
         )
@@ -96,6 +97,7 @@ class Telemetry:
             await self.app(scope, receive, send)
             return
         clock = scope["clock"] = RequestClock()
+        self.metrics.received.inc()
         status = 500
 
         async def send_timed(message: Message) -> None:

@@ -35,6 +35,7 @@ class Settings(BaseSettings):
     )
     redis_timeout_ms: PositiveInt = Field(default=100, description="a slower answer of Redis is a miss")
     cache_ttl_s: PositiveInt = Field(default=86_400, description="how long an answer is kept")
+    faults: Path | None = Field(default=None, description="for tests alone: a folder of faults to inject")
 
 
 def read_settings() -> Settings:

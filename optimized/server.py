@@ -24,7 +24,7 @@ from .errors import DeadlineExceeded, add_error_handlers
 from .hot_routes import HotRoutes
 from .inference import Infer, InferencePool
 from .lifecycle import Lifecycle, ready_models
-from .models import Models, SentimentClassifier, Translator
+from .models import SentimentClassifier, Translator, load_models
 from .schemas import (
     ERROR_ANSWERS,
     BodyReader,
@@ -190,7 +190,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         raise SystemExit(f"error: {error}") from None
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger(__package__).setLevel(logging.INFO)
-    lifecycle = Lifecycle(lambda: Models(translation, classification, settings))
+    lifecycle = Lifecycle(lambda: load_models(translation, classification, settings))
     metrics = Metrics()
     fingerprints = {"translation": translation.fingerprint, "sentiment": classification.fingerprint}
 

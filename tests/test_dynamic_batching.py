@@ -273,7 +273,7 @@ class FakeTranslator:
 def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[TestClient, FakeTranslator]]:
     translator = FakeTranslator()
     models = SimpleNamespace(translator=translator, classifier=FakeTranslator())
-    monkeypatch.setattr(dynamic_server, "Models", lambda *_: models)
+    monkeypatch.setattr(dynamic_server, "load_models", lambda *_: models)
     app = dynamic_server.create_app(Settings(models_dir=EMBEDDED, threads=1, translation_batching="request"))
     with TestClient(app, raise_server_exceptions=False) as client:
         until(lambda: client.get("/ready").status_code == 200)

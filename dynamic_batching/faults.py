@@ -1,0 +1,96 @@
+"""A setting for tests: models raise and hang on command. Without GAP_FAULTS nothing imports this module.
+
+GAP_FAULTS names a folder. What `poison-TASK` holds when the server starts is a text that every run raises
+on. Every other file is one fault, for the next run of its task, which removes it: `raise-TASK-*` is raised,
+`stall-TASK-*` holds for how many ms the run hangs.
+"""
+
+import contextlib
+import functools
+import time
+from pathlib import Path
+from typing import Any
+
+import onnxruntime
+
+from .decoder import SlotDecoder
+from .models import Models, SentimentClassifier, Translator
+from .row import Finished, Row
+
+
+class InjectedFault(RuntimeError):
+    """What a test asked for."""
+
+
+class Faults:
+    """The faults of one task, `translation` or `sentiment`."""
+
+    def __init__(self, folder: Path, task: str, model: Translator | SentimentClassifier) -> None:
+        self._folder = folder
+        self._task = task
+        poison = folder / f"poison-{task}"
+        self._poison = model.tokenize(poison.read_text(), []) if poison.is_file() else None
+
+    def strike(self, batch: list[list[int]]) -> None:
+        """Hangs or raises InjectedFault if a file says so; to be called before each run.
+
+        `batch` holds the token ids of the texts of the run, where it is a text's first.
+        """
+        for path in self._folder.glob(f"*-{self._task}-*"):
+            # Of runs at the same moment, the one that removes the file has its fault.
+            with contextlib.suppress(FileNotFoundError):
+                hang_ms = path.read_text()
+                path.unlink()
+                if path.name.startswith("raise"):
+                    raise InjectedFault("this run was to raise")
+                time.sleep(float(hang_ms) / 1e3)
+        if self._poison in batch:
+            raise InjectedFault("this text was to raise")
+
+
+def inject(models: Models, folder: Path) -> None:
+    """Has both models look into `folder` before each run."""
+    for task, model in (("translation", models.translator), ("sentiment", models.classifier)):
+        faults = Faults(folder, task, model)
+        model.infer = struck(model.infer, faults)  # type: ignore[method-assign]
+        if isinstance(model, Translator):
+            model.new_decoder = struck_decoders(model.new_decoder, faults)  # type: ignore[method-assign]
+
+
+def struck(infer: Any, faults: Faults) -> Any:
+    @functools.wraps(infer)
+    def run(batch: list[list[int]], *arguments: Any, **options: Any) -> Any:
+        faults.strike(batch)
+        return infer(batch, *arguments, **options)
+
+    return run
+
+
+def struck_decoders(new_decoder: Any, faults: Faults) -> Any:
+    """Decoders that look before texts join, and before each step."""
+
+    def make() -> SlotDecoder:
+        decoder: SlotDecoder = new_decoder()
+        join = decoder.join
+
+        def struck_join(rows: list[Row]) -> Finished:
+            faults.strike([row.source for row in rows])
+            return join(rows)
+
+        decoder.join = struck_join  # type: ignore[method-assign]
+        decoder.decoder = StruckSession(decoder.decoder, faults)
+        return decoder
+
+    return make
+
+
+class StruckSession:
+    """A session whose bound runs look first."""
+
+    def __init__(self, session: onnxruntime.InferenceSession, faults: Faults) -> None:
+        self._session = session
+        self._faults = faults
+
+    def run_with_iobinding(self, binding: onnxruntime.IOBinding) -> None:
+        self._faults.strike([])
+        self._session.run_with_iobinding(binding)
