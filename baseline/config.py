@@ -25,6 +25,9 @@ class Settings(BaseSettings):
         default_factory=lambda: len(os.sched_getaffinity(0)),
         description="threads inside one operator; the cores this process may use unless given",
     )
+    drain_timeout_ms: PositiveInt = Field(
+        default=4_000, description="as it stops: how long requests under way may go on"
+    )
     faults: Path | None = Field(default=None, description="for tests alone: a folder of faults to inject")
 
 

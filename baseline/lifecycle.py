@@ -13,6 +13,7 @@ from typing import Any
 import psutil
 from fastapi import FastAPI, Request
 
+from .draining import Requests
 from .errors import NotReady
 from .models import Models
 
@@ -22,8 +23,10 @@ log = logging.getLogger(__name__)
 class Lifecycle:
     """Holds the models once they are loaded and warm; `state` is loading, ready, draining or failed."""
 
-    def __init__(self, load: Callable[[], Models]) -> None:
+    def __init__(self, load: Callable[[], Models], requests: Requests, drain_timeout_s: float) -> None:
         self._load = load
+        self._requests = requests
+        self._drain_timeout_s = drain_timeout_s
         self._models: Models | None = None
         self.state = "loading"
         self.cold_start_s: float | None = None
@@ -31,7 +34,7 @@ class Lifecycle:
     @asynccontextmanager
     async def run(self, app: FastAPI) -> AsyncIterator[None]:
         """The app's lifespan: loads in a thread, and marks draining at the first stop signal."""
-        with self._draining_on_signal():
+        with self._draining_on_signal(asyncio.get_running_loop()):
             loading = asyncio.create_task(self._load_models(app))
             yield
             self.state = "draining"
@@ -58,8 +61,12 @@ class Lifecycle:
         if self.state == "loading":
             self.state = "ready"
 
+    def _drain(self) -> None:
+        """Gives up what is not answered in time."""
+        asyncio.get_running_loop().call_later(self._drain_timeout_s, self._requests.give_up)
+
     @contextmanager
-    def _draining_on_signal(self) -> Iterator[None]:
+    def _draining_on_signal(self, loop: asyncio.AbstractEventLoop) -> Iterator[None]:
         """Turns /ready to 503 the moment a stop is asked for, then lets the server's own handler act."""
         if threading.current_thread() is not threading.main_thread():
             yield
@@ -69,6 +76,7 @@ class Lifecycle:
         def drain(number: int, frame: FrameType | None) -> None:
             if self.state != "failed":
                 self.state = "draining"
+            loop.call_soon_threadsafe(self._drain)
             if callable(previous[number]):
                 previous[number](number, frame)
 

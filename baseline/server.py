@@ -14,6 +14,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from .artefacts import ArtefactError, find_artefact
 from .config import Settings, read_settings
+from .draining import Draining, Requests
 from .errors import add_error_handlers
 from .lifecycle import Lifecycle, ready_models
 from .models import Models, SentimentClassifier, Translator, load_models
@@ -108,13 +109,17 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         raise SystemExit(f"error: {error}") from None
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger(__package__).setLevel(logging.INFO)
-    lifecycle = Lifecycle(lambda: load_models(translation, classification, settings))
+    requests = Requests()
+    lifecycle = Lifecycle(
+        lambda: load_models(translation, classification, settings), requests, settings.drain_timeout_ms / 1e3
+    )
     metrics = Metrics()
     app = FastAPI(title="inference-gap: baseline", lifespan=lifecycle.run)
     app.state.settings = settings
     app.state.lifecycle = lifecycle
     app.state.metrics = metrics
     app.state.bodies = bodies = BodyReader(settings)
+    app.add_middleware(Draining, requests=requests)
     app.add_middleware(Telemetry, metrics=metrics)
     add_error_handlers(app)
 

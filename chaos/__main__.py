@@ -59,11 +59,11 @@ def chaos(
         json.dumps({"models": manifest["source"], **environment_record(Cores.split(None), {})}, indent=1)
         + "\n"
     )
-    for one in records:
-        for line in one["first_breaches"]:
-            plainly(f"{one['plan']['server']}: {line}")
+    for found in records:
+        for line in found["first_breaches"]:
+            plainly(f"{found['plan']['server']}: {line}")
     plainly(folder)
-    if not all(one["passed"] for one in records):
+    if not all(found["passed"] for found in records):
         raise typer.Exit(1)
 
 

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from chaos.texts import NUM_BEAMS, POISON, ROUTES, Known
 
 MAX_BODY_BYTES = 65_536
+OFTEN_ASKED, OFTEN_SHARE = 8, 0.3
 REFUSED = frozenset({422, 503, 504})
 WORKED = frozenset({200, 503, 504})
 JSON = ("Content-Type", "application/json")
 
-# How a request leaves: all at once, a byte a second, or only in part.
+# How a request leaves: all at once, some of it a byte a second, or only in part.
 WHOLE, SLOW, HALF_CLOSED = "whole", "slow", "half closed"
 GONE_IN_HEAD, GONE_IN_BODY, GONE_WAITING, RESET_WAITING, GONE_READING = (
     "gone in head",
@@ -76,9 +77,9 @@ class Asks:
         self._mix = mix
         self._random = random.Random(f"chaos/{seed}")
 
-    def draw(self, count: int) -> Iterator[Ask]:
+    def draw(self) -> Iterator[Ask]:
         kinds, shares = [*self._mix.shares], [*self._mix.shares.values()]
-        for _ in range(count):
+        while True:
             (kind,) = self._random.choices(kinds, shares)
             yield self._make(kind)
 
@@ -88,8 +89,31 @@ class Asks:
         task = "translation" if rng.random() < self._mix.translated else "sentiment"
         batch = rng.random() < 0.15 if batch is None else batch
         count = rng.randint(2, self._mix.largest_batch) if batch else 1
-        texts = tuple(rng.choices(self._known.texts(task), k=count))
-        return self._of(kind, task, texts, batch, **more)
+        return self._of(kind, task, self._texts(task, count), batch, **more)
+
+    def slow(self, kind: str, mute: bool = False) -> Ask:
+        """A request of which some bytes come a second apart; 408 may answer it."""
+        rng = self._random
+        return self.valid(
+            kind,
+            batch=False,
+            manner=SLOW,
+            cut=0.9 * rng.random(),
+            delay_s=rng.randint(2, 6),
+            statuses=WORKED | {408},
+            mute=mute,
+        )
+
+    def large_batch(self, kind: str, texts: int) -> Ask:
+        """A batch of translations, the longest work that a request can ask for."""
+        return self._of(kind, "translation", self._texts("translation", texts), True)
+
+    def _texts(self, task: str, count: int) -> tuple[str, ...]:
+        """Texts with a known answer; some are asked often, so that requests for the same text meet."""
+        rng, texts = self._random, self._known.texts(task)
+        return tuple(
+            rng.choice(texts[:OFTEN_ASKED] if rng.random() < OFTEN_SHARE else texts) for _ in range(count)
+        )
 
     def _of(self, kind: str, task: str, texts: tuple[str, ...], batch: bool, **more: object) -> Ask:
         sent: dict[str, object] = {"texts": texts} if batch else {"text": texts[0]}
@@ -105,20 +129,19 @@ class Asks:
             case "valid":
                 return self.valid(kind)
             case "beams":
-                texts = tuple(rng.choices(self._known.texts("translation", NUM_BEAMS), k=1))
-                return self._of(kind, "translation", texts, False, num_beams=NUM_BEAMS)
+                text = rng.choice(self._known.texts("translation", NUM_BEAMS))
+                return self._of(kind, "translation", (text,), False, num_beams=NUM_BEAMS)
             case "short deadline":
                 headers = (JSON, ("X-Timeout-Ms", str(round(10 ** rng.uniform(0, 3.5)))))
                 return self.valid(kind, headers=headers)
             case "poisoned":
                 task = "translation" if rng.random() < self._mix.translated else "sentiment"
                 batch = rng.random() < 0.5
-                texts = [POISON[task]]
-                if batch:
-                    texts = rng.choices(self._known.texts(task), k=2)
-                    texts.insert(rng.randrange(3), POISON[task])
+                mates = self._texts(task, 2) if batch else ()
+                at = rng.randrange(3)
+                texts = (*mates[:at], POISON[task], *mates[at:])
                 statuses = frozenset({500, 503, 504})
-                return self._of(kind, task, tuple(texts), batch, statuses=statuses, poisoned=True)
+                return self._of(kind, task, texts, batch, statuses=statuses, poisoned=True)
             case "hangs up":
                 manner = rng.choice(sorted(LEFT_EARLY))
                 # Most at once or while the text is worked on, some long after.
@@ -126,7 +149,7 @@ class Asks:
             case "half closed":
                 return self.valid(kind, manner=HALF_CLOSED, mute=True)
             case "slow":
-                return self.valid(kind, batch=False, manner=SLOW, cut=rng.random(), delay_s=rng.randint(2, 6))
+                return self.slow(kind)
             case "bad item":
                 return self._bad_item(kind)
             case "malformed":

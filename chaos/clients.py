@@ -11,7 +11,6 @@ from chaos.wire import Answer, Connection
 
 # Below the time after which a server gives an idle connection up: a request is never sent into that.
 LONGEST_IDLE_S = 1.5
-SLOW_BYTE_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -29,8 +28,9 @@ class Outcome:
 class Client:
     """Keeps a connection alive where its server does, as browsers and proxies do."""
 
-    def __init__(self, port: int, patience_s: float) -> None:
+    def __init__(self, port: int, patience_s: float, slow_byte_s: float) -> None:
         self._port = port
+        self._slow_byte_s = slow_byte_s
         self._patience_s = patience_s
         self._kept: Connection | None = None
 
@@ -57,7 +57,11 @@ class Client:
         surplus = bytes(connection.received)
         if surplus:
             connection.received.clear()
-        answer, lost = await self._exchange(connection, ask)
+        try:
+            answer, lost = await self._exchange(connection, ask)
+        except asyncio.CancelledError:
+            connection.close()
+            raise
         ended_s = time.perf_counter()
         if answer is not None and ask.manner in (asks.WHOLE, asks.SLOW) and not ask.raw:
             self._keep(connection, answer)
@@ -99,7 +103,7 @@ class Client:
             slow = body[cut : cut + round(ask.delay_s)]
             await connection.send(head + body[:cut])
             for at in range(len(slow)):
-                await asyncio.sleep(SLOW_BYTE_S)
+                await asyncio.sleep(self._slow_byte_s)
                 await connection.send(slow[at : at + 1])
             await connection.send(body[cut + len(slow) :])
             return

@@ -16,6 +16,7 @@ POLL_S = 0.01
 LONGEST_WAIT_S = 20.0
 # After a hang, what it held up is worked off.
 AFTERMATH_S = 2.0
+SWAPPED = 50
 
 
 @dataclass(frozen=True)
@@ -30,11 +31,14 @@ class Window:
 class Faults:
     """Strikes in a seeded order, over and over, until cancelled."""
 
-    def __init__(self, folder: Path, stall_ms: int, cache: RedisProcess | None, seed: int) -> None:
+    def __init__(
+        self, folder: Path, stall_ms: int, longest_down_s: float, cache: RedisProcess | None, seed: int
+    ) -> None:
         self.windows: list[Window] = []
         self.struck: Counter[str] = Counter()
         self._folder = folder
         self._stall_ms = stall_ms
+        self._longest_down_s = longest_down_s
         self._cache = cache
         self._random = random.Random(f"faults/{seed}")
         self._number = 0
@@ -49,13 +53,18 @@ class Faults:
             found += ["Redis killed", "Redis frozen", "Redis values swapped"]
         return found
 
+    @property
+    def missing(self) -> list[str]:
+        """The faults that have not struck yet."""
+        return [name for name in self.names if not self.struck[name]]
+
     async def run(self, pause_s: float) -> None:
         """Whole rounds of all faults, `pause_s` between any two."""
         while True:
             for name in sorted(self.names, key=lambda _: self._random.random()):
                 await asyncio.sleep(pause_s)
-                await self._strike(name)
-                self.struck[name] += 1
+                if await self._strike(name):
+                    self.struck[name] += 1
 
     def mend(self) -> None:
         """Takes back what has not struck yet, and lets Redis go on."""
@@ -71,7 +80,7 @@ class Faults:
             for window in self.windows
         )
 
-    async def _strike(self, name: str) -> None:
+    async def _strike(self, name: str) -> bool:
         match name.split():
             case ["engine", what, task]:
                 await self._engine(what.rstrip("s,"), task)
@@ -80,7 +89,8 @@ class Faults:
             case ["Redis", "frozen"]:
                 await self._down(RedisProcess.freeze, RedisProcess.thaw)
             case ["Redis", *_]:
-                self._swap_values()
+                return self._swap_values()
+        return True
 
     async def _engine(self, what: str, task: str) -> None:
         """Arms a fault and returns once a run has taken it, and for a hang once that is over."""
@@ -105,15 +115,18 @@ class Faults:
         assert self._cache is not None
         begin(self._cache)
         try:
-            await asyncio.sleep(self._random.uniform(0.3, 1.5))
+            await asyncio.sleep(self._random.uniform(0.2, self._longest_down_s))
         finally:
             end(self._cache)
 
-    def _swap_values(self) -> None:
+    def _swap_values(self) -> bool:
         """Puts under each of some keys the value of another text, or what is no value at all."""
         assert self._cache is not None
-        keys = self._cache.command("KEYS", "gap:*")[:200]
+        keys = self._cache.command("KEYS", "gap:*")[:SWAPPED]
+        if not keys:
+            return False
         values = [self._cache.command("GET", key) for key in keys]
         wrong = [*values[1:], b"\x00junk"]
         for key, value in zip(keys, wrong, strict=True):
             self._cache.command("SET", key, value or b"", "EX", "2")
+        return True

@@ -32,7 +32,11 @@ TEXTS = {
 
 @dataclass(frozen=True)
 class Plan:
-    """One server's run. Requests are sent over at least `least_s`, so that faults find some under way."""
+    """One server's run.
+
+    Requests are sent over at least `least_s`, so that faults find some under way, and more of them are until
+    every fault has struck. A phase that takes longer than `longest_s` is cut off.
+    """
 
     server: str
     requests: int = 10_000
@@ -42,9 +46,13 @@ class Plan:
     longest_s: float = 600.0
     pause_s: float = 0.5
     warmup_share: float = 0.3
+    longest_down_s: float = 1.5
+    slow_byte_s: float = 1.0
     stall_ms: int = 5_000
     engine_stall_ms: int = 2_000
     timeout_ms: int = 20_000
+    receive_timeout_ms: int = 4_000
+    drain_timeout_ms: int = 4_000
     largest_growth: float = 0.10
     texts_share: float = 1.0
     in_flight: int = 60
@@ -62,6 +70,8 @@ class Plan:
         settings = {
             "GAP_MAX_BODY_BYTES": str(MAX_BODY_BYTES),
             "GAP_TIMEOUT_MS": str(self.timeout_ms),
+            "GAP_RECEIVE_TIMEOUT_MS": str(self.receive_timeout_ms),
+            "GAP_DRAIN_TIMEOUT_MS": str(self.drain_timeout_ms),
         }
         if self.server == "optimized":
             # Short, so that texts are computed again and again.
@@ -78,13 +88,17 @@ class Plan:
 
 # For `make test`: every kind of request and of fault, in seconds.
 SHORT = {
-    "requests": 400,
-    "clients": 40,
-    "least_s": 3.0,
+    "requests": 240,
+    "clients": 30,
+    "least_s": 2.0,
     "longest_s": 60.0,
     "pause_s": 0.02,
-    "stall_ms": 1_200,
+    "longest_down_s": 0.4,
+    "slow_byte_s": 0.2,
+    "stall_ms": 1_000,
     "engine_stall_ms": 500,
+    "receive_timeout_ms": 1_000,
+    "drain_timeout_ms": 1_000,
     "texts_share": 0.1,
     "in_flight": 20,
     # Too short to tell growth from warming up.

@@ -27,6 +27,7 @@ from chaos.texts import Known, learn
 from chaos.verdicts import breach, unanswered
 
 READY_TIMEOUT_S = 120.0
+LARGEST_BATCH, LARGE_BATCHES, SLOW_SENDERS = 64, 2, 3
 REST_TIMEOUT_S = 30.0
 REST_POLL_S = 0.1
 # uvicorn grants requests 5 s; a run that hangs may hold a thread that much longer.
@@ -66,7 +67,7 @@ def run(plan: Plan, models: Path, log_path: Path, say: Callable[[str], None]) ->
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="inference-gap-chaos-")))
         cache = stack.enter_context(running_redis()) if plan.server == "optimized" else None
-        faults = Faults(folder, plan.stall_ms, cache, plan.seed)
+        faults = Faults(folder, plan.stall_ms, plan.longest_down_s, cache, plan.seed)
         settings = {"GAP_MODELS_DIR": str(models), "GAP_FAULTS": str(folder), **plan.settings()}
         if cache is not None:
             settings["REDIS_URL"] = cache.url
@@ -98,7 +99,7 @@ class Run:
         self.say = say
         self.result = Result(plan)
         self.asks = Asks(known, plan.mix, plan.seed)
-        self.clients = [Client(port, plan.patience_s) for _ in range(plan.clients)]
+        self.clients = [Client(port, plan.patience_s, plan.slow_byte_s) for _ in range(plan.clients)]
 
     async def go(self) -> Result:
         plan, result = self.plan, self.result
@@ -107,27 +108,30 @@ class Run:
         warmup = round(plan.requests * plan.warmup_share)
         await self._phase(warmup)
         result.warm = Resources.of(self.server.pid)
-        await self._phase(plan.requests - warmup)
+        await self._phase(plan.requests - warmup, every_fault=True)
         await self._look()
         await self._stop()
         result.duration_s = time.perf_counter() - started_s
         result.faults = self.faults.struck
-        for name in self.faults.names:
-            if not self.faults.struck[name]:
-                result.add("fault never struck", [name])
+        result.add("fault never struck", self.faults.missing)
         self._judge()
         return result
 
-    async def _phase(self, count: int) -> None:
-        """Sends `count` requests while faults strike, then waits until the server is at rest."""
-        source = self._source(count)
+    async def _phase(self, count: int, every_fault: bool = False) -> None:
+        """Sends `count` requests while faults strike, then waits until the server is at rest.
+
+        With `every_fault`, more are sent until none is missing.
+        """
         striking = asyncio.create_task(self.faults.run(self.plan.pause_s))
+        source = self._source(count, lambda: every_fault and self.faults.missing and not striking.done())
         running = [asyncio.create_task(client.run(source, self._note)) for client in self.clients]
         done, late = await asyncio.wait(running, timeout=self.plan.longest_s)
         for task in (*late, striking):
             task.cancel()
-        await asyncio.gather(*late, striking, return_exceptions=True)
+        await asyncio.wait([*late, striking])
         self.faults.mend()
+        if not striking.cancelled():
+            striking.result()
         if late:
             self.result.add(
                 "too slow", [f"{len(late)} clients were not done after {self.plan.longest_s:g} s"]
@@ -138,10 +142,12 @@ class Run:
             client.close()
         await self._rest()
 
-    def _source(self, count: int) -> Iterator[tuple[float, Ask]]:
-        start_s, spread_s = time.perf_counter(), self.plan.least_s * count / self.plan.requests
-        for number, ask in enumerate(self.asks.draw(count)):
-            yield start_s + spread_s * number / count, ask
+    def _source(self, count: int, goes_on: Callable[[], object]) -> Iterator[tuple[float, Ask]]:
+        start_s, each_s = time.perf_counter(), self.plan.least_s / self.plan.requests
+        for number, ask in enumerate(self.asks.draw()):
+            if number >= count and not goes_on():
+                return
+            yield start_s + each_s * number, ask
 
     def _note(self, outcome: Outcome) -> None:
         outcomes = self.result.outcomes
@@ -186,9 +192,9 @@ class Run:
     async def _stop(self) -> None:
         """SIGTERM with requests under way: each is answered, and the process ends in its bound."""
         before = (await asyncio.to_thread(Counts.read, self.server.url)).total("gap_received_total")
+        asks = self._asks_at_stop()
         asked = [
-            asyncio.create_task(client.perform(self.asks.valid("at the stop")))
-            for client in self.clients[: self.plan.in_flight]
+            asyncio.create_task(client.perform(ask)) for client, ask in zip(self.clients, asks, strict=False)
         ]
         while True:
             counts = await asyncio.to_thread(Counts.read, self.server.url)
@@ -206,6 +212,13 @@ class Run:
         self.result.stop_s = time.perf_counter() - stopped_s
         if code not in STOPPED or self.result.stop_s > STOP_BOUND_S:
             self.result.add("bad stop", [f"it ended with {code} after {self.result.stop_s:.1f} s"])
+
+    def _asks_at_stop(self) -> list[Ask]:
+        """Plain requests, more work than can be done in time, and bodies that never get whole."""
+        name = "at the stop"
+        asks = [self.asks.valid(name) for _ in range(self.plan.in_flight)]
+        asks += [self.asks.large_batch(name, LARGEST_BATCH) for _ in range(LARGE_BATCHES)]
+        return asks + [self.asks.slow(name, mute=True) for _ in range(SLOW_SENDERS)]
 
     def _judge(self) -> None:
         result, excuse = self.result, self.faults.excuse

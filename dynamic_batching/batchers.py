@@ -8,9 +8,6 @@ from .batcher import Batcher
 from .config import Settings
 from .models import Models
 
-# Below the five seconds that a supervisor commonly grants, so that the last requests get a clear answer.
-DRAIN_TIMEOUT_S = 4.0
-
 
 class Batchers:
     """One batcher a task: a long translation keeps no sentiment waiting."""
@@ -33,10 +30,10 @@ class Batchers:
         """The task whose engines do not all work, if there is one."""
         return next((batcher.task for batcher in self._all if not batcher.pool.healthy()), None)
 
-    def drain(self) -> None:
-        """Admits nothing from now on, and answers what was admitted or drops it after DRAIN_TIMEOUT_S."""
+    def drain(self, timeout_s: float) -> None:
+        """Admits nothing from now on, and answers what was admitted or drops it after `timeout_s`."""
         for batcher in self._all:
-            batcher.drain(DRAIN_TIMEOUT_S)
+            batcher.drain(timeout_s)
 
     def close(self) -> None:
         for batcher in self._all:

@@ -46,6 +46,9 @@ class Settings(BaseSettings):
     engine_stall_ms: PositiveInt = Field(
         default=60_000, description="an engine whose batch runs longer is replaced"
     )
+    drain_timeout_ms: PositiveInt = Field(
+        default=4_000, description="as it stops: how long requests under way may go on"
+    )
     faults: Path | None = Field(default=None, description="for tests alone: a folder of faults to inject")
 
 

@@ -14,6 +14,7 @@ import psutil
 from fastapi import FastAPI, Request
 
 from .batchers import Batchers
+from .draining import Requests
 from .errors import NotReady
 
 log = logging.getLogger(__name__)
@@ -22,8 +23,12 @@ log = logging.getLogger(__name__)
 class Lifecycle:
     """Holds the batchers once their engines are warm; `state` is loading, ready, draining or failed."""
 
-    def __init__(self, load: Callable[[], Awaitable[Batchers]]) -> None:
+    def __init__(
+        self, load: Callable[[], Awaitable[Batchers]], requests: Requests, drain_timeout_s: float
+    ) -> None:
         self._load = load
+        self._requests = requests
+        self._drain_timeout_s = drain_timeout_s
         self._batchers: Batchers | None = None
         self.state = "loading"
         self.cold_start_s: float | None = None
@@ -70,8 +75,10 @@ class Lifecycle:
             self._drain()
 
     def _drain(self) -> None:
+        """Admits nothing from now on; gives up what is not answered in time, a body that never ends too."""
         if self._batchers is not None:
-            self._batchers.drain()
+            self._batchers.drain(self._drain_timeout_s)
+        asyncio.get_running_loop().call_later(self._drain_timeout_s, self._requests.give_up)
 
     @contextmanager
     def _draining_on_signal(self, loop: asyncio.AbstractEventLoop) -> Iterator[None]:

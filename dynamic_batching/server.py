@@ -21,6 +21,7 @@ from .batch_metrics import BatchMetrics
 from .batcher import Batcher
 from .batchers import Batchers
 from .config import Settings, read_settings
+from .draining import Draining, Requests
 from .errors import add_error_handlers
 from .hot_routes import HotRoutes
 from .lifecycle import Lifecycle, ready_batchers
@@ -140,7 +141,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         await batchers.start()
         return batchers
 
-    lifecycle = Lifecycle(load)
+    requests = Requests()
+    lifecycle = Lifecycle(load, requests, settings.drain_timeout_ms / 1e3)
     app = FastAPI(title="inference-gap: dynamic batching", lifespan=lifecycle.run)
     app.state.settings = settings
     app.state.lifecycle = lifecycle
@@ -158,6 +160,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         )
     posts = {route.path: route for route in app.routes if isinstance(route, APIRoute)}
     app.add_middleware(HotRoutes, routes=posts)
+    app.add_middleware(Draining, requests=requests)
     app.add_middleware(Telemetry, metrics=metrics)
 
     @app.get("/health")

@@ -99,7 +99,15 @@ class ResultCache(Generic[Answer]):
         compute: Compute[Answer],
     ) -> None:
         try:
-            answers = await compute(tokens)
+            try:
+                answers = await compute(tokens)
+            except Exception:
+                if len(tokens) == 1:
+                    raise
+                # Who waits for one of these texts shall not fail for another.
+                for (digest, flight), token_ids in zip(flights.items(), tokens, strict=True):
+                    await self._fly({digest: flight}, [token_ids], compute)
+                return
             for (digest, flight), answer in zip(flights.items(), answers, strict=True):
                 flight.set_result(answer)
                 if self._store is not None:
@@ -113,8 +121,10 @@ class ResultCache(Generic[Answer]):
             if not isinstance(error, Exception):
                 raise
         finally:
-            for digest in flights:
-                self._flights.pop(digest, None)
+            for digest, flight in flights.items():
+                # The text may be in flight anew by now.
+                if self._flights.get(digest) is flight:
+                    del self._flights[digest]
 
     def _digest(self, text: str) -> bytes:
         return hashlib.blake2b(text.encode(), digest_size=DIGEST_BYTES, key=self._salt[:64]).digest()

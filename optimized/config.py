@@ -35,6 +35,9 @@ class Settings(BaseSettings):
     )
     redis_timeout_ms: PositiveInt = Field(default=100, description="a slower answer of Redis is a miss")
     cache_ttl_s: PositiveInt = Field(default=86_400, description="how long an answer is kept")
+    drain_timeout_ms: PositiveInt = Field(
+        default=4_000, description="as it stops: how long requests under way may go on"
+    )
     faults: Path | None = Field(default=None, description="for tests alone: a folder of faults to inject")
 
 

@@ -78,7 +78,8 @@ def add_error_handlers(app: FastAPI) -> None:
 
     async def unforeseen(request: Request, error: Exception) -> JSONResponse:
         # Starlette raises the error again behind this answer, so its traceback reaches the log.
-        return JSONResponse({"detail": "internal server error"}, 500)
+        # The server closes a connection over that, so no client may send its next request into it.
+        return JSONResponse({"detail": "internal server error"}, 500, {"Connection": "close"})
 
     app.add_exception_handler(RequestError, known)
     app.add_exception_handler(Exception, unforeseen)

@@ -20,6 +20,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from .artefacts import ArtefactError, find_artefact
 from .cache import ResultCache
 from .config import Settings, read_settings
+from .draining import Draining, Requests
 from .errors import DeadlineExceeded, add_error_handlers
 from .hot_routes import HotRoutes
 from .inference import Infer, InferencePool
@@ -190,7 +191,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         raise SystemExit(f"error: {error}") from None
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger(__package__).setLevel(logging.INFO)
-    lifecycle = Lifecycle(lambda: load_models(translation, classification, settings))
+    requests = Requests()
+    lifecycle = Lifecycle(
+        lambda: load_models(translation, classification, settings), requests, settings.drain_timeout_ms / 1e3
+    )
     metrics = Metrics()
     fingerprints = {"translation": translation.fingerprint, "sentiment": classification.fingerprint}
 
@@ -219,6 +223,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         )
     posts = {route.path: route for route in app.routes if isinstance(route, APIRoute)}
     app.add_middleware(HotRoutes, routes=posts)
+    app.add_middleware(Draining, requests=requests)
     app.add_middleware(Telemetry, metrics=metrics)
 
     @app.get("/health")
