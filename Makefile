@@ -6,6 +6,7 @@ USERS ?= 10,50,100
 TASKS ?= translation,sentiment
 PORT ?= 8000
 SERVER ?= dynamic_batching
+REQUESTS ?= 10000
 RUN ?=
 
 BIN := .venv/bin
@@ -16,7 +17,7 @@ BENCH = $(BIN)/python -m benchmark run --models $(MODELS) --tasks $(TASKS) --use
 
 .DEFAULT_GOAL := help
 .PHONY: help setup models serve-baseline serve-optimized serve-dynamic-batching bench bench-baseline \
-	bench-optimized bench-dynamic-batching ceiling peers open-loop plot report compare readme \
+	bench-optimized bench-dynamic-batching ceiling peers open-loop chaos plot report compare readme \
 	test lint clean
 
 help: ## Show the targets and variables
@@ -25,7 +26,7 @@ help: ## Show the targets and variables
 	@echo "  SOURCE=auto|hub|embedded|random|FOLDER  where the models come from (now $(SOURCE))"
 	@echo "  DURATION=$(DURATION)  measured seconds of a cell      REPEATS=$(REPEATS)  rounds over all cells"
 	@echo "  USERS=$(USERS)  levels of concurrency    TASKS=$(TASKS)"
-	@echo "  SERVER=$(SERVER)  of make open-loop"
+	@echo "  SERVER=$(SERVER)  of make open-loop and of make chaos (there all of them unless given)"
 	@echo "  PORT=$(PORT)  of make serve-*                RUN=NAME  go on with an interrupted run"
 
 setup: ## Make .venv and install the pinned requirements, once
@@ -69,6 +70,10 @@ peers: models .venv-peers/installed ## Measure translation in process beside CTr
 
 open-loop: models ## Offer SERVER more than it can do, with Poisson arrivals
 	$(BIN)/python -m benchmark open-loop --models $(MODELS) --server $(SERVER) --task sentiment
+
+chaos: models ## Send SERVER (or all) all that clients and machines do wrong, and check every answer
+	$(BIN)/python -m chaos --models $(MODELS) --server $(if $(filter command line,$(origin SERVER)),$(SERVER),all) \
+		--requests $(REQUESTS)
 
 plot: setup ## Redraw the latest run's charts from its files
 	@$(BIN)/python -m benchmark plot

@@ -55,7 +55,7 @@ def chaos(
     console.print(table(records))
     with (folder / "summary.txt").open("w") as file:
         Console(file=file, width=150).print(table(records))
-    (folder / "run.json").write_text(
+    (folder / "environment.json").write_text(
         json.dumps({"models": manifest["source"], **environment_record(Cores.split(None), {})}, indent=1)
         + "\n"
     )

@@ -127,6 +127,34 @@ def test_a_failure_reaches_everyone_who_waits_and_nobody_later() -> None:
     run(scenario())
 
 
+def test_a_text_that_fails_in_a_batch_fails_nobody_who_waits_for_another() -> None:
+    async def scenario() -> None:
+        engine = Engine()
+        cache = make_cache(None, Metrics())
+        tokenize, compute = engine.calls(["a", "x", "b"])
+
+        async def compute_but_x(batch: list[Tokens]) -> list[str]:
+            found = await compute(batch)
+            if "X" in found:
+                raise RuntimeError("broken")
+            return found
+
+        engine.gate.clear()
+        batch = asyncio.create_task(cache.answers(["a", "x", "b"], tokenize, compute_but_x))
+        await asyncio.sleep(0)
+        others = [asyncio.create_task(cache.answers([text], *engine.calls([text]))) for text in "axb"]
+        await asyncio.sleep(0)
+        engine.gate.set()
+        a, x, b = await asyncio.gather(*others, return_exceptions=True)
+        assert (a, b) == ((["A"], "coalesced"), (["B"], "coalesced"))
+        assert isinstance(x, RuntimeError)
+        with pytest.raises(RuntimeError, match="broken"):
+            await batch
+        assert not cache._flights
+
+    run(scenario())
+
+
 def test_a_refused_text_leaves_nothing_behind() -> None:
     async def scenario() -> None:
         engine = Engine()
