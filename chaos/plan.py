@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from chaos.asks import MAX_BODY_BYTES, Mix
+from chaos.asks import MAX_BODY_BYTES, OFTEN_ASKED, Mix
 
 SERVERS = ("baseline", "optimized", "dynamic_batching")
 ODD = {
@@ -55,6 +55,7 @@ class Plan:
     drain_timeout_ms: int = 4_000
     largest_growth: float = 0.10
     texts_share: float = 1.0
+    beam_texts: int = 16
     in_flight: int = 60
 
     @property
@@ -63,7 +64,10 @@ class Plan:
 
     def texts(self) -> dict[str, int]:
         """How many texts of each task have a known answer."""
-        return {task: max(16, round(count * self.texts_share)) for task, count in TEXTS[self.server].items()}
+        return {
+            task: max(OFTEN_ASKED, round(count * self.texts_share))
+            for task, count in TEXTS[self.server].items()
+        }
 
     def settings(self) -> dict[str, str]:
         """The server's own, on top of its defaults."""
@@ -88,9 +92,9 @@ class Plan:
 
 # For `make test`: every kind of request and of fault, in seconds.
 SHORT = {
-    "requests": 240,
+    "requests": 200,
     "clients": 30,
-    "least_s": 2.0,
+    "least_s": 1.5,
     "longest_s": 60.0,
     "pause_s": 0.02,
     "longest_down_s": 0.4,
@@ -99,8 +103,9 @@ SHORT = {
     "engine_stall_ms": 500,
     "receive_timeout_ms": 1_000,
     "drain_timeout_ms": 1_000,
-    "texts_share": 0.1,
-    "in_flight": 20,
+    "texts_share": 0.05,
+    "beam_texts": 3,
+    "in_flight": 10,
     # Too short to tell growth from warming up.
     "largest_growth": 1.0,
 }

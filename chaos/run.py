@@ -76,7 +76,7 @@ def run(plan: Plan, models: Path, log_path: Path, say: Callable[[str], None]) ->
         stack.callback(server.stop)
         server.wait_ready(READY_TIMEOUT_S)
         say("the quiet server is asked for the right answers")
-        known = learn(server.url, plan.texts(), 16, plan.seed)
+        known = learn(server.url, plan.texts(), plan.beam_texts, plan.seed)
         if cache is not None:
             clear_cache(cache.url)
         return asyncio.run(Run(plan, server, port, known, faults, say).go())
