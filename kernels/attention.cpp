@@ -1,0 +1,146 @@
+#include "attention.h"
+
+#include <immintrin.h>
+
+#include <algorithm>
+
+#include "scratch.h"
+#include "vector_math.h"
+
+namespace gap {
+namespace {
+
+constexpr size_t kQueries = 8;  // queries that share each load of keys and values
+
+// Scores to unnormalised weights, with zeros beyond `length` up to a multiple of 16; returns 1/sum.
+float softmax(float* scores, size_t length) {
+    __m512 largest = _mm512_set1_ps(-3.4e38f);
+    for (size_t j = 0; j < length; j += 16) {
+        const __mmask16 lanes = first_lanes(length - j);
+        largest = _mm512_mask_max_ps(largest, lanes, largest, _mm512_maskz_loadu_ps(lanes, scores + j));
+    }
+    const __m512 shift = _mm512_set1_ps(_mm512_reduce_max_ps(largest));
+    __m512 sum = _mm512_setzero_ps();
+    for (size_t j = 0; j < length; j += 16) {
+        const __mmask16 lanes = first_lanes(length - j);
+        const __m512 score = _mm512_maskz_loadu_ps(lanes, scores + j);
+        const __m512 weight = _mm512_maskz_mov_ps(lanes, exp_ps(_mm512_sub_ps(score, shift)));
+        _mm512_storeu_ps(scores + j, weight);
+        sum = _mm512_add_ps(sum, weight);
+    }
+    return 1.f / _mm512_reduce_add_ps(sum);
+}
+
+// Keys [length, head_dim], `stride` apart, as columns [head_dim, padded] with zeros beyond `length`.
+void transpose_keys(const float* keys, size_t stride, size_t length, size_t head_dim, size_t padded,
+                    float* columns) {
+    for (size_t j = 0; j < length; j += 16) {
+        for (size_t d = 0; d < head_dim; d += 16) {
+            const __mmask16 lanes = first_lanes(head_dim - d);
+            __m512 block[16];
+            for (size_t i = 0; i < 16; ++i)
+                block[i] = j + i < length ? _mm512_maskz_loadu_ps(lanes, keys + (j + i) * stride + d)
+                                          : _mm512_setzero_ps();
+            transpose_16x16(block);
+            for (size_t i = 0; i < 16 && d + i < head_dim; ++i)
+                _mm512_storeu_ps(columns + (d + i) * padded + j, block[i]);
+        }
+    }
+}
+
+// Always eight queries, so that a query's sums run in one order; those beyond `count` repeat the last.
+void attend_queries(const float* query, const float* columns, const float* values, size_t stride, size_t count,
+                    size_t length, size_t head_dim, size_t padded, float* scores, float* y, size_t y_stride) {
+    const float* rows[kQueries];
+    for (size_t q = 0; q < kQueries; ++q) rows[q] = query + std::min(q, count - 1) * stride;
+    for (size_t j = 0; j < padded; j += 16) {
+        __m512 sums[kQueries];
+#pragma GCC unroll 8
+        for (size_t q = 0; q < kQueries; ++q) sums[q] = _mm512_setzero_ps();
+        for (size_t d = 0; d < head_dim; ++d) {
+            const __m512 column = _mm512_loadu_ps(columns + d * padded + j);
+#pragma GCC unroll 8
+            for (size_t q = 0; q < kQueries; ++q)
+                sums[q] = _mm512_fmadd_ps(_mm512_set1_ps(rows[q][d]), column, sums[q]);
+        }
+#pragma GCC unroll 8
+        for (size_t q = 0; q < kQueries; ++q) _mm512_storeu_ps(scores + q * padded + j, sums[q]);
+    }
+    float norm[kQueries];
+    for (size_t q = 0; q < kQueries; ++q) norm[q] = softmax(scores + q * padded, length);
+    for (size_t d = 0; d < head_dim; d += 16) {
+        const __mmask16 lanes = first_lanes(head_dim - d);
+        __m512 sums[kQueries];
+#pragma GCC unroll 8
+        for (size_t q = 0; q < kQueries; ++q) sums[q] = _mm512_setzero_ps();
+        for (size_t j = 0; j < length; ++j) {
+            const __m512 value = _mm512_maskz_loadu_ps(lanes, values + j * stride + d);
+#pragma GCC unroll 8
+            for (size_t q = 0; q < kQueries; ++q)
+                sums[q] = _mm512_fmadd_ps(_mm512_set1_ps(scores[q * padded + j]), value, sums[q]);
+        }
+#pragma GCC unroll 8
+        for (size_t q = 0; q < kQueries; ++q)
+            if (q < count)
+                _mm512_mask_storeu_ps(y + q * y_stride + d, lanes, _mm512_mul_ps(sums[q], _mm512_set1_ps(norm[q])));
+    }
+}
+
+}  // namespace
+
+void packed_attention(const float* qkv, const int32_t* lengths, size_t texts, size_t heads, size_t head_dim,
+                      float* y) {
+    static thread_local Scratch column_memory, score_memory;
+    const size_t width = heads * head_dim, stride = 3 * width;
+    for (size_t text = 0; text < texts; ++text) {
+        const size_t length = lengths[text], padded = (length + 15) / 16 * 16;
+        float* columns = column_memory.get<float>(head_dim * padded);
+        float* scores = score_memory.get<float>(kQueries * padded);
+        for (size_t head = 0; head < heads; ++head) {
+            const float* query = qkv + head * head_dim;
+            transpose_keys(query + width, stride, length, head_dim, padded, columns);
+            for (size_t first = 0; first < length; first += kQueries)
+                attend_queries(query + first * stride, columns, query + 2 * width, stride,
+                               std::min(kQueries, length - first), length, head_dim, padded, scores,
+                               y + first * width + head * head_dim, width);
+        }
+        qkv += length * stride;
+        y += length * width;
+    }
+}
+
+void row_attention(const float* query, size_t query_stride, const float* keys, const float* values,
+                   const int32_t* lengths, int32_t more, size_t rows, size_t heads, size_t stride,
+                   size_t head_dim, float* y) {
+    static thread_local Scratch score_memory;
+    float* scores = score_memory.get<float>(stride + 16);
+    for (size_t row = 0; row < rows; ++row) {
+        const size_t length = lengths[row] + more;
+        for (size_t head = 0; head < heads; ++head) {
+            const float* q = query + row * query_stride + head * head_dim;
+            const float* k = keys + (row * heads + head) * stride * head_dim;
+            const float* v = values + (row * heads + head) * stride * head_dim;
+            float* out = y + (row * heads + head) * head_dim;
+            for (size_t j = 0; j < length; ++j) {
+                __m512 sum = _mm512_setzero_ps();
+                for (size_t d = 0; d < head_dim; d += 16) {
+                    const __mmask16 lanes = first_lanes(head_dim - d);
+                    sum = _mm512_fmadd_ps(_mm512_maskz_loadu_ps(lanes, q + d),
+                                          _mm512_maskz_loadu_ps(lanes, k + j * head_dim + d), sum);
+                }
+                scores[j] = _mm512_reduce_add_ps(sum);
+            }
+            const __m512 norm = _mm512_set1_ps(softmax(scores, length));
+            for (size_t d = 0; d < head_dim; d += 16) {
+                const __mmask16 lanes = first_lanes(head_dim - d);
+                __m512 sum = _mm512_setzero_ps();
+                for (size_t j = 0; j < length; ++j)
+                    sum = _mm512_fmadd_ps(_mm512_set1_ps(scores[j]),
+                                          _mm512_maskz_loadu_ps(lanes, v + j * head_dim + d), sum);
+                _mm512_mask_storeu_ps(out + d, lanes, _mm512_mul_ps(sum, norm));
+            }
+        }
+    }
+}
+
+}  // namespace gap

@@ -1,0 +1,20 @@
+// Attention over float32 keys and values, of queries that are scaled already.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace gap {
+
+// Texts that follow each other without padding, each attending to itself.
+// qkv [tokens, 3*heads*head_dim] to y [tokens, heads*head_dim]; `lengths` [texts] add up to the tokens.
+void packed_attention(const float* qkv, const int32_t* lengths, size_t texts, size_t heads, size_t head_dim,
+                      float* y);
+
+// One query a row, over the first lengths[row] of `stride` keys and values [rows, heads, stride, head_dim].
+// Row r of the queries starts at query + r*query_stride; y is [rows, heads*head_dim].
+void row_attention(const float* query, size_t query_stride, const float* keys, const float* values,
+                   const int32_t* lengths, int32_t more, size_t rows, size_t heads, size_t stride,
+                   size_t head_dim, float* y);
+
+}  // namespace gap

@@ -1,0 +1,37 @@
+// A linear layer of int8 weights over float rows, each quantized by its own largest magnitude.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace gap {
+
+enum class Activation { kNone = 0, kRelu = 1, kGelu = 2, kSilu = 3 };
+
+// Columns of a panel: the weight lies as [panels, inputs/4, kPanel, 4], so a step over four inputs of 64
+// outputs reads 256 bytes in a row, and all of a panel lies in one stream.
+constexpr size_t kPanel = 64;
+
+struct LinearWeights {
+    const int8_t* codes;
+    const float* scale;         // [outputs]
+    const int32_t* code_sum;    // [outputs], over the inputs
+    const float* bias;          // [outputs] or null
+    size_t inputs;              // a multiple of 4
+    size_t outputs;
+    Activation activation;
+};
+
+// y[m] = activation(x[m] W + bias) + residual[m] for `rows` rows; `residual` may be null.
+// A row's result has the same bits whatever rows are beside it.
+void row_linear(const LinearWeights& weights, const float* x, size_t rows, const float* residual, float* y);
+
+// The column of each row's largest result: the first of equals, never one of the row's `forbidden`
+// [rows, forbidden_count] (negative for none). Column 0 where nothing compares, as for a row of NaN.
+void row_argmax(const LinearWeights& weights, const float* x, size_t rows, const int64_t* forbidden,
+                size_t forbidden_count, int64_t* chosen);
+
+// Rows of a table [outputs, inputs] that lies like the weight of a layer, as floats.
+void embed_rows(const int8_t* codes, const float* scale, size_t inputs, const int64_t* ids, size_t count, float* y);
+
+}  // namespace gap
