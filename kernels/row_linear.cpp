@@ -16,6 +16,11 @@ constexpr size_t kMaxTileRows = 6;  // 6 x 4 accumulators, 4 weights and an inpu
 constexpr size_t kVectors = kPanel / 16;
 constexpr size_t kBlockBytes = 384 * 1024;  // input codes that stay in the second-level cache beside a panel
 
+// Which of the 16 columns from `column` are outputs: of the last panel some are padding.
+__mmask16 lanes_at(size_t column, size_t outputs) {
+    return column < outputs ? first_lanes(outputs - column) : __mmask16(0);
+}
+
 // Codes of one row: round(x * 127 / max|x|) + 128. Returns the scale, 0 for a row of zeros.
 float quantize_row(const float* x, size_t inputs, uint8_t* codes) {
     __m512 largest = _mm512_setzero_ps();
@@ -57,8 +62,8 @@ struct Store {
     [[gnu::always_inline]] void operator()(size_t row, size_t column, const __m512 (&values)[kVectors]) const {
         const size_t place = row * outputs + column;
 #pragma GCC unroll 4
-        for (size_t v = 0; v < kVectors && column + 16 * v < outputs; ++v) {
-            const __mmask16 lanes = first_lanes(outputs - column - 16 * v);
+        for (size_t v = 0; v < kVectors; ++v) {
+            const __mmask16 lanes = lanes_at(column + 16 * v, outputs);
             __m512 value = activated<activation>(values[v]);
             if (residual) value = _mm512_add_ps(value, _mm512_maskz_loadu_ps(lanes, residual + place + 16 * v));
             _mm512_mask_storeu_ps(y + place + 16 * v, lanes, value);
@@ -137,7 +142,7 @@ void tile(const LinearWeights& w, const uint8_t* codes, const float* row_scale, 
 #pragma GCC unroll 4
     for (size_t v = 0; v < kVectors; ++v) {
         const size_t column = panel * kPanel + 16 * v;
-        const __mmask16 lanes = column < outputs ? first_lanes(outputs - column) : __mmask16(0);
+        const __mmask16 lanes = lanes_at(column, outputs);
         const __m512i shift = _mm512_slli_epi32(_mm512_maskz_loadu_epi32(lanes, w.code_sum + column), 7);
         const __m512 scale = _mm512_maskz_loadu_ps(lanes, w.scale + column);
         const __m512 bias = w.bias ? _mm512_maskz_loadu_ps(lanes, w.bias + column) : _mm512_setzero_ps();
