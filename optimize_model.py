@@ -8,7 +8,7 @@ import logging
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -42,6 +42,13 @@ def main(
         Path | None,
         typer.Option(help="Labelled data to verify on as well: sst2/dev.tsv, multi30k/test_2016_flickr.*."),
     ] = None,
+    kernels: Annotated[
+        Literal["auto", "native", "onnxruntime"],
+        typer.Option(
+            help="What INT8 models run on: kernels/, compiled here for AVX-512 VNNI, or ONNX Runtime's own; "
+            "auto: the former where it can be had, unless the CPU has AMX."
+        ),
+    ] = "auto",
     force: Annotated[bool, typer.Option("--force", help="Redo what is whole, too.")] = False,
     compare: Annotated[
         bool, typer.Option("--compare", help="Measure the engines beside each other (some minutes).")
@@ -58,7 +65,7 @@ def main(
     try:
         output.mkdir(parents=True, exist_ok=True)
         with FileLock(output / ".lock"):
-            manifest = prepare(source, output, force=force, say=say, eval_data=eval_data)
+            manifest = prepare(source, output, force=force, say=say, kernels=kernels, eval_data=eval_data)
             if compare:
                 compare_engines(manifest)
     except PreparationError as error:

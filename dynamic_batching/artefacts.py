@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-FORMAT = 3
+FORMAT = 4
+KERNELS_FILE = "kernels.so"
 
 
 class ArtefactError(Exception):
@@ -20,6 +21,11 @@ class Artefact:
     name: str
     folder: Path
     facts: dict[str, Any]
+
+    @property
+    def kernels(self) -> Path | None:
+        """The library of operators that the graphs need beside ONNX Runtime's own, if they do."""
+        return self.folder / KERNELS_FILE if self.facts["kernels"] == "native" else None
 
     @property
     def fingerprint(self) -> str:
@@ -45,7 +51,11 @@ class Artefact:
 
 
 def find_artefact(models_dir: Path, name: str) -> Artefact:
-    """The artefact `name` of `models_dir`; ArtefactError where the manifest does not list it or is older."""
+    """The artefact `name` of `models_dir`.
+
+    Raises:
+        ArtefactError: the manifest does not list it or is older, or this CPU cannot run its kernels.
+    """
     try:
         manifest = json.loads((models_dir / "manifest.json").read_text())
         if manifest["format"] != FORMAT:
@@ -53,6 +63,7 @@ def find_artefact(models_dir: Path, name: str) -> Artefact:
                 f"{models_dir} was prepared by another version; `python optimize_model.py` renews it"
             )
         facts = manifest["artefacts"][name]
+        missing = sorted({*facts["cpu_flags"]} - cpu_flags()) if facts["kernels"] == "native" else []
     except OSError:
         raise ArtefactError(
             f"{models_dir} holds no models; `python optimize_model.py` prepares them "
@@ -62,4 +73,18 @@ def find_artefact(models_dir: Path, name: str) -> Artefact:
         raise ArtefactError(
             f"{models_dir}/manifest.json does not list {name}; `python optimize_model.py` prepares it"
         ) from None
+    if missing:
+        raise ArtefactError(
+            f"{models_dir} was prepared for a CPU with {', '.join(missing)}, which this one lacks; "
+            "`python optimize_model.py --kernels onnxruntime` prepares models for any"
+        )
     return Artefact(name, models_dir / name, facts)
+
+
+def cpu_flags() -> set[str]:
+    """The instruction sets of this CPU as Linux names them; none on other systems."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return set()
+    return next((set(line.partition(":")[2].split()) for line in lines if line.startswith("flags")), set())

@@ -7,40 +7,16 @@ holes nobody took are filled with the last rows.
 
 import logging
 from collections.abc import Container, Hashable
-from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 
 import numpy as np
-import onnxruntime
 
 from .beam_search import BeamSearch, placed
+from .graphs import Graphs
 from .row import Finished, Row, StepResult
 from .slots import Slots
 
 log = logging.getLogger(__name__)
-
-
-def load_session(path: Path) -> onnxruntime.InferenceSession:
-    """A CPU session that runs on the calling thread; external weights are found beside the file."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
-    # A pattern is kept for every shape that ever came, and packed texts come in ever new ones.
-    options.enable_mem_pattern = False
-    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-
-
-@dataclass(frozen=True)
-class Graphs:
-    """The encoder and the single-step decoder, shared by every thread: a session's run is thread-safe."""
-
-    encoder: onnxruntime.InferenceSession
-    decoder: onnxruntime.InferenceSession
-
-    @classmethod
-    def load(cls, folder: Path) -> "Graphs":
-        return cls(load_session(folder / "encoder.onnx"), load_session(folder / "decoder.onnx"))
 
 
 class SlotDecoder:

@@ -9,8 +9,10 @@ import numpy as np
 
 from .artefacts import Artefact
 from .config import Settings
-from .decoder import Graphs, Row, SlotDecoder, load_session
+from .decoder import SlotDecoder
 from .errors import InvalidInput
+from .graphs import Graphs, load_session
+from .row import Row
 from .schemas import Sentiment
 from .tokenization import BertTokenizer, MarianTokenizer
 
@@ -27,7 +29,7 @@ class Translator:
         artefact.verify()
         self.fingerprint = artefact.fingerprint
         self.tokenizer = MarianTokenizer(artefact.folder)
-        self.graphs = Graphs.load(artefact.folder)
+        self.graphs = Graphs.load(artefact.folder, artefact.kernels)
         self.limits: dict[str, Any] = artefact.facts["generation"]
         self.max_input_tokens = min(settings.max_input_tokens, self.limits["max_tokens"])
         self._max_batch_size = settings.max_batch_size
@@ -83,7 +85,7 @@ class SentimentClassifier:
         config = json.loads((artefact.folder / "config.json").read_text())
         self.labels = [config["id2label"][str(index)] for index in range(2)]
         self.tokenizer = BertTokenizer(artefact.folder)
-        self.session = load_session(artefact.folder / "model.onnx")
+        self.session = load_session(artefact.folder / "model.onnx", artefact.kernels)
         self.max_input_tokens = min(settings.max_input_tokens, config["max_position_embeddings"])
 
     def tokenize(self, text: str, where: list[str | int]) -> list[int]:

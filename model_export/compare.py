@@ -36,7 +36,8 @@ from model_export.row_quantize import save_graphs
 from model_export.verify import share, torch_translate
 from optimized.artefacts import find_artefact
 from optimized.config import Settings
-from optimized.decoder import Graphs, GreedyDecoder, load_session
+from optimized.decoder import GreedyDecoder
+from optimized.graphs import Graphs, load_session
 from optimized.models import SentimentClassifier, Translator
 
 QUALITY_TEXTS = 64

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from model_export.kernel_quantize import quantize_for_kernels
+from model_export.kernels import Kernels
 from model_export.manifest import Manifest
 from model_export.marian_graphs import build_decoder_step, build_encoder
 from model_export.pretrained import Pretrained
@@ -14,7 +16,7 @@ from model_export.sentiment_graph import build_sentiment
 from model_export.verify import LabelledData, verify_sentiment, verify_translation
 from optimized.artefacts import Artefact
 from optimized.config import Settings
-from optimized.decoder import Graphs
+from optimized.graphs import Graphs
 from optimized.models import SentimentClassifier, Translator
 
 TOKENIZER_FILES = {
@@ -26,9 +28,14 @@ Say = Callable[[str], None]
 
 
 def write_onnx(
-    manifest: Manifest, task: str, pretrained: Pretrained, data: LabelledData | None, say: Say
+    manifest: Manifest,
+    task: str,
+    pretrained: Pretrained,
+    kernels: Kernels,
+    data: LabelledData | None,
+    say: Say,
 ) -> None:
-    """Publishes `<task>/onnx`, made from the PyTorch artefact that lies beside it.
+    """Publishes `<task>/onnx` for `kernels`, made from the PyTorch artefact that lies beside it.
 
     Raises:
         VerificationFailed: the INT8 model falls short; the artefact that was there before stays.
@@ -42,12 +49,15 @@ def write_onnx(
     facts |= {
         "format": "ONNX Runtime INT8",
         "made_from_sha256": original["files"]["model.safetensors"]["sha256"],
+        **kernels.facts,
     }
+    quantize = quantize_rows if kernels.library is None else quantize_for_kernels
     source = manifest.folder / task / "pytorch"
     with manifest.publish(f"{task}/onnx", facts) as folder:
         graphs = build(task, pretrained)
         say(f"{task}/onnx: quantizing")
-        save_graphs(quantize_rows(graphs), folder)
+        save_graphs(quantize(graphs), folder)
+        kernels.copy_to(folder)
         for name in TOKENIZER_FILES[task]:
             shutil.copy(source / name, folder)
         say(f"{task}/onnx: verifying against PyTorch float32")
@@ -72,13 +82,15 @@ def build(task: str, pretrained: Pretrained) -> dict[str, Any]:
     return {"encoder.onnx": build_encoder(model), "decoder.onnx": build_decoder_step(model)}
 
 
-def is_current(manifest: Manifest, task: str, data: LabelledData | None) -> bool:
-    """Whether `<task>/onnx` is whole, made from the PyTorch artefact beside it, and verified as asked."""
+def is_current(manifest: Manifest, task: str, kernels: Kernels, data: LabelledData | None) -> bool:
+    """Whether `<task>/onnx` is whole, made for `kernels` of what lies beside it, and verified as asked."""
     artefact = manifest.artefacts.get(f"{task}/onnx")
     original = manifest.artefacts.get(f"{task}/pytorch")
     if artefact is None or original is None or not manifest.is_whole(f"{task}/onnx"):
         return False
     if artefact["made_from_sha256"] != original["files"]["model.safetensors"]["sha256"]:
+        return False
+    if not kernels.match(artefact):
         return False
     labelled = {"bleu_int8", "accuracy_int8"} & artefact["verification"].keys()
     return data is None or bool(labelled) or not artefact["trained"]

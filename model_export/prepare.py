@@ -5,25 +5,36 @@ from collections.abc import Callable
 from pathlib import Path
 
 from model_export.errors import PreparationError
+from model_export.kernels import KernelChoice, choose_kernels
 from model_export.manifest import TASKS, Manifest
 
 NAMED_SOURCES = ("hub", "embedded", "random")
 Say = Callable[[str], None]
 
 
-def prepare(source: str, folder: Path, *, force: bool, say: Say, eval_data: Path | None = None) -> Manifest:
-    """Leaves every artefact of `source` whole in `folder`.
+def prepare(
+    source: str,
+    folder: Path,
+    *,
+    force: bool,
+    say: Say,
+    kernels: KernelChoice = "auto",
+    eval_data: Path | None = None,
+) -> Manifest:
+    """Leaves every artefact of `source` whole in `folder`, the INT8 models made for `kernels`.
 
     Raises:
-        PreparationError: the source is unknown or cannot be read, or a model falls short of its original;
-            finished artefacts stay.
+        PreparationError: the source is unknown or cannot be read, the kernels cannot be had, or a model falls
+            short of its original; finished artefacts stay.
     """
     manifest = Manifest(folder)
     if source == "auto" and manifest.source in ("hub", "embedded") and not force:
         source = manifest.source
     names = [f"{task}/{kind}" for task in TASKS for kind in ("pytorch", "onnx")]
     known = not force and eval_data is None and manifest.source == recorded_name(source)
-    if known and all(manifest.is_whole(name) for name in names):
+    chosen = choose_kernels(kernels, say)
+    matching = known and all(chosen.match(manifest.artefacts.get(f"{task}/onnx", {})) for task in TASKS)
+    if matching and all(manifest.is_whole(name) for name in names):
         say(f"{folder} is whole ({manifest.source}); nothing to do")
         return manifest
 
@@ -52,12 +63,12 @@ def prepare(source: str, folder: Path, *, force: bool, say: Say, eval_data: Path
             else:
                 say(f"{making}: whole, kept")
             making = f"{task}/onnx"
-            if force or not is_current(manifest, task, data):
+            if force or not is_current(manifest, task, chosen, data):
                 say(f"{making}: building the graphs")
                 origin = manifest.artefacts[f"{task}/pytorch"]
                 pretrained = load_folder(task, folder / task / "pytorch", origin["origin"])
                 pretrained.trained = origin["trained"]
-                write_onnx(manifest, task, pretrained, data, say)
+                write_onnx(manifest, task, pretrained, chosen, data, say)
             else:
                 say(f"{making}: whole, kept")
     except KeyboardInterrupt:

@@ -5,13 +5,13 @@ answer cannot depend on its batch mates. (With one scale a tensor, a neighbour's
 """
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto
 
 from model_export.graph_builder import EMBEDDING, LOGITS_SCALE
+from model_export.graph_rewriter import GraphRewriter, int8_rows
 
 WEIGHTS_FILE = "weights.bin"
 _ALIGNMENT = 64
@@ -54,19 +54,8 @@ def save_graphs(graphs: dict[str, onnx.ModelProto], folder: Path) -> None:
             (folder / name).write_bytes(written.SerializeToString())
 
 
-class RowQuantizer:
-    """Emits the INT8 form of one graph node by node; what adds a tensor returns its name."""
-
-    def __init__(self, model: onnx.ModelProto) -> None:
-        self.model = model
-        self.floats: dict[str, np.ndarray] = {}
-        self.initializers: dict[str, onnx.TensorProto] = {}
-        self.nodes: dict[str, onnx.NodeProto] = {}
-        for tensor in model.graph.initializer:
-            if tensor.data_type == TensorProto.FLOAT and tensor.dims:
-                self.floats[tensor.name] = numpy_helper.to_array(tensor)
-            else:
-                self.initializers[tensor.name] = tensor
+class RowQuantizer(GraphRewriter):
+    """Emits the INT8 form of one graph in ONNX Runtime's own operators."""
 
     def run(self) -> onnx.ModelProto:
         for node in self.model.graph.node:
@@ -79,32 +68,9 @@ class RowQuantizer:
                     self.project(x, bias, node.output[0])
                 case _ if node.output[0] in self.nodes:
                     pass  # a scale of 1, where the projection has given its own
-                case _, inputs:
-                    for name in inputs:
-                        if name in self.floats:
-                            self.half(name, self.floats[name])
-                    self.nodes[node.output[0]] = node
-        old = self.model.graph
-        parts = [*self.nodes.values()], old.name, old.input, old.output, [*self.initializers.values()]
-        opsets, ir_version = self.model.opset_import, self.model.ir_version
-        model = helper.make_model(helper.make_graph(*parts), opset_imports=opsets, ir_version=ir_version)
-        model.metadata_props.extend(self.model.metadata_props)
-        return model
-
-    def op(self, kind: str, inputs: list[str], output: str, domain: str = "", **attributes: Any) -> str:
-        if output not in self.nodes:
-            self.nodes[output] = helper.make_node(kind, inputs, [output], output, domain=domain, **attributes)
-        return output
-
-    def const(self, name: str, value: np.ndarray | np.generic) -> str:
-        if name not in self.initializers:
-            self.initializers[name] = numpy_helper.from_array(np.asarray(value), name)
-        return name
-
-    def half(self, name: str, value: np.ndarray) -> str:
-        """A float32 constant, stored as float16; ONNX Runtime folds the Cast when it loads the graph."""
-        stored = self.const(f"{name}.f16", value.astype(np.float16))
-        return self.op("Cast", [stored], name, to=TensorProto.FLOAT)
+                case _:
+                    self.keep(node)
+        return self.rewritten()
 
     def embed(self, ids: str, output: str) -> None:
         table, scale = self.embedding()
@@ -137,11 +103,11 @@ class RowQuantizer:
 
     def int8_matrix(self, weight: str) -> tuple[str, str]:
         """The codes [K,N] and channel scales [N] of a float32 weight [K,N]."""
-        codes, scale = _int8_rows(self.floats[weight].T)
+        codes, scale = int8_rows(self.floats[weight].T)
         return self.const(f"{weight}.i8", codes.T), self.half(f"{weight}.scale", scale)
 
     def embedding(self) -> tuple[str, str]:
-        codes, scale = _int8_rows(self.floats[EMBEDDING])
+        codes, scale = int8_rows(self.floats[EMBEDDING])
         return self.const(f"{EMBEDDING}.i8", codes), self.half(f"{EMBEDDING}.scale", scale)
 
     def activation(self, x: str, width: int) -> tuple[str, str]:
@@ -161,10 +127,3 @@ class RowQuantizer:
         return self.op(
             "MatMulIntegerToFloat", [codes, matrix, one, scale, zero], output, domain="com.microsoft"
         )
-
-
-def _int8_rows(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """int8 codes of `rows` [N,K], and a scale for each that float16 holds exactly [N]."""
-    half = (np.abs(rows).max(axis=1) / 127).astype(np.float16)
-    scale = np.maximum(half, np.finfo(np.float16).smallest_subnormal).astype(np.float32)
-    return np.clip(np.rint(rows / scale[:, None]), -127, 127).astype(np.int8), scale

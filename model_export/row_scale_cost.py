@@ -18,7 +18,8 @@ from transformers import AutoModelForSeq2SeqLM
 
 from model_export.marian_graphs import build_decoder_step
 from model_export.row_quantize import RowQuantizer, save_graphs
-from optimized.decoder import ELEMENT_TYPES, load_session
+from optimized.decoder import ELEMENT_TYPES
+from optimized.graphs import load_session
 
 SOURCE_TOKENS = 20
 CACHED_TOKENS = 12

@@ -17,7 +17,8 @@ from transformers import GenerationConfig
 from locustfiles.inputs import unique
 from model_export.errors import PreparationError
 from model_export.pretrained import Pretrained
-from optimized.decoder import Graphs, GreedyDecoder
+from optimized.decoder import GreedyDecoder
+from optimized.graphs import Graphs
 from optimized.models import SentimentClassifier, Translator
 
 TEXTS = 500

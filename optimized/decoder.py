@@ -4,36 +4,13 @@ Every buffer that a step reads or writes is allocated once and bound where it li
 cache. A row that ends leaves: the last row is moved into its place, and the next step is a row smaller.
 """
 
-from dataclasses import dataclass
-from pathlib import Path
-
 import numpy as np
 import onnxruntime
 
+from .graphs import Graphs
+
 ELEMENT_TYPES = {"tensor(int64)": np.int64, "tensor(int32)": np.int32, "tensor(float)": np.float32}
 MAX_LEN_STEP = 16
-
-
-def load_session(path: Path) -> onnxruntime.InferenceSession:
-    """A CPU session that runs on the calling thread; external weights are found beside the file."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
-    # A pattern is kept for every shape that ever came, and packed texts come in ever new ones.
-    options.enable_mem_pattern = False
-    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-
-
-@dataclass(frozen=True)
-class Graphs:
-    """The encoder and the single-step decoder, shared by every thread: a session's run is thread-safe."""
-
-    encoder: onnxruntime.InferenceSession
-    decoder: onnxruntime.InferenceSession
-
-    @classmethod
-    def load(cls, folder: Path) -> "Graphs":
-        return cls(load_session(folder / "encoder.onnx"), load_session(folder / "decoder.onnx"))
 
 
 class GreedyDecoder:

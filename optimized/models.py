@@ -8,8 +8,8 @@ import numpy as np
 from .artefacts import Artefact
 from .beam_decoder import BeamDecoder
 from .config import Settings
-from .decoder import Graphs, load_session
 from .errors import InvalidInput
+from .graphs import Graphs, load_session
 from .schemas import Sentiment
 from .tokenization import BertTokenizer, MarianTokenizer
 
@@ -24,7 +24,7 @@ class Translator:
         artefact.verify()
         self.fingerprint = artefact.fingerprint
         self.tokenizer = MarianTokenizer(artefact.folder)
-        self.graphs = Graphs.load(artefact.folder)
+        self.graphs = Graphs.load(artefact.folder, artefact.kernels)
         self.limits: dict[str, Any] = artefact.facts["generation"]
         self.max_input_tokens = min(settings.max_input_tokens, self.limits["max_tokens"])
         # A decoder's buffers serve one batch at a time; as many exist as batches ran at once.
@@ -66,7 +66,7 @@ class SentimentClassifier:
         config = json.loads((artefact.folder / "config.json").read_text())
         self.labels = [config["id2label"][str(index)] for index in range(2)]
         self.tokenizer = BertTokenizer(artefact.folder)
-        self.session = load_session(artefact.folder / "model.onnx")
+        self.session = load_session(artefact.folder / "model.onnx", artefact.kernels)
         self.max_input_tokens = min(settings.max_input_tokens, config["max_position_embeddings"])
 
     def tokenize(self, text: str, where: list[str | int]) -> list[int]:

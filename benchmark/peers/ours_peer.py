@@ -6,7 +6,9 @@ from typing import Any
 
 from benchmark.peers.work import Work
 from dynamic_batching.artefacts import find_artefact
-from dynamic_batching.decoder import Graphs, Row, SlotDecoder
+from dynamic_batching.decoder import SlotDecoder
+from dynamic_batching.graphs import Graphs
+from dynamic_batching.row import Row
 
 
 class Engine:
@@ -15,7 +17,7 @@ class Engine:
     def __init__(self, models: Path, converted: Path, settings: dict[str, Any]) -> None:
         artefact = find_artefact(models, "translation/onnx")
         artefact.verify()
-        self.decoder = SlotDecoder(Graphs.load(artefact.folder), settings["slots"])
+        self.decoder = SlotDecoder(Graphs.load(artefact.folder, artefact.kernels), settings["slots"])
         self.settings = settings
         self.version = f"onnxruntime {version('onnxruntime')}"
 

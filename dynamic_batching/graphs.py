@@ -1,0 +1,35 @@
+"""The graphs as ONNX Runtime sessions on one thread, with the library of kernels where they need it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnxruntime
+
+
+def load_session(path: Path, kernels: Path | None = None) -> onnxruntime.InferenceSession:
+    """A CPU session that runs on the calling thread; external weights are found beside the file.
+
+    `kernels` is the library of operators that the graph needs beside ONNX Runtime's own.
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    # A pattern is kept for every shape that ever came, and packed texts come in ever new ones.
+    options.enable_mem_pattern = False
+    if kernels is not None:
+        options.register_custom_ops_library(str(kernels))
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+@dataclass(frozen=True)
+class Graphs:
+    """The encoder and the single-step decoder, shared by every thread: a session's run is thread-safe."""
+
+    encoder: onnxruntime.InferenceSession
+    decoder: onnxruntime.InferenceSession
+
+    @classmethod
+    def load(cls, folder: Path, kernels: Path | None = None) -> "Graphs":
+        """The graphs in `folder`, which need the library `kernels` if it is given."""
+        encoder, decoder = (load_session(folder / f"{name}.onnx", kernels) for name in ("encoder", "decoder"))
+        return cls(encoder, decoder)

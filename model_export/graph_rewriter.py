@@ -1,0 +1,63 @@
+"""What every INT8 form of a float32 graph is made of: its constants, its nodes, and int8 codes of weights."""
+
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+
+class GraphRewriter:
+    """Emits another form of one graph node by node; what adds a tensor returns its name."""
+
+    def __init__(self, model: onnx.ModelProto) -> None:
+        self.model = model
+        self.floats: dict[str, np.ndarray] = {}
+        self.initializers: dict[str, onnx.TensorProto] = {}
+        self.nodes: dict[str, onnx.NodeProto] = {}
+        for tensor in model.graph.initializer:
+            if tensor.data_type == TensorProto.FLOAT and tensor.dims:
+                self.floats[tensor.name] = numpy_helper.to_array(tensor)
+            else:
+                self.initializers[tensor.name] = tensor
+
+    def op(self, kind: str, inputs: list[str], output: str, domain: str = "", **attributes: Any) -> str:
+        if output not in self.nodes:
+            self.nodes[output] = helper.make_node(kind, inputs, [output], output, domain=domain, **attributes)
+        return output
+
+    def const(self, name: str, value: np.ndarray | np.generic) -> str:
+        if name not in self.initializers:
+            self.initializers[name] = numpy_helper.from_array(np.asarray(value), name)
+        return name
+
+    def half(self, name: str, value: np.ndarray) -> str:
+        """A float32 constant, stored as float16; ONNX Runtime folds the Cast when it loads the graph."""
+        stored = self.const(f"{name}.f16", value.astype(np.float16))
+        return self.op("Cast", [stored], name, to=TensorProto.FLOAT)
+
+    def keep(self, node: onnx.NodeProto) -> None:
+        """Takes over a node as it is, with its float32 constants."""
+        for name in node.input:
+            if name in self.floats:
+                self.half(name, self.floats[name])
+        self.nodes[node.output[0]] = node
+
+    def rewritten(self, *opsets: onnx.OperatorSetIdProto) -> onnx.ModelProto:
+        """The model of all that was emitted; `opsets` come beside those of the original."""
+        old = self.model.graph
+        parts = [*self.nodes.values()], old.name, old.input, old.output, [*self.initializers.values()]
+        model = helper.make_model(
+            helper.make_graph(*parts),
+            opset_imports=[*self.model.opset_import, *opsets],
+            ir_version=self.model.ir_version,
+        )
+        model.metadata_props.extend(self.model.metadata_props)
+        return model
+
+
+def int8_rows(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """int8 codes of `rows` [N,K], and a scale for each that float16 holds exactly [N]."""
+    half = (np.abs(rows).max(axis=1) / 127).astype(np.float16)
+    scale = np.maximum(half, np.finfo(np.float16).smallest_subnormal).astype(np.float32)
+    return np.clip(np.rint(rows / scale[:, None]), -127, 127).astype(np.int8), scale

@@ -1,0 +1,180 @@
+"""Rewrites float32 graphs to INT8 in the operators of kernels/, each of which replaces a chain of nodes.
+
+Weights get the codes and scales of row_quantize's INT8 form, and activations one scale per token row, so an
+answer is the same bits alone and in any batch.
+"""
+
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import helper
+
+from model_export.errors import PreparationError
+from model_export.graph_builder import EMBEDDING
+from model_export.graph_rewriter import GraphRewriter, int8_rows
+
+DOMAIN = "gap"
+PANEL = 64
+_NONE, _RELU, _GELU, _SILU = range(4)
+
+
+def quantize_for_kernels(graphs: dict[str, onnx.ModelProto]) -> dict[str, onnx.ModelProto]:
+    """The INT8 form, for the operators of kernels/, of graphs that read the token ids `input_ids`.
+
+    Inputs and outputs keep their names, shapes and meaning.
+    Raises PreparationError for a layer whose inputs are no multiple of 4.
+    """
+    return {name: KernelQuantizer(model).run() for name, model in graphs.items()}
+
+
+class KernelQuantizer(GraphRewriter):
+    """Emits, for each chain of nodes that an operator replaces, that operator under the chain's last name.
+
+    What the chain was made of is then read by nobody, and dropped.
+    """
+
+    def __init__(self, model: onnx.ModelProto) -> None:
+        super().__init__(model)
+        self.producers = {name: node for node in model.graph.node for name in node.output}
+        self.readers: dict[str, list[onnx.NodeProto | None]] = {
+            output.name: [None] for output in model.graph.output
+        }
+        for node in model.graph.node:
+            for name in node.input:
+                self.readers.setdefault(name, []).append(node)
+
+    def run(self) -> onnx.ModelProto:
+        for node in self.model.graph.node:
+            match node.op_type, list(node.input):
+                case _ if node.output[0] in self.nodes:
+                    pass  # the end of a chain that an operator has replaced
+                case "Gather", [table, ids] if table == EMBEDDING:
+                    self.emit("EmbedRows", [*self.packed(EMBEDDING)[:2], ids], [*node.output])
+                case "MatMul", [x, weight] if weight in self.floats:
+                    self.linear(x, weight, node.output[0])
+                case "Gemm", [x, table, bias] if table == EMBEDDING:
+                    bias = bias if self.floats[bias].any() else ""
+                    self.row_linear(x, table, bias, "", _NONE, node.output[0])
+                case "GroupQueryAttention", [query, key, _, past_key, past_value, length, _]:
+                    heads = next(value.i for value in node.attribute if value.name == "num_heads")
+                    cache = [past_key, past_value]
+                    if key:
+                        inputs = [query, *cache, self.lengths(length)]
+                        self.emit("CrossAttention", inputs, [*node.output], heads=heads)
+                    elif past_key:
+                        self.emit("StepAttention", [query, *cache, length], [*node.output], heads=heads)
+                    else:
+                        self.attend_packed(query, length, node, heads)
+                case _:
+                    self.keep(node)
+        self.drop_unread()
+        return self.rewritten(helper.make_opsetid(DOMAIN, 1))
+
+    def emit(self, kind: str, inputs: list[str], outputs: list[str], **attributes: Any) -> None:
+        while not inputs[-1]:
+            inputs.pop()
+        self.nodes[outputs[0]] = helper.make_node(
+            kind, inputs, outputs, outputs[0], domain=DOMAIN, **attributes
+        )
+
+    def linear(self, x: str, weight: str, output: str) -> None:
+        """A product with the bias, activation and residual that follow it, if they do."""
+        bias = residual = ""
+        activation = _NONE
+        reader = self.only_reader(output)
+        if reader is not None and reader.op_type == "Add":
+            other = other_input(reader, output)
+            if self.floats.get(other, np.empty(())).shape == self.floats[weight].shape[1:]:
+                bias, output = other, reader.output[0]
+        reader = self.only_reader(output)
+        if reader is not None and (found := activation_of(reader)) != _NONE:
+            activation, output = found, reader.output[0]
+        reader = self.only_reader(output)
+        if reader is not None and reader.op_type == "Sum" and len(reader.input) == 2:
+            residual, output = other_input(reader, output), reader.output[0]
+        self.row_linear(x, weight, bias, residual, activation, output)
+
+    def row_linear(self, x: str, weight: str, bias: str, residual: str, activation: int, output: str) -> None:
+        inputs = [x, *self.packed(weight), self.half(bias, self.floats[bias]) if bias else "", residual]
+        self.emit("RowLinear", inputs, [output], activation=activation)
+
+    def attend_packed(self, query: str, last_index: str, node: onnx.NodeProto, heads: int) -> None:
+        """Attention between the Gather that pads packed rows, and the Reshape and Gather that pack them."""
+        padded = self.producers[query]
+        reshaped = self.only_reader(node.output[0])
+        packed = None if reshaped is None else self.only_reader(reshaped.output[0])
+        assert padded.op_type == "Gather" and packed is not None and packed.op_type == "Gather"
+        inputs = [padded.input[0], self.lengths(last_index)]
+        self.emit("PackedAttention", inputs, [*packed.output], heads=heads)
+
+    def lengths(self, last_index: str) -> str:
+        """The lengths that GroupQueryAttention takes less one."""
+        subtraction = self.producers[last_index]
+        assert subtraction.op_type == "Sub"
+        return subtraction.input[0]
+
+    def packed(self, weight: str) -> tuple[str, str, str]:
+        """Codes [P,K/4,64,4], channel scales [N] and sums of codes [N] of a weight [K,N] or table [N,K]."""
+        columns = self.floats[weight] if weight == EMBEDDING else self.floats[weight].T
+        codes, scale = int8_rows(columns)
+        if codes.shape[1] % 4:
+            raise PreparationError(
+                f"the native kernels take layers of a multiple of 4 inputs, not {codes.shape[1]}; "
+                "--kernels onnxruntime takes any"
+            )
+        return (
+            self.const(f"{weight}.i8", panels(codes)),
+            self.half(f"{weight}.scale", scale),
+            self.const(f"{weight}.sum", codes.sum(axis=1, dtype=np.int32)),
+        )
+
+    def only_reader(self, name: str) -> onnx.NodeProto | None:
+        """The node that reads a tensor, where that is one node and not the caller too."""
+        readers = self.readers.get(name, [])
+        return readers[0] if len(readers) == 1 else None
+
+    def drop_unread(self) -> None:
+        """Keeps, each after what it reads, the nodes and constants that the outputs need."""
+        producers = {name: node for node in self.nodes.values() for name in node.output}
+        needed: dict[str, onnx.NodeProto] = {}
+        read: set[str] = set()
+
+        def visit(name: str) -> None:
+            if name in read:
+                return
+            read.add(name)
+            if name in producers:
+                node = producers[name]
+                for other in node.input:
+                    visit(other)
+                needed[node.output[0]] = node
+
+        for output in self.model.graph.output:
+            visit(output.name)
+        self.nodes = needed
+        self.initializers = {name: value for name, value in self.initializers.items() if name in read}
+
+
+def panels(codes: np.ndarray) -> np.ndarray:
+    """int8 codes [N,K] of N outputs as [P,K/4,64,4], with zeros for outputs beyond N."""
+    outputs, inputs = codes.shape
+    padded = np.pad(codes, ((0, -outputs % PANEL), (0, 0)))
+    return np.ascontiguousarray(padded.reshape(-1, PANEL, inputs // 4, 4).transpose(0, 2, 1, 3))
+
+
+def other_input(node: onnx.NodeProto, name: str) -> str:
+    first, second = node.input
+    return second if first == name else first
+
+
+def activation_of(node: onnx.NodeProto) -> int:
+    attributes = {value.name: value for value in node.attribute}
+    match node.op_type:
+        case "Relu":
+            return _RELU
+        case "Gelu" if "approximate" not in attributes or attributes["approximate"].s == b"none":
+            return _GELU
+        case "QuickGelu" if attributes["alpha"].f == 1:
+            return _SILU
+    return _NONE

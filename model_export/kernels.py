@@ -1,0 +1,141 @@
+"""The native kernels: whether this machine prepares models for them, and the library they are built into.
+
+They are C++ for AVX-512 VNNI in kernels/, loaded by ONNX Runtime as a library of operators. Where there is no
+such CPU or no compiler, models are prepared for ONNX Runtime's own kernels.
+"""
+
+import hashlib
+import os
+import shlex
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import onnxruntime
+
+from model_export.errors import PreparationError
+from optimized.artefacts import KERNELS_FILE, cpu_flags
+
+KernelChoice = Literal["auto", "native", "onnxruntime"]
+SOURCES = Path(__file__).resolve().parent.parent / "kernels"
+BUILT = SOURCES.parent / ".cache" / "kernels"
+ISA = ("avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni", "fma")
+# Floating point as written, on every machine: an answer does not depend on where the library was built.
+FLAGS = ("-O3", "-std=c++17", "-shared", "-fPIC", "-fvisibility=hidden", "-s")
+COMPILER_TIMEOUT_S = 300
+Say = Callable[[str], None]
+
+
+class Unavailable(Exception):
+    """The native kernels cannot be used or had here; the text is the reason, as a clause."""
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """What the layers and attention of graphs run on: a library, else ONNX Runtime's own kernels."""
+
+    library: Path | None
+    sources_sha256: str = ""
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the manifest says of an artefact that is made for these kernels."""
+        if self.library is None:
+            return {"kernels": "onnxruntime"}
+        return {"kernels": "native", "kernels_sha256": self.sources_sha256, "cpu_flags": list(ISA)}
+
+    def match(self, artefact: dict[str, Any]) -> bool:
+        """Whether an artefact of the manifest was made for these kernels."""
+        return self.facts.items() <= artefact.items()
+
+    def copy_to(self, folder: Path) -> None:
+        """Puts the library beside an artefact's graphs, which makes it one of the artefact's files."""
+        if self.library is not None:
+            shutil.copy(self.library, folder / KERNELS_FILE)
+
+
+def choose_kernels(choice: KernelChoice, say: Say) -> Kernels:
+    """The kernels to prepare models for, built if need be; one line says which and why.
+
+    Raises:
+        PreparationError: `choice` is native, which cannot be had here.
+    """
+    if choice == "onnxruntime":
+        say("kernels: ONNX Runtime's own")
+        return Kernels(None)
+    try:
+        require_cpu()
+        if choice == "auto" and "amx_int8" in cpu_flags():
+            raise Unavailable("this CPU has AMX, which ONNX Runtime's own kernels use")
+        kernels = Kernels(build(say), sources_sha256())
+    except Unavailable as reason:
+        if choice == "native":
+            raise PreparationError(
+                f"--kernels native: {reason}; --kernels onnxruntime needs neither"
+            ) from None
+        say(f"kernels: ONNX Runtime's own, since {reason}")
+        return Kernels(None)
+    say("kernels: native (AVX-512 VNNI)")
+    return kernels
+
+
+def require_cpu() -> None:
+    missing = [flag for flag in ISA if flag not in cpu_flags()]
+    if missing:
+        raise Unavailable(f"this CPU has no {', '.join(missing)}")
+
+
+def build(say: Say) -> Path:
+    """The library of SOURCES, from BUILT where the same compiler has made it before.
+
+    Raises:
+        Unavailable: there is no compiler, it fails, or ONNX Runtime does not load what it made.
+    """
+    compiler = shlex.split(os.environ.get("CXX") or "c++")
+    name = shutil.which(compiler[0])
+    if name is None:
+        raise Unavailable(f"there is no C++ compiler ({compiler[0]}; CXX names another)")
+    digest = hashlib.sha256(f"{sources_sha256()} {name} {compiler[1:]}".encode()).hexdigest()[:16]
+    library = BUILT / f"{digest}.so"
+    if library.is_file():
+        return library
+    say(f"kernels: compiling with {compiler[0]} (some seconds, once)")
+    BUILT.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=BUILT) as scratch:
+        made = Path(scratch) / KERNELS_FILE
+        isa = [f"-m{flag.replace('_', '')}" for flag in ISA]
+        command = [*compiler, *FLAGS, *isa, *sorted(map(str, SOURCES.glob("*.cpp"))), "-o", str(made)]
+        run_compiler(command)
+        require_loadable(made)
+        made.replace(library)
+    return library
+
+
+def run_compiler(command: list[str]) -> None:
+    try:
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=COMPILER_TIMEOUT_S)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise Unavailable(f"{command[0]} could not be run ({type(error).__name__})") from None
+    if ended.returncode:
+        lines = [line.strip() for line in ended.stderr.splitlines() if "error" in line] or ["no message"]
+        raise Unavailable(f"{command[0]} could not compile them ({lines[0]})")
+
+
+def require_loadable(library: Path) -> None:
+    try:
+        onnxruntime.SessionOptions().register_custom_ops_library(str(library))
+    except Exception as error:  # ONNX Runtime raises classes of its own, which share no base but this
+        reason = str(error).splitlines()[0]
+        raise Unavailable(f"ONNX Runtime does not load what the compiler made ({reason})") from None
+
+
+def sources_sha256() -> str:
+    """A digest of all that the library is made from but the compiler."""
+    digest = hashlib.sha256(repr((FLAGS, ISA)).encode())
+    for path in sorted(SOURCES.iterdir()):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
