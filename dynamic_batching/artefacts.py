@@ -25,7 +25,7 @@ class Artefact:
     @property
     def kernels(self) -> Path | None:
         """The library of operators that the graphs need beside ONNX Runtime's own, if they do."""
-        return self.folder / KERNELS_FILE if self.facts["kernels"] == "native" else None
+        return self.folder / KERNELS_FILE if self.facts.get("kernels") == "native" else None
 
     @property
     def fingerprint(self) -> str:
@@ -63,7 +63,7 @@ def find_artefact(models_dir: Path, name: str) -> Artefact:
                 f"{models_dir} was prepared by another version; `python optimize_model.py` renews it"
             )
         facts = manifest["artefacts"][name]
-        missing = sorted({*facts["cpu_flags"]} - cpu_flags()) if facts["kernels"] == "native" else []
+        missing = sorted({*facts["cpu_flags"]} - cpu_flags()) if facts.get("kernels") == "native" else []
     except OSError:
         raise ArtefactError(
             f"{models_dir} holds no models; `python optimize_model.py` prepares them "

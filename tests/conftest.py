@@ -1,5 +1,6 @@
 """Real servers on the embedded models, one process each for the whole session."""
 
+import functools
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,10 +11,29 @@ import pytest
 
 from benchmark.processes import Server, free_port
 from benchmark.redis_server import RedisProcess, running_redis
+from model_export.kernels import Unavailable, build, require_cpu
 
 SERVERS = ("baseline", "optimized", "dynamic_batching")
 EMBEDDED = Path(__file__).resolve().parent.parent / "models-embedded"
 READY_TIMEOUT_S = 120.0
+
+
+@functools.cache
+def built_kernels() -> Path | str:
+    """The library of native kernels, or why there is none here."""
+    try:
+        require_cpu()
+        return build(print)
+    except Unavailable as reason:
+        return str(reason)
+
+
+def native_kernels() -> Path:
+    """The library of native kernels; skips the test where it cannot be had."""
+    built = built_kernels()
+    if isinstance(built, str):
+        pytest.skip(f"native kernels: {built}")
+    return built
 
 
 @contextmanager

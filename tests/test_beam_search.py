@@ -16,10 +16,12 @@ from hypothesis import strategies as st
 from transformers import MarianMTModel
 
 from dynamic_batching.beam_search import BeamSearch, most_likely, placed
-from dynamic_batching.decoder import Graphs, Row, SlotDecoder
+from dynamic_batching.decoder import SlotDecoder
+from dynamic_batching.graphs import Graphs
+from dynamic_batching.row import Row
 from optimized.artefacts import find_artefact
 from optimized.beam_decoder import BeamDecoder
-from optimized.decoder import Graphs as BatchGraphs
+from optimized.graphs import Graphs as BatchGraphs
 from optimized.tokenization import MarianTokenizer
 from tests.conftest import EMBEDDED
 from tests.test_marian_graphs import captions, export, tiny_model
@@ -199,15 +201,17 @@ def test_rows_of_any_beams_that_share_steps_get_hugging_face_hypotheses(
 
 
 @cache
-def embedded() -> tuple[Path, list[list[int]]]:
-    folder = find_artefact(EMBEDDED, "translation/onnx").folder
-    return folder, [MarianTokenizer(folder).encode(text) for text in captions(48)]
+def embedded() -> tuple[tuple[Path, Path | None], list[list[int]]]:
+    """What the graphs are loaded from, and sources."""
+    artefact = find_artefact(EMBEDDED, "translation/onnx")
+    tokenizer = MarianTokenizer(artefact.folder)
+    return (artefact.folder, artefact.kernels), [tokenizer.encode(text) for text in captions(48)]
 
 
 def test_int8_answers_do_not_depend_on_slots_or_batch_mates() -> None:
-    folder, sources = embedded()
+    files, sources = embedded()
     rows = mixed_rows(sources, 5, lambda source: 2 * len(source) + 16)
-    slots, batch = SlotDecoder(Graphs.load(folder), SLOTS), BeamDecoder(BatchGraphs.load(folder))
+    slots, batch = SlotDecoder(Graphs.load(*files), SLOTS), BeamDecoder(BatchGraphs.load(*files))
     answers = decode_in_random_company(slots, rows, 5)
     alone = {
         row.key: batch.search([row.source], [row.max_new_tokens], [row.min_new_tokens], row.num_beams)[0]
@@ -220,10 +224,10 @@ def test_int8_answers_do_not_depend_on_slots_or_batch_mates() -> None:
 
 
 def test_a_text_whose_beam_cannot_run_fails_alone() -> None:
-    folder, sources = embedded()
-    decoder = SlotDecoder(Graphs.load(folder), SLOTS)
+    files, sources = embedded()
+    decoder = SlotDecoder(Graphs.load(*files), SLOTS)
     rows = [Row(key, sources[key], 20, 0, beams) for key, beams in enumerate([3, 1, 4, 1])]
-    alone = {row.key: dict(decoder_alone(folder, row))[row.key] for row in rows}
+    alone = {row.key: dict(decoder_alone(files, row))[row.key] for row in rows}
     decoder.join(rows)
     for _ in range(2):
         decoder.step()
@@ -249,8 +253,8 @@ def test_a_text_whose_beam_cannot_run_fails_alone() -> None:
     assert answers == {key: alone[key] for key in (0, 1, 3)}
 
 
-def decoder_alone(folder: Path, row: Row) -> list[tuple[Hashable, list[int]]]:
-    decoder = SlotDecoder(Graphs.load(folder), SLOTS)
+def decoder_alone(files: tuple[Path, Path | None], row: Row) -> list[tuple[Hashable, list[int]]]:
+    decoder = SlotDecoder(Graphs.load(*files), SLOTS)
     finished = decoder.join([row])
     while decoder.rows:
         finished += decoder.step().finished
@@ -258,8 +262,8 @@ def decoder_alone(folder: Path, row: Row) -> list[tuple[Hashable, list[int]]]:
 
 
 def test_beams_that_do_not_fit_are_refused_and_none_is_taken() -> None:
-    folder, sources = embedded()
-    decoder = SlotDecoder(Graphs.load(folder), SLOTS)
+    files, sources = embedded()
+    decoder = SlotDecoder(Graphs.load(*files), SLOTS)
     decoder.join([Row("taken", sources[0], 9, 0, 6)])
     assert (decoder.rows, decoder.free, decoder.keys) == (6, 10, ["taken"])
     with pytest.raises(ValueError, match="11 rows for 10 free slots"):

@@ -9,14 +9,18 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from conftest import native_kernels
 from transformers import MarianConfig, MarianMTModel, MarianTokenizer
 
+from model_export.kernel_quantize import quantize_for_kernels
 from model_export.marian_graphs import build_decoder_step, build_encoder
 from model_export.row_quantize import WEIGHTS_FILE, quantize_rows, save_graphs
-from optimized.decoder import Graphs, GreedyDecoder
+from optimized.decoder import GreedyDecoder
+from optimized.graphs import Graphs
 
 EMBEDDED = Path(__file__).parents[1] / "embedded_models" / "translation-en-de"
 TIED_LOGITS = 1e-4
+BOTH_INT8 = pytest.mark.parametrize("int8", ["int8", "native"])
 SUBJECTS = [
     "A man",
     "Two women",
@@ -96,11 +100,12 @@ def export(model: MarianMTModel, folder: Path) -> Path:
     graphs = {"encoder.onnx": build_encoder(model), "decoder.onnx": build_decoder_step(model)}
     save_graphs(graphs, folder / "float32")
     save_graphs(quantize_rows(graphs), folder / "int8")
+    save_graphs(quantize_for_kernels(graphs), folder / "native")
     return folder
 
 
 def load(folder: Path) -> GreedyDecoder:
-    return GreedyDecoder(Graphs.load(folder))
+    return GreedyDecoder(Graphs.load(folder, native_kernels() if folder.name == "native" else None))
 
 
 def greedy_of_hugging_face(
@@ -186,10 +191,11 @@ def test_float32_graphs_give_hugging_face_greedy_tokens_on_the_embedded_model(
     assert_same_or_tied(embedded, batch, got, greedy_of_hugging_face(embedded, batch, 60, 0))
 
 
-def test_int8_stays_close_to_float32_tokens(folder: Path, sources: list[list[int]]) -> None:
+@BOTH_INT8
+def test_int8_stays_close_to_float32_tokens(int8: str, folder: Path, sources: list[list[int]]) -> None:
     limits = [60] * len(sources), [0] * len(sources)
     expected = load(folder / "float32").generate(sources, *limits)
-    got = load(folder / "int8").generate(sources, *limits)
+    got = load(folder / int8).generate(sources, *limits)
     assert np.mean([mine == theirs for mine, theirs in zip(got, expected, strict=True)]) > 0.8
 
 
@@ -202,7 +208,7 @@ def test_limits_hold_for_each_row(folder: Path, sources: list[list[int]]) -> Non
         translator.generate(sources[:1], [257], [0])
 
 
-@pytest.mark.parametrize("kind", ["float32", "int8"])
+@pytest.mark.parametrize("kind", ["float32", "int8", "native"])
 def test_rows_of_different_age_in_one_step_equal_each_alone(
     kind: str, folder: Path, sources: list[list[int]]
 ) -> None:
@@ -226,15 +232,16 @@ def test_rows_of_different_age_in_one_step_equal_each_alone(
     for row in range(4):
         alone = decode([row], [0])[0]
         for mixed, single in zip(together[row], alone, strict=False):
-            if kind == "int8":
+            if kind != "float32":
                 assert np.array_equal(mixed, single)
             np.testing.assert_allclose(mixed, single, atol=1e-4)
 
 
+@BOTH_INT8
 def test_int8_answers_are_the_same_bits_alone_and_in_any_batch(
-    folder: Path, sources: list[list[int]]
+    int8: str, folder: Path, sources: list[list[int]]
 ) -> None:
-    translator = load(folder / "int8")
+    translator = load(folder / int8)
     alone_encoded = [translator.encode([source])[0] for source in sources]
     alone = [translator.generate([source], [60], [0])[0] for source in sources]
     draw = random.Random(3)
@@ -252,20 +259,20 @@ def test_int8_answers_are_the_same_bits_alone_and_in_any_batch(
         assert answers[:-1] == [alone[index] for index in batch]
 
 
-def test_scaled_int8_logits_stay_near_float32(folder: Path, sources: list[list[int]]) -> None:
-    float32, int8 = load(folder / "float32"), load(folder / "int8")
+@BOTH_INT8
+def test_scaled_int8_logits_stay_near_float32(int8: str, folder: Path, sources: list[list[int]]) -> None:
     batch = sources[:48]
-    assert _logits_error(float32, int8, batch, steps=5) < 0.02
+    assert _logits_error(load(folder / "float32"), load(folder / int8), batch, steps=5) < 0.02
 
 
+@BOTH_INT8
 @pytest.mark.parametrize("final_bias", [False, True])
-def test_int8_survives_rows_of_zeros_and_a_final_bias(final_bias: bool, tmp_path: Path) -> None:
+def test_int8_survives_rows_of_zeros_and_a_final_bias(final_bias: bool, int8: str, tmp_path: Path) -> None:
     model = tiny_model("relu", scale_embedding=True, final_bias=final_bias)
     torch.nn.init.constant_(model.model.decoder.layers[0].fc1.bias, -1000.0)
     folder = export(model, tmp_path)
-    float32, int8 = load(folder / "float32"), load(folder / "int8")
     batch = [[index + 1, 2 * index + 1, 0] for index in range(20)]
-    assert _logits_error(float32, int8, batch, steps=3) < 0.02
+    assert _logits_error(load(folder / "float32"), load(folder / int8), batch, steps=3) < 0.02
 
 
 def _logits_error(float32: GreedyDecoder, int8: GreedyDecoder, batch: list[list[int]], steps: int) -> float:
@@ -284,15 +291,16 @@ def _logits_error(float32: GreedyDecoder, int8: GreedyDecoder, batch: list[list[
     return float(np.mean(errors))
 
 
-def test_the_embedding_is_stored_once(embedded: MarianMTModel, folder: Path) -> None:
+@BOTH_INT8
+def test_the_embedding_is_stored_once(int8: str, embedded: MarianMTModel, folder: Path) -> None:
     matrices = sum(
         value.numel()
         for name, value in embedded.named_parameters()
         if value.dim() == 2 and "embed_positions" not in name
     )
-    assert matrices < (folder / "int8" / WEIGHTS_FILE).stat().st_size < 1.04 * matrices
+    assert matrices < (folder / int8 / WEIGHTS_FILE).stat().st_size < 1.04 * matrices
     checkpoint = 4 * (sum(value.numel() for value in embedded.parameters()) - 2 * 256 * 256)
-    assert sum(file.stat().st_size for file in (folder / "int8").iterdir()) <= 0.26 * checkpoint
+    assert sum(file.stat().st_size for file in (folder / int8).iterdir()) <= 0.26 * checkpoint
 
 
 @pytest.mark.parametrize("name", ["encoder", "decoder"])

@@ -15,6 +15,7 @@ from transformers import AutoModelForSeq2SeqLM, AutoModelForSequenceClassificati
 from benchmark.environment import ROOT
 from model_export import random_weights, sources, verify
 from model_export.errors import PreparationError
+from model_export.kernels import Kernels
 from model_export.manifest import Manifest, sha256_of
 from model_export.onnx_export import write_onnx
 from model_export.prepare import prepare
@@ -227,7 +228,7 @@ def test_what_falls_short_is_not_published_and_the_last_good_one_stays(
     monkeypatch.setattr(verify, bound, value)
     pretrained = load_folder(task, models / task / "pytorch", "")
     with pytest.raises(verify.VerificationFailed):
-        write_onnx(manifest, task, pretrained, None, quiet)
+        write_onnx(manifest, task, pretrained, Kernels(None), None, quiet)
     assert Manifest(models).is_whole(f"{task}/onnx")
     assert Manifest(models).artefacts[f"{task}/onnx"] == before
 

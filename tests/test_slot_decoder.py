@@ -14,7 +14,9 @@ import torch
 from transformers import MarianMTModel
 
 from dynamic_batching.artefacts import find_artefact
-from dynamic_batching.decoder import Graphs, Row, SlotDecoder
+from dynamic_batching.decoder import SlotDecoder
+from dynamic_batching.graphs import Graphs
+from dynamic_batching.row import Row
 from dynamic_batching.slots import MIN_STRIDE
 from dynamic_batching.tokenization import MarianTokenizer
 from tests.conftest import EMBEDDED
@@ -33,7 +35,8 @@ MAX_NEW = 200
 
 @cache
 def embedded() -> Graphs:
-    return Graphs.load(find_artefact(EMBEDDED, "translation/onnx").folder)
+    artefact = find_artefact(EMBEDDED, "translation/onnx")
+    return Graphs.load(artefact.folder, artefact.kernels)
 
 
 @cache
