@@ -1,5 +1,6 @@
 PYTHON ?= python3
 SOURCE ?= auto
+KERNELS ?= auto
 DURATION ?= 10
 REPEATS ?= 1
 USERS ?= 10,50,100
@@ -10,8 +11,9 @@ REQUESTS ?= 10000
 RUN ?=
 
 BIN := .venv/bin
-# One folder a source, so that changing it back and forth prepares nothing twice.
-MODELS := models$(if $(filter-out auto,$(SOURCE)),-$(notdir $(patsubst %/,%,$(SOURCE))))
+# One folder a source and kind of kernels, so that changing them back and forth prepares nothing twice.
+MODELS := models$(if $(filter-out auto,$(SOURCE)),-$(notdir $(patsubst %/,%,$(SOURCE))))$(if \
+	$(filter-out auto,$(KERNELS)),-$(KERNELS))
 BENCH = $(BIN)/python -m benchmark run --models $(MODELS) --tasks $(TASKS) --users $(USERS) \
 	--duration $(DURATION) --repeats $(REPEATS) $(if $(RUN),--name $(RUN))
 
@@ -24,6 +26,7 @@ help: ## Show the targets and variables
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-23s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "  SOURCE=auto|hub|embedded|random|FOLDER  where the models come from (now $(SOURCE))"
+	@echo "  KERNELS=auto|native|onnxruntime         what INT8 models run on (now $(KERNELS))"
 	@echo "  DURATION=$(DURATION)  measured seconds of a cell      REPEATS=$(REPEATS)  rounds over all cells"
 	@echo "  USERS=$(USERS)  levels of concurrency    TASKS=$(TASKS)"
 	@echo "  SERVER=$(SERVER)  of make open-loop and of make chaos (there all of them unless given)"
@@ -33,7 +36,7 @@ setup: ## Make .venv and install the pinned requirements, once
 	@$(PYTHON) bootstrap.py
 
 models: setup ## Prepare the models of SOURCE, once
-	@$(BIN)/python optimize_model.py --source $(SOURCE) --output $(MODELS)
+	@$(BIN)/python optimize_model.py --source $(SOURCE) --kernels $(KERNELS) --output $(MODELS)
 
 serve-baseline: models ## Serve the baseline on PORT
 	GAP_MODELS_DIR=$(MODELS) $(BIN)/uvicorn baseline.server:app --port $(PORT)
@@ -97,4 +100,4 @@ lint: setup ## ruff and mypy
 	$(BIN)/mypy
 
 clean: ## Remove .venv, .venv-peers, prepared models and caches; results stay
-	rm -rf .venv .venv-peers .cache/peers models models-* .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-peers .cache/peers .cache/kernels models models-* .mypy_cache .ruff_cache .hypothesis

@@ -10,6 +10,7 @@ from collections.abc import Container, Hashable
 from itertools import islice
 
 import numpy as np
+import onnxruntime
 
 from .beam_search import BeamSearch, placed
 from .graphs import Graphs
@@ -30,13 +31,15 @@ class SlotDecoder:
     def __init__(self, graphs: Graphs, max_batch_size: int) -> None:
         self.encoder = graphs.encoder
         self.decoder = graphs.decoder
+        self.greedy = graphs.greedy
         self.max_batch_size = max_batch_size
         facts = self.decoder.get_modelmeta().custom_metadata_map
         self.start_id = int(facts["decoder_start_token_id"])
         self.eos_id = int(facts["eos_token_id"])
         self.pad_id = int(facts["pad_token_id"])
         self.max_positions = int(facts["max_position_embeddings"])
-        self._slots = Slots(self.decoder, max_batch_size, self.max_positions)
+        self._slots = Slots(graphs, max_batch_size, self.max_positions)
+        self._slots.forbidden[:, 0] = self.pad_id
         self._slots_of: dict[Hashable, list[int]] = {}
         self._searches: dict[Hashable, BeamSearch] = {}
 
@@ -91,12 +94,19 @@ class SlotDecoder:
         slots, rows = self._slots, self.rows
         if not rows:
             return result
-        errors = self._run(rows)
-        scores, past_len = slots.logits[:rows], slots.past_len[:rows]
-        parents = self._advance(errors) if self._searches else {}
-        scores[:, self.pad_id] = -np.inf
-        scores[past_len < slots.min_new[:rows], self.eos_id] = -np.inf
-        tokens = scores.argmax(axis=1)
+        past_len = slots.past_len[:rows]
+        slots.forbidden[:rows, 1] = np.where(past_len < slots.min_new[:rows], self.eos_id, -1)
+        parents: dict[Hashable, list[int]] = {}
+        if self.greedy is not None and not self._searches:
+            errors = self._run(self.greedy, rows)
+            tokens = slots.next_ids[:rows, 0]
+        else:
+            errors = self._run(self.decoder, rows)
+            parents = self._advance(errors)
+            scores = slots.logits[:rows]
+            scores[:, self.pad_id] = -np.inf
+            scores[slots.forbidden[:rows, 1] >= 0, self.eos_id] = -np.inf
+            tokens = scores.argmax(axis=1)
         slots.input_ids[:rows, 0] = tokens
         slots.answers[np.arange(rows), past_len] = tokens
         past_len += 1
@@ -212,17 +222,17 @@ class SlotDecoder:
         self._slots_of[key] = group
         self._slots.input_ids[group, 0] = self._searches[key].last_tokens
 
-    def _run(self, rows: int) -> dict[int, Exception]:
+    def _run(self, graph: onnxruntime.InferenceSession, rows: int) -> dict[int, Exception]:
         """The graph's step for the first `rows` slots; the errors of those that cannot run even alone."""
         try:
-            self.decoder.run_with_iobinding(self._slots.binding(rows))
+            graph.run_with_iobinding(self._slots.binding(graph, rows))
             return {}
         except Exception as error:
             log.warning("a step of %s rows failed and is repeated row by row: %s", rows, error)
         errors: dict[int, Exception] = {}
         for slot in range(rows):
             try:
-                self.decoder.run_with_iobinding(self._slots.bind(slot, 1))
+                graph.run_with_iobinding(self._slots.bind(graph, slot, 1))
             except Exception as error:
                 errors[slot] = error
         return errors

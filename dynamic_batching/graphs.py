@@ -3,7 +3,13 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import onnxruntime
+
+CACHE_DTYPES: dict[str, np.dtype] = {
+    "tensor(float)": np.dtype(np.float32),
+    "tensor(float16)": np.dtype(np.float16),
+}
 
 
 def load_session(path: Path, kernels: Path | None = None) -> onnxruntime.InferenceSession:
@@ -23,13 +29,22 @@ def load_session(path: Path, kernels: Path | None = None) -> onnxruntime.Inferen
 
 @dataclass(frozen=True)
 class Graphs:
-    """The encoder and the single-step decoder, shared by every thread: a session's run is thread-safe."""
+    """The encoder and the single-step decoder, shared by every thread: a session's run is thread-safe.
+
+    `greedy` is the decoder's step that chooses tokens itself, where the models have one.
+    """
 
     encoder: onnxruntime.InferenceSession
     decoder: onnxruntime.InferenceSession
+    greedy: onnxruntime.InferenceSession | None = None
 
     @classmethod
     def load(cls, folder: Path, kernels: Path | None = None) -> "Graphs":
         """The graphs in `folder`, which need the library `kernels` if it is given."""
-        encoder, decoder = (load_session(folder / f"{name}.onnx", kernels) for name in ("encoder", "decoder"))
-        return cls(encoder, decoder)
+        paths = [folder / f"{name}.onnx" for name in ("encoder", "decoder", "greedy")]
+        return cls(*(load_session(path, kernels) for path in paths if path.exists()))
+
+    @property
+    def cache_dtype(self) -> np.dtype:
+        """Of the keys and values that the graphs keep between calls."""
+        return next(CACHE_DTYPES[node.type] for node in self.decoder.get_inputs() if node.name == "pk0")

@@ -5,26 +5,29 @@ import mmap
 import numpy as np
 import onnxruntime
 
-ELEMENT_TYPES = {"tensor(int64)": np.int64, "tensor(int32)": np.int32, "tensor(float)": np.float32}
+from .graphs import Graphs
+
 MIN_STRIDE = 128
 
 
 class KeyValues:
-    """Float32 tensors [slots,heads,stride,head_dim], one behind the other, which graphs use where they lie.
+    """Tensors [slots,heads,stride,head_dim], one behind the other, which graphs use where they lie.
 
     `stride` is how many tokens a slot has room for. It changes only by `fit`: as short as the rows allow,
     because rows that lie far apart cost a step some percent.
     """
 
-    def __init__(self, tensors: int, slots: int, heads: int, max_len: int, head_dim: int) -> None:
+    def __init__(
+        self, tensors: int, slots: int, heads: int, max_len: int, head_dim: int, dtype: np.dtype
+    ) -> None:
         self.max_len = max_len
         self.stride = min(MIN_STRIDE, max_len)
         self._shape = (tensors, slots, heads, head_dim)
         # A page takes memory only once a row reaches it. Numpy's own allocation asks for huge pages, which
         # would make the padding of every row resident.
-        size = 4 * tensors * slots * heads * max_len * head_dim
+        size = dtype.itemsize * tensors * slots * heads * max_len * head_dim
         pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-        self._memory = np.frombuffer(pages, np.float32)
+        self._memory = np.frombuffer(pages, dtype)
         self.tensors = self._laid_out(self.stride)
 
     def fit(self, needed: int, slots: int, used: int) -> None:
@@ -64,28 +67,30 @@ class KeyValues:
 class Slots:
     """All that the decoder graph reads and writes of `count` rows, and what was chosen and is still wanted.
 
-    `input_ids`, `past_len` and `src_len` are the graph's inputs of these names, `logits` and `logits_scale`
-    its outputs. A row's past tokens are those it has chosen: `answers` up to `past_len`.
+    `input_ids`, `past_len`, `src_len` and `forbidden` are the graphs' inputs of these names, `logits`,
+    `logits_scale` and `next_ids` their outputs. A row's past tokens are those it has chosen: `answers` up to
+    `past_len`.
     """
 
-    def __init__(self, decoder: onnxruntime.InferenceSession, count: int, max_len: int) -> None:
-        self._decoder = decoder
-        self._inputs = {node.name: node for node in decoder.get_inputs()}
-        self._outputs = [node.name for node in decoder.get_outputs()]
-        self._self_names = [name for name in self._inputs if name.startswith(("pk", "pv"))]
-        self.cross_names = [name for name in self._inputs if name.startswith(("ck", "cv"))]
-        _, heads, _, head_dim = self._inputs["pk0"].shape
-        self._past = KeyValues(len(self._self_names), count, heads, max_len, head_dim)
-        self._cross = KeyValues(len(self.cross_names), count, heads, max_len, head_dim)
-        self.logits = np.empty((count, decoder.get_outputs()[0].shape[1]), np.float32)
+    def __init__(self, graphs: Graphs, count: int, max_len: int) -> None:
+        inputs = {node.name: node for node in graphs.decoder.get_inputs()}
+        self._self_names = [name for name in inputs if name.startswith(("pk", "pv"))]
+        self.cross_names = [name for name in inputs if name.startswith(("ck", "cv"))]
+        _, heads, _, head_dim = inputs["pk0"].shape
+        layout = count, heads, max_len, head_dim, graphs.cache_dtype
+        self._past = KeyValues(len(self._self_names), *layout)
+        self._cross = KeyValues(len(self.cross_names), *layout)
+        self.logits = np.empty((count, graphs.decoder.get_outputs()[0].shape[1]), np.float32)
         self.logits_scale = np.empty((count, 1), np.float32)
+        self.next_ids = np.empty((count, 1), np.int64)
+        self.forbidden = np.full((count, 2), -1, np.int64)
         self.input_ids = np.zeros((count, 1), np.int64)
         self.past_len = np.zeros(count, np.int32)
         self.src_len = np.ones(count, np.int32)
         self.max_new = np.zeros(count, np.int32)
         self.min_new = np.zeros(count, np.int32)
         self.answers = np.zeros((count, max_len), np.int64)
-        self._bindings: dict[tuple[int, int, int], onnxruntime.IOBinding] = {}
+        self._bindings: dict[tuple[object, int, int, int], onnxruntime.IOBinding] = {}
 
     def fit(self, occupied: list[int], src_len: int, max_new: int) -> None:
         """Gives each slot room for the longest row: of `occupied`, or a new one of these tokens."""
@@ -114,25 +119,26 @@ class Slots:
         """Lets a row go on from another's past tokens; of a beam's past the rest is the same."""
         self._past.move(source, target, self.past_len[source])
 
-    def binding(self, rows: int) -> onnxruntime.IOBinding:
+    def binding(self, graph: onnxruntime.InferenceSession, rows: int) -> onnxruntime.IOBinding:
         """A binding of the first `rows` slots, kept for the next time."""
-        layout = (rows, self._past.stride, self._cross.stride)
+        layout = (graph, rows, self._past.stride, self._cross.stride)
         if layout not in self._bindings:
-            self._bindings[layout] = self.bind(0, rows)
+            self._bindings[layout] = self.bind(graph, 0, rows)
         return self._bindings[layout]
 
-    def bind(self, start: int, rows: int) -> onnxruntime.IOBinding:
+    def bind(self, graph: onnxruntime.InferenceSession, start: int, rows: int) -> onnxruntime.IOBinding:
         """Binds `rows` slots from `start`; each `pk{i}` also as `ok{i}`, so that it is written in place."""
-        tensors: dict[str, np.ndarray] = {"input_ids": self.input_ids, "logits": self.logits}
-        tensors.update({"past_len": self.past_len, "src_len": self.src_len})
-        tensors["logits_scale"] = self.logits_scale
+        tensors: dict[str, np.ndarray] = {"input_ids": self.input_ids, "forbidden": self.forbidden}
+        tensors.update({"past_len": self.past_len, "src_len": self.src_len, "next_ids": self.next_ids})
+        tensors.update({"logits": self.logits, "logits_scale": self.logits_scale})
         tensors.update(zip(self._self_names, self._past.tensors, strict=True))
         tensors.update(zip(self.cross_names, self._cross.tensors, strict=True))
-        binding = self._decoder.io_binding()
-        for name, node in self._inputs.items():
+        binding = graph.io_binding()
+        for node in graph.get_inputs():
+            value = tensors[node.name][start : start + rows]
+            binding.bind_input(node.name, "cpu", 0, value.dtype, value.shape, value.ctypes.data)
+        for node in graph.get_outputs():
+            name = f"p{node.name[1:]}" if node.name.startswith("o") else node.name
             value = tensors[name][start : start + rows]
-            binding.bind_input(name, "cpu", 0, ELEMENT_TYPES[node.type], value.shape, value.ctypes.data)
-        for name in self._outputs:
-            value = tensors[f"p{name[1:]}" if name.startswith("o") else name][start : start + rows]
-            binding.bind_output(name, "cpu", 0, np.float32, value.shape, value.ctypes.data)
+            binding.bind_output(node.name, "cpu", 0, value.dtype, value.shape, value.ctypes.data)
         return binding

@@ -86,7 +86,19 @@ void attend_queries(const float* query, const float* columns, const float* value
     }
 }
 
+__m512 load_half(__mmask16 lanes, const half* x) {
+    return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(lanes, x));
+}
+
 }  // namespace
+
+void to_half(const float* x, size_t count, half* y) {
+    for (size_t i = 0; i < count; i += 16) {
+        const __mmask16 lanes = first_lanes(count - i);
+        const __m512 values = _mm512_maskz_loadu_ps(lanes, x + i);
+        _mm256_mask_storeu_epi16(y + i, lanes, _mm512_cvtps_ph(values, _MM_FROUND_TO_NEAREST_INT));
+    }
+}
 
 void packed_attention(const float* qkv, const int32_t* lengths, size_t texts, size_t heads, size_t head_dim,
                       float* y) {
@@ -109,7 +121,7 @@ void packed_attention(const float* qkv, const int32_t* lengths, size_t texts, si
     }
 }
 
-void row_attention(const float* query, size_t query_stride, const float* keys, const float* values,
+void row_attention(const float* query, size_t query_stride, const half* keys, const half* values,
                    const int32_t* lengths, int32_t more, size_t rows, size_t heads, size_t stride,
                    size_t head_dim, float* y) {
     static thread_local Scratch score_memory;
@@ -118,15 +130,15 @@ void row_attention(const float* query, size_t query_stride, const float* keys, c
         const size_t length = lengths[row] + more;
         for (size_t head = 0; head < heads; ++head) {
             const float* q = query + row * query_stride + head * head_dim;
-            const float* k = keys + (row * heads + head) * stride * head_dim;
-            const float* v = values + (row * heads + head) * stride * head_dim;
+            const half* k = keys + (row * heads + head) * stride * head_dim;
+            const half* v = values + (row * heads + head) * stride * head_dim;
             float* out = y + (row * heads + head) * head_dim;
             for (size_t j = 0; j < length; ++j) {
                 __m512 sum = _mm512_setzero_ps();
                 for (size_t d = 0; d < head_dim; d += 16) {
                     const __mmask16 lanes = first_lanes(head_dim - d);
                     sum = _mm512_fmadd_ps(_mm512_maskz_loadu_ps(lanes, q + d),
-                                          _mm512_maskz_loadu_ps(lanes, k + j * head_dim + d), sum);
+                                          load_half(lanes, k + j * head_dim + d), sum);
                 }
                 scores[j] = _mm512_reduce_add_ps(sum);
             }
@@ -136,7 +148,7 @@ void row_attention(const float* query, size_t query_stride, const float* keys, c
                 __m512 sum = _mm512_setzero_ps();
                 for (size_t j = 0; j < length; ++j)
                     sum = _mm512_fmadd_ps(_mm512_set1_ps(scores[j]),
-                                          _mm512_maskz_loadu_ps(lanes, v + j * head_dim + d), sum);
+                                          load_half(lanes, v + j * head_dim + d), sum);
                 _mm512_mask_storeu_ps(out + d, lanes, _mm512_mul_ps(sum, norm));
             }
         }

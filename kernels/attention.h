@@ -1,4 +1,4 @@
-// Attention over float32 keys and values, of queries that are scaled already.
+// Attention of float32 queries that are scaled already.
 #pragma once
 
 #include <cstddef>
@@ -11,9 +11,15 @@ namespace gap {
 void packed_attention(const float* qkv, const int32_t* lengths, size_t texts, size_t heads, size_t head_dim,
                       float* y);
 
-// One query a row, over the first lengths[row] of `stride` keys and values [rows, heads, stride, head_dim].
-// Row r of the queries starts at query + r*query_stride; y is [rows, heads*head_dim].
-void row_attention(const float* query, size_t query_stride, const float* keys, const float* values,
+// IEEE half precision, the storage of keys and values that are kept: a step is bound by reading them.
+using half = uint16_t;
+
+// Converts `count` floats to half precision.
+void to_half(const float* x, size_t count, half* y);
+
+// One query a row, over the first lengths[row] + `more` of `stride` keys and values [rows, heads, stride,
+// head_dim]. Row r of the queries starts at query + r*query_stride; y is [rows, heads*head_dim].
+void row_attention(const float* query, size_t query_stride, const half* keys, const half* values,
                    const int32_t* lengths, int32_t more, size_t rows, size_t heads, size_t stride,
                    size_t head_dim, float* y);
 

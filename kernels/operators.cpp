@@ -171,16 +171,16 @@ void step_attention(const Call& call) {
     check_buffers(keys, values, past_len, 1, heads, width);
     require(rows == keys.shape[0], "qkv does not fit the buffers");
     const int64_t stride = keys.shape[2], head_dim = keys.shape[3];
-    float* present[2] = {call.output(1, keys.shape), call.output(2, values.shape)};
+    gap::half* present[2] = {call.output<gap::half>(1, keys.shape), call.output<gap::half>(2, values.shape)};
     const Tensor* past[2] = {&keys, &values};
     for (int part = 0; part < 2; ++part) {
         if (present[part] != past[part]->data)
-            std::memcpy(present[part], past[part]->data, past[part]->count() * sizeof(float));
+            std::memcpy(present[part], past[part]->data, past[part]->count() * sizeof(gap::half));
         for (int64_t row = 0; row < rows; ++row) {
             const float* token = qkv.as<float>() + (3 * row + 1 + part) * width;
-            float* place = present[part] + (row * heads * stride + past_len.as<int32_t>()[row]) * head_dim;
+            gap::half* place = present[part] + (row * heads * stride + past_len.as<int32_t>()[row]) * head_dim;
             for (int64_t head = 0; head < heads; ++head)
-                std::memcpy(place + head * stride * head_dim, token + head * head_dim, head_dim * sizeof(float));
+                gap::to_half(token + head * head_dim, head_dim, place + head * stride * head_dim);
         }
     }
     std::vector<int64_t> shape = qkv.shape;
@@ -194,7 +194,7 @@ void cross_attention(const Call& call) {
     const int64_t heads = call.attribute(), width = query.last();
     check_buffers(keys, values, lengths, 0, heads, width);
     require(query.rows() == keys.shape[0], "query does not fit keys");
-    gap::row_attention(query.as<float>(), width, keys.as<float>(), values.as<float>(), lengths.as<int32_t>(), 0,
+    gap::row_attention(query.as<float>(), width, keys.as<gap::half>(), values.as<gap::half>(), lengths.as<int32_t>(), 0,
                        query.rows(), heads, keys.shape[2], keys.shape[3], call.output(0, query.shape));
 }
 
@@ -262,8 +262,8 @@ extern "C" __attribute__((visibility("default"))) OrtStatus* RegisterCustomOps(O
         {"RowArgMax", nullptr, {kFloat, kInt8, kFloat, kInt32, kInt64, kFloat}, 5, {kInt64}, row_argmax},
         {"EmbedRows", nullptr, {kInt8, kFloat, kInt64}, 3, {kFloat}, embed_rows},
         {"PackedAttention", "heads", {kFloat, kInt32}, 2, {kFloat}, packed_attention},
-        {"StepAttention", "heads", {kFloat, kFloat, kFloat, kInt32}, 4, {kFloat, kFloat, kFloat}, step_attention},
-        {"CrossAttention", "heads", {kFloat, kFloat, kFloat, kInt32}, 4, {kFloat}, cross_attention},
+        {"StepAttention", "heads", {kFloat, kHalf, kHalf, kInt32}, 4, {kFloat, kHalf, kHalf}, step_attention},
+        {"CrossAttention", "heads", {kFloat, kHalf, kHalf, kInt32}, 4, {kFloat}, cross_attention},
     };
     const OrtApi* api = base->GetApi(ort::kVersion);
     // Lives as long as the process: sessions may.

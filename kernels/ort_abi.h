@@ -23,7 +23,7 @@ struct OrtApiBase {
     const char* (*GetVersionString)();
 };
 
-enum ElementType : int { kFloat = 1, kInt8 = 3, kInt32 = 6, kInt64 = 7 };
+enum ElementType : int { kFloat = 1, kInt8 = 3, kInt32 = 6, kInt64 = 7, kHalf = 10 };
 enum Characteristic : int { kRequired = 0, kOptional = 1 };
 
 struct OrtCustomOp {

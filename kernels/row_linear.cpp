@@ -100,10 +100,25 @@ struct Best {
     }
 };
 
+// What a tile fetches of the panel after its own, so that it comes from memory while tiles are computed: over
+// the steps of its loop, `lines` cache lines each.
+struct Ahead {
+    const int8_t* weight;
+    size_t lines;
+};
+
+// Of `count` tiles over one panel the first four, or two, share the next panel between them. A single tile
+// waits for memory anyway.
+Ahead ahead_of(size_t tile, size_t count, const int8_t* next, size_t inputs) {
+    const size_t lines = count >= kVectors ? 1 : 2;
+    if (!next || count < 2 || tile * lines >= kVectors) return {nullptr, 0};
+    return {next + tile * lines * 16 * inputs, lines};
+}
+
 // Integer products of `kRows` rows and one panel, summed over the inputs: vpdpbusd adds four products of
 // unsigned by signed bytes. A function of its own, or the compiler keeps the sums in memory within the loop.
 template <size_t kRows>
-[[gnu::noinline]] void accumulate(const uint8_t* codes, const int8_t* weight, size_t inputs,
+[[gnu::noinline]] void accumulate(const uint8_t* codes, const int8_t* weight, size_t inputs, Ahead ahead,
                                   __m512i (&out)[kMaxTileRows][kVectors]) {
     __m512i sums[kRows][kVectors];
 #pragma GCC unroll 8
@@ -111,6 +126,8 @@ template <size_t kRows>
 #pragma GCC unroll 4
         for (size_t v = 0; v < kVectors; ++v) sums[r][v] = _mm512_setzero_si512();
     for (size_t k = 0; k < inputs; k += 4, weight += 4 * kPanel) {
+        for (size_t line = 0; line < ahead.lines; ++line, ahead.weight += 64)
+            _mm_prefetch(reinterpret_cast<const char*>(ahead.weight), _MM_HINT_T1);
         __m512i columns[kVectors];
 #pragma GCC unroll 4
         for (size_t v = 0; v < kVectors; ++v) columns[v] = _mm512_loadu_si512(weight + 64 * v);
@@ -134,10 +151,10 @@ template <size_t kRows>
 // leaves with the sum of the weight's codes.
 template <size_t kRows, typename Sink>
 void tile(const LinearWeights& w, const uint8_t* codes, const float* row_scale, size_t row, size_t panel,
-          const Sink& sink) {
+          Ahead ahead, const Sink& sink) {
     const size_t outputs = w.outputs;
     __m512i sums[kMaxTileRows][kVectors];
-    accumulate<kRows>(codes + row * w.inputs, w.codes + panel * kPanel * w.inputs, w.inputs, sums);
+    accumulate<kRows>(codes + row * w.inputs, w.codes + panel * kPanel * w.inputs, w.inputs, ahead, sums);
     __m512 values[kRows][kVectors];
 #pragma GCC unroll 4
     for (size_t v = 0; v < kVectors; ++v) {
@@ -183,10 +200,13 @@ void multiply(const LinearWeights& w, const float* x, size_t rows, const Sink& s
     for (size_t first = 0; first < rows; first += block) {
         const size_t last = std::min(rows, first + block);
         for (size_t panel = 0; panel < panels; ++panel) {
-            for (size_t row = first; row < last;) {
-                const size_t count = std::min(kMaxTileRows, last - row);
-                tiles[count - 1](w, quantized.codes, quantized.scale, row, panel, sink);
-                row += count;
+            const int8_t* next = panel + 1 < panels ? w.codes + (panel + 1) * kPanel * w.inputs : nullptr;
+            const size_t count = (last - first + kMaxTileRows - 1) / kMaxTileRows;
+            for (size_t i = 0; i < count; ++i) {
+                const size_t row = first + i * kMaxTileRows;
+                const Ahead ahead = ahead_of(i, count, next, w.inputs);
+                tiles[std::min(kMaxTileRows, last - row) - 1](w, quantized.codes, quantized.scale, row, panel, ahead,
+                                                              sink);
             }
         }
     }

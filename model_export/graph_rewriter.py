@@ -12,6 +12,8 @@ class GraphRewriter:
 
     def __init__(self, model: onnx.ModelProto) -> None:
         self.model = model
+        self.inputs = [*model.graph.input]
+        self.outputs = [*model.graph.output]
         self.floats: dict[str, np.ndarray] = {}
         self.initializers: dict[str, onnx.TensorProto] = {}
         self.nodes: dict[str, onnx.NodeProto] = {}
@@ -45,8 +47,8 @@ class GraphRewriter:
 
     def rewritten(self, *opsets: onnx.OperatorSetIdProto) -> onnx.ModelProto:
         """The model of all that was emitted; `opsets` come beside those of the original."""
-        old = self.model.graph
-        parts = [*self.nodes.values()], old.name, old.input, old.output, [*self.initializers.values()]
+        name, initializers = self.model.graph.name, [*self.initializers.values()]
+        parts = [*self.nodes.values()], name, self.inputs, self.outputs, initializers
         model = helper.make_model(
             helper.make_graph(*parts),
             opset_imports=[*self.model.opset_import, *opsets],

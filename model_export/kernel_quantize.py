@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import helper
+from onnx import TensorProto, helper
 
 from model_export.errors import PreparationError
 from model_export.graph_builder import EMBEDDING
@@ -16,16 +16,24 @@ from model_export.graph_rewriter import GraphRewriter, int8_rows
 
 DOMAIN = "gap"
 PANEL = 64
+DECODER, GREEDY = "decoder.onnx", "greedy.onnx"
+NEXT_IDS = "next_ids"
 _NONE, _RELU, _GELU, _SILU = range(4)
 
 
 def quantize_for_kernels(graphs: dict[str, onnx.ModelProto]) -> dict[str, onnx.ModelProto]:
     """The INT8 form, for the operators of kernels/, of graphs that read the token ids `input_ids`.
 
-    Inputs and outputs keep their names, shapes and meaning.
+    Inputs and outputs keep their names, shapes and meaning; keys and values that are kept between calls are
+    float16. Beside a `decoder.onnx` comes `greedy.onnx`, which in place of logits gives `next_ids` int64
+    [B,1]: each row's best token (the first of equals) that is not one of its `forbidden` int64 [B,F]
+    (negative for none). So the logits of a vocabulary are never written.
     Raises PreparationError for a layer whose inputs are no multiple of 4.
     """
-    return {name: KernelQuantizer(model).run() for name, model in graphs.items()}
+    rewritten = {name: KernelQuantizer(model).run() for name, model in graphs.items()}
+    if DECODER in graphs:
+        rewritten[GREEDY] = GreedyQuantizer(graphs[DECODER]).run()
+    return rewritten
 
 
 class KernelQuantizer(GraphRewriter):
@@ -36,6 +44,9 @@ class KernelQuantizer(GraphRewriter):
 
     def __init__(self, model: onnx.ModelProto) -> None:
         super().__init__(model)
+        self.inputs = [cache_type(value) for value in self.inputs]
+        self.outputs = [cache_type(value) for value in self.outputs]
+        self.caches = {value.name for value in (*self.inputs, *self.outputs) if is_cache(value)}
         self.producers = {name: node for node in model.graph.node for name in node.output}
         self.readers: dict[str, list[onnx.NodeProto | None]] = {
             output.name: [None] for output in model.graph.output
@@ -54,11 +65,10 @@ class KernelQuantizer(GraphRewriter):
                 case "MatMul", [x, weight] if weight in self.floats:
                     self.linear(x, weight, node.output[0])
                 case "Gemm", [x, table, bias] if table == EMBEDDING:
-                    bias = bias if self.floats[bias].any() else ""
-                    self.row_linear(x, table, bias, "", _NONE, node.output[0])
+                    self.project(x, bias if self.floats[bias].any() else "", node.output[0])
                 case "GroupQueryAttention", [query, key, _, past_key, past_value, length, _]:
                     heads = next(value.i for value in node.attribute if value.name == "num_heads")
-                    cache = [past_key, past_value]
+                    cache = [self.cached(past_key), self.cached(past_value)]
                     if key:
                         inputs = [query, *cache, self.lengths(length)]
                         self.emit("CrossAttention", inputs, [*node.output], heads=heads)
@@ -66,6 +76,8 @@ class KernelQuantizer(GraphRewriter):
                         self.emit("StepAttention", [query, *cache, length], [*node.output], heads=heads)
                     else:
                         self.attend_packed(query, length, node, heads)
+                case _ if node.output[0] in self.caches:
+                    self.keep_as_cache(node)
                 case _:
                     self.keep(node)
         self.drop_unread()
@@ -98,6 +110,23 @@ class KernelQuantizer(GraphRewriter):
     def row_linear(self, x: str, weight: str, bias: str, residual: str, activation: int, output: str) -> None:
         inputs = [x, *self.packed(weight), self.half(bias, self.floats[bias]) if bias else "", residual]
         self.emit("RowLinear", inputs, [output], activation=activation)
+
+    def project(self, x: str, bias: str, output: str) -> None:
+        self.row_linear(x, EMBEDDING, bias, "", _NONE, output)
+
+    def cached(self, name: str) -> str:
+        """Keys or values as the kernels read them: float16."""
+        if name in self.caches or not name:
+            return name
+        return self.op("Cast", [name], f"{name}.cached", to=TensorProto.FLOAT16)
+
+    def keep_as_cache(self, node: onnx.NodeProto) -> None:
+        """Takes over a node that gives an output of keys or values."""
+        wide = onnx.NodeProto()
+        wide.CopyFrom(node)
+        wide.name = wide.output[0] = f"{node.output[0]}.float32"
+        self.keep(wide)
+        self.op("Cast", [wide.output[0]], node.output[0], to=TensorProto.FLOAT16)
 
     def attend_packed(self, query: str, last_index: str, node: onnx.NodeProto, heads: int) -> None:
         """Attention between the Gather that pads packed rows, and the Reshape and Gather that pack them."""
@@ -150,10 +179,38 @@ class KernelQuantizer(GraphRewriter):
                     visit(other)
                 needed[node.output[0]] = node
 
-        for output in self.model.graph.output:
+        for output in self.outputs:
             visit(output.name)
         self.nodes = needed
         self.initializers = {name: value for name, value in self.initializers.items() if name in read}
+
+
+class GreedyQuantizer(KernelQuantizer):
+    """A decoder's step that chooses each row's next token itself."""
+
+    def __init__(self, model: onnx.ModelProto) -> None:
+        super().__init__(model)
+        caches = [value for value in self.outputs if is_cache(value)]
+        self.inputs.append(helper.make_tensor_value_info("forbidden", TensorProto.INT64, ["B", "F"]))
+        self.outputs = [helper.make_tensor_value_info(NEXT_IDS, TensorProto.INT64, ["B", 1]), *caches]
+
+    def project(self, x: str, bias: str, output: str) -> None:
+        bias = self.half(bias, self.floats[bias]) if bias else ""
+        self.emit("RowArgMax", [x, *self.packed(EMBEDDING), "forbidden", bias], [NEXT_IDS])
+
+
+def is_cache(value: onnx.ValueInfoProto) -> bool:
+    """Whether an input or output holds keys or values, [rows,heads,tokens,head_dim]."""
+    return len(value.type.tensor_type.shape.dim) == 4
+
+
+def cache_type(value: onnx.ValueInfoProto) -> onnx.ValueInfoProto:
+    """The input or output as it is with the kernels: keys and values are float16."""
+    typed = onnx.ValueInfoProto()
+    typed.CopyFrom(value)
+    if is_cache(value):
+        typed.type.tensor_type.elem_type = TensorProto.FLOAT16
+    return typed
 
 
 def panels(codes: np.ndarray) -> np.ndarray:

@@ -15,8 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import onnxruntime
-
 from model_export.errors import PreparationError
 from optimized.artefacts import KERNELS_FILE, cpu_flags
 
@@ -24,7 +22,7 @@ KernelChoice = Literal["auto", "native", "onnxruntime"]
 SOURCES = Path(__file__).resolve().parent.parent / "kernels"
 BUILT = SOURCES.parent / ".cache" / "kernels"
 ISA = ("avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni", "fma")
-# Floating point as written, on every machine: an answer does not depend on where the library was built.
+# Neither -march=native nor -ffast-math: what is computed does not depend on where it was compiled.
 FLAGS = ("-O3", "-std=c++17", "-shared", "-fPIC", "-fvisibility=hidden", "-s")
 COMPILER_TIMEOUT_S = 300
 Say = Callable[[str], None]
@@ -126,6 +124,9 @@ def run_compiler(command: list[str]) -> None:
 
 
 def require_loadable(library: Path) -> None:
+    # Asked only once a library was made: what is whole already needs no ONNX Runtime.
+    import onnxruntime
+
     try:
         onnxruntime.SessionOptions().register_custom_ops_library(str(library))
     except Exception as error:  # ONNX Runtime raises classes of its own, which share no base but this

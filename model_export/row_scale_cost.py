@@ -18,7 +18,6 @@ from transformers import AutoModelForSeq2SeqLM
 
 from model_export.marian_graphs import build_decoder_step
 from model_export.row_quantize import RowQuantizer, save_graphs
-from optimized.decoder import ELEMENT_TYPES
 from optimized.graphs import load_session
 
 SOURCE_TOKENS = 20
@@ -66,8 +65,7 @@ class Step:
         for node in session.get_inputs():
             value = self.input(node, rows, draw)
             self.tensors[node.name] = value
-            kind = ELEMENT_TYPES[node.type]
-            self.binding.bind_input(node.name, "cpu", 0, kind, value.shape, value.ctypes.data)
+            self.binding.bind_input(node.name, "cpu", 0, value.dtype, value.shape, value.ctypes.data)
         for node in session.get_outputs():
             if node.name.startswith("logits"):
                 self.tensors[node.name] = np.empty((rows, node.shape[1]), np.float32)

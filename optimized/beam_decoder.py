@@ -41,7 +41,7 @@ class BeamDecoder(GreedyDecoder):
         while texts:
             if binding is None or bound != len(texts) * num_beams:
                 bound = len(texts) * num_beams
-                binding = self.bind(tensors, bound)
+                binding = self.bind(self.decoder, tensors, bound)
             self.decoder.run_with_iobinding(binding)
             tensors["past_len"][:bound] += 1
             for place in reversed(range(len(texts))):

@@ -9,8 +9,8 @@ import onnxruntime
 
 from .graphs import Graphs
 
-ELEMENT_TYPES = {"tensor(int64)": np.int64, "tensor(int32)": np.int32, "tensor(float)": np.float32}
 MAX_LEN_STEP = 16
+STEP_OUTPUTS = ("logits", "logits_scale", "next_ids")
 
 
 class GreedyDecoder:
@@ -19,13 +19,14 @@ class GreedyDecoder:
     def __init__(self, graphs: Graphs) -> None:
         self.encoder = graphs.encoder
         self.decoder = graphs.decoder
+        self.greedy = graphs.greedy
+        self._cache_dtype = graphs.cache_dtype
         facts = self.decoder.get_modelmeta().custom_metadata_map
         self.start_id = int(facts["decoder_start_token_id"])
         self.eos_id = int(facts["eos_token_id"])
         self.pad_id = int(facts["pad_token_id"])
         self.max_positions = int(facts["max_position_embeddings"])
         self._inputs = {node.name: node for node in self.decoder.get_inputs()}
-        self._outputs = [node.name for node in self.decoder.get_outputs()]
         self._cross_names = [node.name for node in self.encoder.get_outputs()]
         self._self_names = [name for name in self._inputs if name.startswith(("pk", "pv"))]
         self._vocabulary_size: int = self.decoder.get_outputs()[0].shape[1]
@@ -49,17 +50,16 @@ class GreedyDecoder:
         rows = [index for index in range(len(batch)) if max_new_tokens[index] > 0]
         for row, index in enumerate(rows):
             self.move(tensors, index, row)
+        graph = self.greedy or self.decoder
         binding, bound = None, 0
         while rows:
             if binding is None or bound != len(rows):
-                binding, bound = self.bind(tensors, len(rows)), len(rows)
-            self.decoder.run_with_iobinding(binding)
-            scores = tensors["logits"][:bound]
-            scores[:, self.pad_id] = -np.inf
+                binding, bound = self.bind(graph, tensors, len(rows)), len(rows)
             for row, index in enumerate(rows):
-                if len(answers[index]) < min_new_tokens[index]:
-                    scores[row, self.eos_id] = -np.inf
-            tokens = scores.argmax(axis=1)
+                early = len(answers[index]) < min_new_tokens[index]
+                tensors["forbidden"][row] = self.pad_id, self.eos_id if early else -1
+            graph.run_with_iobinding(binding)
+            tokens = self.chosen(tensors, bound)
             tensors["input_ids"][:bound, 0] = tokens
             tensors["past_len"][:bound] += 1
             for row in reversed(range(bound)):
@@ -70,6 +70,15 @@ class GreedyDecoder:
                     rows[row] = rows[-1]
                     rows.pop()
         return answers
+
+    def chosen(self, tensors: dict[str, np.ndarray], rows: int) -> np.ndarray:
+        """The best token of each row that is not forbidden, int64 [rows]."""
+        if self.greedy is not None:
+            return tensors["next_ids"][:rows, 0]
+        scores = tensors["logits"][:rows]
+        for row, forbidden in enumerate(tensors["forbidden"][:rows]):
+            scores[row, forbidden[forbidden >= 0]] = -np.inf
+        return scores.argmax(axis=1)
 
     def check(self, batch: list[list[int]], max_new_tokens: list[int]) -> None:
         """ValueError if a source or a limit exceeds the model's positions."""
@@ -83,7 +92,7 @@ class GreedyDecoder:
         return self.encoder.run(self._cross_names, packed), src_len
 
     def buffers(self, cross: list[np.ndarray], src_len: np.ndarray, max_len: int) -> dict[str, np.ndarray]:
-        """Every tensor that a step binds, by input name, and `logits` [B,V] with its scales [B,1].
+        """Every tensor that a step binds, by name.
 
         The self-attention buffers hold what earlier batches left; a step reads only what its row wrote.
         """
@@ -96,28 +105,32 @@ class GreedyDecoder:
         max_len = -(-max(max_len, 1) // MAX_LEN_STEP) * MAX_LEN_STEP
         for name in self._self_names:
             _, heads, _, head_dim = self._inputs[name].shape
-            tensors[name] = self._kept(name, (count, heads, max_len, head_dim))
-        tensors["logits"] = self._kept("logits", (count, self._vocabulary_size))
+            tensors[name] = self._kept(name, (count, heads, max_len, head_dim), self._cache_dtype)
+        tensors["logits"] = self._kept("logits", (count, self._vocabulary_size), np.dtype(np.float32))
         tensors["logits_scale"] = np.empty((count, 1), np.float32)
+        tensors["forbidden"] = np.full((count, 2), -1, np.int64)
+        tensors["next_ids"] = np.empty((count, 1), np.int64)
         return tensors
 
-    def bind(self, tensors: dict[str, np.ndarray], rows: int) -> onnxruntime.IOBinding:
+    def bind(
+        self, graph: onnxruntime.InferenceSession, tensors: dict[str, np.ndarray], rows: int
+    ) -> onnxruntime.IOBinding:
         """Binds the first `rows` rows; each `pk{i}` also as `ok{i}`, so that it is written in place."""
-        binding = self.decoder.io_binding()
-        for name, node in self._inputs.items():
-            value = tensors[name]
-            shape = (rows, *value.shape[1:])
-            binding.bind_input(name, "cpu", 0, ELEMENT_TYPES[node.type], shape, value.ctypes.data)
-        for name in self._outputs:
-            value = tensors[f"p{name[1:]}" if name.startswith("o") else name]
-            binding.bind_output(name, "cpu", 0, np.float32, (rows, *value.shape[1:]), value.ctypes.data)
+        binding = graph.io_binding()
+        for node in graph.get_inputs():
+            value = tensors[node.name][:rows]
+            binding.bind_input(node.name, "cpu", 0, value.dtype, value.shape, value.ctypes.data)
+        for node in graph.get_outputs():
+            name = f"p{node.name[1:]}" if node.name.startswith("o") else node.name
+            value = tensors[name][:rows]
+            binding.bind_output(node.name, "cpu", 0, value.dtype, value.shape, value.ctypes.data)
         return binding
 
-    def _kept(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
-        """A float32 array of `shape` over memory that stays allocated and only grows."""
+    def _kept(self, name: str, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+        """An array of `shape` over memory that stays allocated and only grows."""
         size = int(np.prod(shape))
         if name not in self._memory or self._memory[name].size < size:
-            self._memory[name] = np.zeros(size, np.float32)
+            self._memory[name] = np.zeros(size, dtype)
         return self._memory[name][:size].reshape(shape)
 
     def move(self, tensors: dict[str, np.ndarray], source: int, target: int) -> None:
@@ -126,7 +139,7 @@ class GreedyDecoder:
             return
         self.move_past(tensors, source, target)
         for name, value in tensors.items():
-            if name not in self._self_names and name not in self._outputs:
+            if name not in self._self_names and name not in STEP_OUTPUTS:
                 value[target] = value[source]
 
     def move_past(self, tensors: dict[str, np.ndarray], source: int, target: int) -> None:
