@@ -62,7 +62,14 @@ def make_run(
         {
             "name": folder.name,
             "started_at": "2026-01-02T03:04:05+00:00",
-            "plan": {"servers": servers, "users": users, "repeats": repeats, "duration_s": DURATION_S},
+            "plan": {
+                "servers": servers,
+                "tasks": ["translation"],
+                "workloads": [["unique", 1]],
+                "users": users,
+                "repeats": repeats,
+                "duration_s": DURATION_S,
+            },
             "environment": {
                 "machine": {"cpu": "AMD EPYC(TM) 9B14 96-Core Processor", "note": HOSTILE},
                 "cores": {"server": [0], "load": [1]},

@@ -33,7 +33,7 @@ from benchmark.style import (
 )
 
 # A figure and its unit stay on one line.
-_SPACES = re.compile(r" (?!(?:ms|s|MB|%|repeats?)(?:[ ,:]|$))")
+_SPACES = re.compile(r"(?<!commit) (?!(?:ms|s|MB|%|repeats?)(?:[ ,:]|$))")
 
 
 class Sheet:
