@@ -7,11 +7,21 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from benchmark import style
-from benchmark.charts import batching, distribution, footprint, latency, throughput, timeline, tradeoff
+from benchmark.charts import (
+    batching,
+    distribution,
+    footprint,
+    headline,
+    latency,
+    throughput,
+    timeline,
+    tradeoff,
+)
 from benchmark.charts.data import Drawing, RunData
 from benchmark.records import RunFiles
 
 CHARTS: tuple[Callable[[RunData], Iterator[Drawing]], ...] = (
+    headline.drawings,
     throughput.drawings,
     latency.drawings,
     tradeoff.drawings,

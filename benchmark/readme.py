@@ -2,17 +2,20 @@
 
 import re
 from pathlib import Path
-from typing import Any
 
-import pandas as pd
-
+from benchmark.charts import headline, sentences
+from benchmark.charts.data import RunData
 from benchmark.environment import ROOT
-from benchmark.records import RunFiles, RunNotFound
+from benchmark.known_figures import known_figures
+from benchmark.markdown import table
+from benchmark.plots import charts_folder, draw_one, drawings
+from benchmark.reference_page import circumstances, reference_page
+from benchmark.reference_runs import reference_runs
+from benchmark.repeats import repeats_of
+from benchmark.summary import summary
 
 REFERENCE = ROOT / "results" / "reference"
 README = ROOT / "README.md"
-HEADLINE = "throughput-translation-unique-x1.png"
-COLUMNS = "| models | server | task | workload | users | texts/s | p50 ms | p95 ms | cold start s |"
 
 
 def section(text: str, name: str, content: str) -> str:
@@ -25,77 +28,53 @@ def section(text: str, name: str, content: str) -> str:
     return replaced
 
 
-def reference_runs(reference: Path) -> list[RunFiles]:
-    """The runs in `reference`, oldest first; RunNotFound where there is none."""
-    runs = [RunFiles(path.parent) for path in reference.glob("*/run.json")]
-    if not runs:
-        raise RunNotFound(f"no run under {reference}")
-    return sorted(runs, key=lambda run: run.read_run()["started_at"])
-
-
-def figures_table(runs: list[RunFiles]) -> str:
-    """Medians over the valid repeats of each cell as a Markdown table, and each run's circumstances."""
-    lines = [COLUMNS, "|---|---|---|---|---:|---:|---:|---:|---:|"]
-    for run in runs:
-        table = run.table()
-        source = models_text(run.read_run()["models"]["source"])
-        keys = ["task", "workload", "texts_per_request", "users", "server"]
-        for key, cells in table[table["status"] == "ok"].groupby(keys, sort=True):
-            task, workload, texts, users, server = key
-            figures = ["texts_per_s", "p50_ms", "p95_ms", "cold_start_s", "cache_hit_rate"]
-            found = cells[figures].apply(pd.to_numeric).median()
-            lines.append(
-                f"| {source} | {str(server).replace('_', ' ')} | {task} "
-                f"| {workload_text(workload, texts, found['cache_hit_rate'])} | {users} "
-                f"| {found['texts_per_s']:,.1f} | {shown(found['p50_ms'])} | {shown(found['p95_ms'])} "
-                f"| {found['cold_start_s']:.1f} |"
-            )
-    return "\n".join([*lines, "", *(f"- {circumstances(run)}" for run in runs)])
-
-
-def models_text(source: str) -> str:
-    return "random weights" if source == "random" else source
-
-
-def workload_text(workload: str, texts: int, hit_rate: float) -> str:
-    batch = f", batches of {texts}" if texts > 1 else ""
-    return f"{workload}, {hit_rate:.1%} hits{batch}" if workload == "zipf" else f"{workload}{batch}"
-
-
-def shown(value: float) -> str:
-    return "(too few)" if pd.isna(value) else f"{value:,.0f}" if value >= 10 else f"{value:.1f}"
-
-
-def circumstances(run: RunFiles) -> str:
-    """A run's name, machine, sizes, commit, and the command that makes it again."""
-    record = run.read_run()
-    environment, plan = record["environment"], record["plan"]
-    repeats = plan["repeats"]
-    return (
-        f"`{run.folder.name}`: {environment['machine']['cpu']}, "
-        f"{len(environment['cores']['server'])} core for the server and one for the load; "
-        f"{plan['duration_s']:g} s a cell, {repeats} "
-        f"repeat{'' if repeats == 1 else 's'}, commit {environment['commit']}; `{command(record)}`"
-    )
-
-
-def command(record: dict[str, Any]) -> str:
-    plan, source = record["plan"], record["models"]["source"]
-    workloads = ",".join(name if texts == 1 else f"{name}:{texts}" for name, texts in plan["workloads"])
-    return (
-        f".venv/bin/python -m benchmark run --models models-{source} --servers {','.join(plan['servers'])} "
-        f"--tasks {','.join(plan['tasks'])} --workloads {workloads} --users "
-        f"{','.join(map(str, plan['users']))} --duration {plan['duration_s']:g} --repeats {plan['repeats']}"
-    )
-
-
 def write_readme(readme: Path = README, reference: Path = REFERENCE) -> bool:
-    """Brings the page up to date with the reference runs; whether anything changed."""
-    before = readme.read_text()
+    """Brings README and the page of the reference runs up to date with the runs; whether a text changed.
+
+    Raises:
+        RunNotFound: there is no run in `reference`.
+    """
     runs = reference_runs(reference)
-    pictures = [run.folder / "charts" / HEADLINE for run in runs]
-    charts = [path.relative_to(readme.parent) for path in pictures if path.is_file()]
-    after = section(before, "chart", f"![Throughput by users, translation]({charts[-1]})" if charts else "")
-    after = section(after, "figures", figures_table(runs))
-    readme.write_text(after)
-    return after != before
+    first = runs[0]
+    source = first.run["models"]["source"]
+    alike = [run for run in runs if run.run["models"]["source"] == source]
+    text = readme.read_text(encoding="utf-8")
+    text = section(text, "chart", chart(first, readme.parent))
+    text = section(text, "figures", figures(first))
+    text = section(text, "known", known_figures(alike))
+    pages = {readme: text, reference / "README.md": reference_page(runs, reference)}
+    changed = [path for path, page in pages.items() if not path.is_file() or path.read_text() != page]
+    for path in changed:
+        path.write_text(pages[path], encoding="utf-8")
+    return bool(changed)
+
+
+def chart(run: RunData, base: Path) -> str:
+    """The headline's chart as Markdown, its address from `base`, its title as the alternative text."""
+    path = charts_folder(run.files) / f"{headline.NAME}.png"
+    level = headline.level_of(run) or headline.USERS
+    return f"![{sentences.headline(headline.rates(run, level), level)}]({path.relative_to(base)})"
+
+
+def figures(run: RunData) -> str:
+    """The small table, and the line below it that says where it was measured."""
+    rows = list(summary(run, repeats_of(run.files)))
+    name = run.files.folder.name
+    level = headline.level_of(run)
+    return "\n".join(
+        [
+            table(rows) if rows else "No valid cell.",
+            "",
+            f"{level} users, no text twice; {circumstances(run.files)}. In brackets: the ratio's interval. "
+            f"Every cell and its requests: [results/reference](results/reference/README.md#{name}).",
+        ]
+    )
+
+
+def draw_chart(reference: Path = REFERENCE) -> None:
+    """Draws the headline's chart of the run that speaks first."""
+    run = reference_runs(reference)[0]
+    for drawing in drawings(run):
+        if drawing.name == headline.NAME:
+            draw_one(drawing, run.files)
+            (charts_folder(run.files) / f"{drawing.name}.svg").unlink()

@@ -1,28 +1,24 @@
 """Writes a run's report: one HTML page with charts and tables inside, that asks nothing of the network."""
 
-import re
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 
 from benchmark import stats
-from benchmark.charts import caption
-from benchmark.charts.data import Drawing, RunData, Slice
+from benchmark.charts import caption, footprint, headline, titles
+from benchmark.charts.data import RunData, Slice
 from benchmark.intervals import DRIFT, SMALLEST_EFFECT
-from benchmark.plots import charts_folder, draw_one, drawings
+from benchmark.plots import drawings
 from benchmark.records import RunFiles
 from benchmark.repeats import repeats_of
 from benchmark.report_limits import ceiling_shares, open_loops
 from benchmark.report_ratios import intervals, ratios
+from benchmark.report_svg import figure_of, palette
 from benchmark.report_tables import ABSENT, cell_row, flat, footprints, models, stabilities, summaries
+from benchmark.summary import summary
 
 TEMPLATES = Path(__file__).parent / "templates"
-
-SVG = "http://www.w3.org/2000/svg"
-XLINK = "http://www.w3.org/1999/xlink"
 
 
 def write_report(run: RunFiles) -> Path:
@@ -46,14 +42,25 @@ def content(data: RunData) -> dict[str, Any]:
     drawn = drawings(data)
     figures = {drawing.name: figure_of(data.files, drawing) for drawing in drawn}
 
-    def of(part: Slice | None) -> list[dict[str, Any]]:
+    def of(part: Slice) -> list[dict[str, Any]]:
         return [figures[drawing.name] for drawing in drawn if drawing.part == part]
 
+    def named(name: str) -> list[dict[str, Any]]:
+        return [figures[name]] if name in figures else []
+
+    apart = (headline.NAME, footprint.NAME)
     repeats = repeats_of(data.files)
     stable = stabilities(data)
     return {
         "run": data.run,
-        "headline": of(data.slices[0])[0]["title"] if data.slices else "No cell was measured",
+        "palette": palette(),
+        "headline": figures[drawn[0].name]["title"] if drawn else "No cell was measured",
+        "headline_charts": named(headline.NAME),
+        "summary": list(summary(data, repeats)),
+        "summary_users": titles.users(headline.level_of(data) or 0),
+        "run_charts": [
+            figures[drawing.name] for drawing in drawn if drawing.part is None and drawing.name not in apart
+        ],
         "circumstances": caption.circumstances(data, data),
         "sections": [
             {
@@ -66,7 +73,7 @@ def content(data: RunData) -> dict[str, Any]:
             }
             for part in data.slices
         ],
-        "footprint": {"charts": of(None), "rows": list(footprints(data))},
+        "footprint": {"charts": named(footprint.NAME), "rows": list(footprints(data))},
         "open_loops": list(open_loops(data.files)),
         "cells": [cell_row(data, row, stable) for row in data.rows()],
         "models": models(data),
@@ -79,41 +86,6 @@ def content(data: RunData) -> dict[str, Any]:
         "stable_within": f"{stats.STABLE_WITHIN:.0%}",
         "limitations": limitations(data, stable),
     }
-
-
-def figure_of(files: RunFiles, drawing: Drawing) -> dict[str, Any]:
-    """One chart: its title, the SVG to put into the page, and the PNG's relative address."""
-    stem = charts_folder(files) / drawing.name
-    svg = stem.with_name(f"{stem.name}.svg")
-    if not svg.is_file():
-        draw_one(drawing, files)
-    title, markup = inline_svg(svg.read_text(encoding="utf-8"), drawing.name)
-    return {"title": title, "svg": Markup(markup), "png": f"charts/{drawing.name}.png"}
-
-
-def inline_svg(text: str, prefix: str) -> tuple[str, str]:
-    """The title of an SVG, and the SVG with ids that start with `prefix`: many share one page."""
-    ElementTree.register_namespace("", SVG)
-    ElementTree.register_namespace("xlink", XLINK)
-    root = ElementTree.fromstring(text)
-    found = root.find(".//{http://purl.org/dc/elements/1.1/}title")
-    title = (found.text or "") if found is not None else ""
-    for metadata in root.findall(f"{{{SVG}}}metadata"):
-        root.remove(metadata)
-    for style in root.iter(f"{{{SVG}}}style"):
-        style.text = (style.text or "").replace("*{", f"#{prefix} *{{")
-    for element in root.iter():
-        for key, value in element.attrib.items():
-            if key == "id":
-                element.set(key, f"{prefix}-{value}")
-            elif key in ("href", f"{{{XLINK}}}href") and value.startswith("#"):
-                element.set(key, f"#{prefix}-{value[1:]}")
-            else:
-                element.set(key, re.sub(r"url\(#", f"url(#{prefix}-", value))
-    for size in ("width", "height"):
-        root.attrib.pop(size, None)
-    root.attrib |= {"id": prefix, "role": "img", "aria-label": title}
-    return title, ElementTree.tostring(root, encoding="unicode")
 
 
 def limitations(data: RunData, stable: dict[str, str]) -> list[str]:

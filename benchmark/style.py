@@ -9,6 +9,7 @@ from typing import Any
 
 import matplotlib
 from matplotlib.backends.backend_agg import RendererAgg
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.font_manager import FontProperties, fontManager
 
 from benchmark.charts.titles import NAMES
@@ -38,6 +39,8 @@ PAPER, INK, MUTED, GRID, SHADE = "#ffffff", "#1f1f1f", "#595959", "#dedede", "#e
 # Thin strokes of a letter look paler than a line of the same colour.
 _TEXT_COLOURS = {"baseline": "#666666", "optimized": "#005f96", "dynamic_batching": "#b34e00"}
 
+LIGHT = 0.4
+
 TITLE, SUBTITLE, LABEL, TICK, CAPTION = 36, 25, 29, 26, 20.5
 LINE_SPACING = 1.22
 LEFT_AXIS = 112
@@ -57,6 +60,12 @@ def colour(server: str) -> str:
 
 def text_colour(server: str) -> str:
     return _TEXT_COLOURS.get(server, PEER)
+
+
+def light_colour(server: str) -> str:
+    """The server's colour on paper, as a tint: a transparent one would let the grid through."""
+    red, green, blue = (1 - LIGHT * (1 - channel) for channel in to_rgb(colour(server)))
+    return to_hex((red, green, blue))
 
 
 def dashes(server: str, *, tail: bool = False) -> str:
@@ -101,3 +110,8 @@ def width_of(text: str, pixels: float, *, bold: bool = False) -> float:
     renderer = RendererAgg(1, 1, PIXELS_PER_INCH * DENSITY)
     width, _, _ = renderer.get_text_width_height_descent(text, font, False)
     return float(width) / DENSITY
+
+
+def fitting(text: str, pixels: float, room: float) -> float:
+    """The size up to `pixels` at which `text` is no wider than `room`."""
+    return min(pixels, pixels * room / width_of(text, pixels))

@@ -9,7 +9,6 @@ from functools import partial
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
 from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter
 
 from benchmark import stats
@@ -20,10 +19,21 @@ from benchmark.charts.data import Cells, Drawing, RunData, Slice
 from benchmark.charts.labels import Label, end_labels, room_for
 from benchmark.charts.sheet import Sheet
 from benchmark.charts.titles import Levels, Medians
-from benchmark.style import INK, LABEL, LEFT_AXIS, MARGIN, TICK, colour, points, text_colour, width_of
+from benchmark.style import (
+    INK,
+    LABEL,
+    LEFT_AXIS,
+    MARGIN,
+    TICK,
+    colour,
+    fitting,
+    light_colour,
+    points,
+    text_colour,
+    width_of,
+)
 
 PARTS = ("queue", "inference", "elsewhere")
-LIGHT = 0.4
 BETWEEN = 30
 BAR = 0.7  # of the room of a level
 METRIC = "batch_size_mean"
@@ -68,10 +78,12 @@ def draw_queue(data: RunData, part: Slice) -> Sheet:
         left = first + index * (width + BETWEEN)
         ax = sheet.axes(left=left, right=left + width)
         share_axes(ax, levels, labelled=index == 0)
-        size = min(LABEL, LABEL * width / width_of(titles.name(server), LABEL))
-        ax.set_title(titles.name(server), fontsize=points(size), color=text_colour(server), pad=points(10))
+        if index == len(shares) // 2:
+            x_label(ax, "concurrent users")
+        name_panel(ax, server, width)
         for level, parts in found.items():
             stack(ax, levels.index(level), parts, server)
+            tell_parts(sheet, ax, levels, level, parts, server)
     seen = [
         name
         for name in PARTS
@@ -107,12 +119,25 @@ def share_axes(ax: Axes, levels: list[int], *, labelled: bool) -> None:
     room = ax.get_window_extent().width / ax.figure.dpi * 100 / len(levels)
     widest = max(width_of(f"{level:,}", TICK) for level in levels)
     ax.tick_params(axis="x", labelsize=points(min(TICK, TICK * room / (widest + 8))))
-    x_label(ax, "concurrent users")
+
+
+def name_panel(ax: Axes, server: str, width: float) -> None:
+    """Writes a server's name above its panel, over two lines where one has no room."""
+    name = titles.name(server)
+    lines = [name] if width_of(name, LABEL) <= width else name.split(" ", 1)
+    size = min(fitting(line, LABEL / len(lines) ** 0.5, width) for line in lines)
+    ax.set_title(
+        "\n".join(lines),
+        fontsize=points(size),
+        color=text_colour(server),
+        pad=points(10 if len(lines) == 1 else 4),
+        linespacing=1,
+    )
 
 
 def stack(ax: Axes, place: int, parts: dict[str, float], server: str) -> None:
     """One bar: the queue light, inference in full colour, the rest empty."""
-    faces = {"queue": lighter(colour(server)), "inference": colour(server), "elsewhere": "white"}
+    faces = {"queue": light_colour(server), "inference": colour(server), "elsewhere": "white"}
     bottom = 0.0
     for name in PARTS:
         ax.bar(
@@ -121,9 +146,16 @@ def stack(ax: Axes, place: int, parts: dict[str, float], server: str) -> None:
         bottom += parts[name]
 
 
-def lighter(ink: str) -> tuple[float, ...]:
-    """`ink` on white: a transparent one would let the grid through."""
-    return tuple(1 - LIGHT * (1 - channel) for channel in to_rgb(ink))
+def tell_parts(
+    sheet: Sheet, ax: Axes, levels: list[int], level: int, parts: dict[str, float], server: str
+) -> None:
+    """What a reader sees on hover over each piece of one bar."""
+    place, bottom = levels.index(level), 0.0
+    who = f"{titles.name(server)}, {titles.users(level)}"
+    for name in PARTS:
+        corners = (place - BAR / 2, bottom), (place + BAR / 2, bottom + parts[name])
+        sheet.tell(ax, corners[0], f"{who}: {100 * parts[name]:.1f} % {name}", corners[1])
+        bottom += parts[name]
 
 
 def time_shares(cells: Cells) -> dict[int, dict[str, float]]:
@@ -199,7 +231,7 @@ def draw_batch_size(data: RunData, part: Slice) -> Sheet:
     dots = "Dot: one repeat; line: their median" if told.repeats > 1 else ""
     sheet = Sheet(
         batch_size_title(told.medians(METRIC), part.task),
-        subtitle(data, part, "mean texts in a batch that the model runs, over the measured window"),
+        subtitle(data, part, "mean texts in a batch that the model runs"),
         caption(data, told, [dots, *missing(told)]),
     )
     texts = [titles.name(server) for server in told.servers]
@@ -208,7 +240,7 @@ def draw_batch_size(data: RunData, part: Slice) -> Sheet:
     users_axis(ax, told.levels)
     labels = []
     for server, text in zip(told.servers, texts, strict=True):
-        place = series.draw(ax, told.where(server=server), METRIC)
+        place = series.draw(sheet, ax, told.where(server=server), METRIC, "texts a batch")
         if place is not None:
             labels.append(Label(*place, text, text_colour(server)))
     end_labels(sheet, ax, labels)

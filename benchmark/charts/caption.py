@@ -14,7 +14,9 @@ WORKLOAD_TEXTS = {"unique": "no text twice", "zipf": "repeated texts (zipf)"}
 
 def subtitle(data: RunData, part: Slice, what: str) -> str:
     """What is measured: task, texts and `what`, with the cache's hit rate where one was measured."""
-    hits = data.of(part).frame.dropna(subset=["cache_hit_rate"]).groupby("server")["cache_hit_rate"]
+    frame = data.of(part).frame
+    # Where no text comes twice, a rate of nothing says nothing.
+    hits = frame[frame["cache_hit_rate"] > 0].groupby("server")["cache_hit_rate"]
     rates = "".join(f"; {inline(server)}: {rate.median():.0%} cache hits" for server, rate in hits)
     return f"{part.task.capitalize()}, {texts_of(part)}: {what}{rates}"
 
@@ -82,7 +84,7 @@ def model(artefact: dict[str, Any]) -> str:
     # Layers and widths follow the architecture's name; a caption has no room for them.
     architecture = str(artefact.get("architecture") or "").partition(",")[0]
     named = " ".join(part for part in (architecture, size) if part)
-    found = origin(artefact)
+    found = "random weights" if artefact.get("trained") is False else origin(artefact)
     return f"{named} ({found})" if found else named
 
 

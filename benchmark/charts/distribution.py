@@ -7,16 +7,19 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter
 
+from benchmark import stats
 from benchmark.charts import sentences, series, titles
 from benchmark.charts.axes import log_ms_axis, x_label
 from benchmark.charts.caption import caption, missing, subtitle
 from benchmark.charts.data import Cells, Drawing, RunData, Slice
 from benchmark.charts.labels import Label, end_labels, room_for
 from benchmark.charts.sheet import Sheet
+from benchmark.charts.values import exact
 from benchmark.style import colour, dashes, text_colour
 
 # Quantiles that are read off observed latencies, never between two of them.
 SHARES = np.linspace(0.005, 1, 200)
+TOLD = (5, 10, 25, 50, 75, 90, 95, 99)  # percent, on hover
 
 
 def drawings(data: RunData) -> Iterator[Drawing]:
@@ -34,7 +37,7 @@ def draw(data: RunData, part: Slice, level: int) -> Sheet:
         subtitle(
             data,
             part,
-            f"latency in ms within which a share of the requests is answered, {titles.users(level)}",
+            f"latency in ms of each share of the requests, {titles.users(level)}",
         ),
         caption(data, cells, [faint, *missing(cells, invalid_as="Dotted")]),
     )
@@ -68,9 +71,19 @@ def draw(data: RunData, part: Slice, level: int) -> Sheet:
                     ax.plot(
                         share, at[metric].get(server, float("nan")), "o", color=ink, markersize=series.POINT
                     )
+            tell_curve(sheet, ax, cells.where(server=server, status=status), texts[server])
             labels.append(Label(1, float(middle[-1]), texts[server], text_colour(server)))
     end_labels(sheet, ax, labels)
     return sheet
+
+
+def tell_curve(sheet: Sheet, ax: Axes, cells: Cells, who: str) -> None:
+    """What a reader sees on hover along one curve, but nothing that rests on too few requests."""
+    found = [one for one in (cells.latencies(row) for row in cells.rows()) if len(one)]
+    for percent in TOLD:
+        if min(map(len, found)) >= stats.sample_floor(max(percent, 100 - percent)):
+            value = float(np.median([np.percentile(one, percent) for one in found]))
+            sheet.tell(ax, (percent / 100, value), f"{who}: {percent} % within {exact(value)} ms")
 
 
 def quantiles(cells: Cells) -> np.ndarray:

@@ -10,15 +10,29 @@ from benchmark.charts import sentences, titles
 from benchmark.charts.caption import caption
 from benchmark.charts.data import Cells, Drawing, RunData
 from benchmark.charts.sheet import Sheet
-from benchmark.style import LABEL, MARGIN, MUTED, SUBTITLE, colour, points, text_colour, width_of
+from benchmark.charts.values import exact
+from benchmark.style import (
+    DENSITY,
+    INK,
+    LABEL,
+    MARGIN,
+    MUTED,
+    SUBTITLE,
+    colour,
+    fitting,
+    points,
+    text_colour,
+    width_of,
+)
 
+NAME = "footprint"
 MB = 1e6
 BETWEEN = 44
 THICK = 0.36  # of a bar, in rows
 
 
 def drawings(data: RunData) -> Iterator[Drawing]:
-    yield Drawing("footprint", None, partial(draw, data))
+    yield Drawing(NAME, None, partial(draw, data))
 
 
 def draw(data: RunData) -> Sheet:
@@ -27,7 +41,7 @@ def draw(data: RunData) -> Sheet:
     failed = len(data.frame) - len(cells.frame)
     sheet = Sheet(
         sentences.footprint(ready_s, peak_mb),
-        "From start to ready, model files of the measured tasks, and resident memory; light: peak under load",
+        "Start to ready, model files of the tasks, and resident memory; light: peak under load",
         caption(
             data,
             data,
@@ -44,15 +58,21 @@ def draw(data: RunData) -> Sheet:
     for index, heading in enumerate(("cold start, s", "model files, MB", "memory, MB")):
         left = MARGIN + names + index * (width + BETWEEN)
         ax = sheet.axes(left=left, right=left + width)
-        ax.set_title(heading, fontsize=points(SUBTITLE), color=MUTED, loc="left", pad=points(12))
+        ax.set_title(
+            heading,
+            fontsize=points(fitting(heading, SUBTITLE, width)),
+            color=MUTED,
+            loc="left",
+            pad=points(12),
+        )
         panels.append(ax)
-    bars(panels[0], servers, ready_s)
+    bars(sheet, panels[0], servers, ready_s, "s to ready")
     for row in cells.frame.dropna(subset=["cold_start_s"]).to_dict("records"):
         place = (row["cold_start_s"], servers.index(row["server"]))
         panels[0].set_xlim(0, max(place[0], panels[0].get_xlim()[1]))
-        panels[0].plot(*place, "o", color="black", markersize=7, alpha=0.3, markeredgewidth=0, clip_on=False)
-    bars(panels[1], servers, sizes_mb)
-    bars(panels[2], servers, memory_mb, behind=peak_mb)
+        panels[0].plot(*place, "o", color=INK, markersize=7, alpha=0.3, markeredgewidth=0, clip_on=False)
+    bars(sheet, panels[1], servers, sizes_mb, "MB of model files")
+    bars(sheet, panels[2], servers, memory_mb, "MB at ready", behind=(peak_mb, "MB highest peak"))
     for row, server in enumerate(servers):
         panels[0].annotate(
             titles.name(server),
@@ -84,23 +104,37 @@ def measured(data: RunData) -> dict[str, dict[str, float]]:
 
 
 def bars(
-    ax: Axes, servers: list[str], values: dict[str, float], behind: dict[str, float] | None = None
+    sheet: Sheet,
+    ax: Axes,
+    servers: list[str],
+    values: dict[str, float],
+    unit: str,
+    behind: tuple[dict[str, float], str] = ({}, ""),
 ) -> None:
     """One bar a server with its figure above it; `behind` are longer, lighter bars with theirs."""
-    behind = behind or {}
+    longer, longer_unit = behind
+    room = ax.get_window_extent().width / DENSITY
     for row, server in enumerate(servers):
-        ends = [one[server] for one in (values, behind) if server in one]
-        ax.barh(row, behind.get(server, 0), height=THICK, color=colour(server), alpha=0.35)
+        found = [
+            (one[server], each) for one, each in ((values, unit), (longer, longer_unit)) if server in one
+        ]
+        ends = [end for end, _ in found]
+        ax.barh(row, longer.get(server, 0), height=THICK, color=colour(server), alpha=0.35)
+        if found:
+            told = ", ".join(f"{exact(end)} {each}" for end, each in found)
+            corners = (0, row - THICK / 2), (max(ends), row + THICK / 2)
+            sheet.tell(ax, corners[0], f"{titles.name(server)}: {told}", corners[1])
         ax.barh(row, values.get(server, 0), height=THICK, color=colour(server))
+        text = " – ".join(titles.figure(end) for end in ends) if ends else "not measured"
         ax.annotate(
-            " – ".join(titles.figure(end) for end in ends) if ends else "not measured",
+            text,
             (0, row - THICK / 2),
             (0, points(5)),
             textcoords="offset points",
-            fontsize=points(LABEL),
+            fontsize=points(fitting(text, LABEL, room)),
             color=text_colour(server),
         )
-    ax.set_xlim(0, max([*values.values(), *behind.values()], default=0) or 1)
+    ax.set_xlim(0, max([*values.values(), *longer.values()], default=0) or 1)
     ax.set_ylim(max(len(servers), 2) - 0.5, -0.6)
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_locator(NullLocator())
@@ -113,12 +147,12 @@ def by_server(cells: Cells, metric: str, how: str, unit: float = 1) -> dict[str,
     return {server: float(known[server]) / unit for server in cells.servers if server in known}
 
 
-def model_mb(data: RunData) -> dict[str, float]:
-    """The bytes in MB of the distinct artefacts that each server's cells name."""
+def model_mb(data: RunData, task: str | None = None) -> dict[str, float]:
+    """The bytes in MB of the distinct artefacts that each server's cells name, of `task` or of all."""
     sizes: dict[str, dict[str, float]] = {}
     for record in data.records.values():
         artefact = record.get("model") or {}
-        if artefact.get("bytes"):
+        if artefact.get("bytes") and task in (None, artefact.get("task")):
             own = sizes.setdefault(record["cell"]["server"], {})
             own[f"{artefact.get('task')}/{artefact.get('format')}"] = artefact["bytes"] / MB
     return {server: sum(artefacts.values()) for server, artefacts in sizes.items()}

@@ -99,10 +99,12 @@ def near_labels(
         width, height = width_of(label.text, pixels), pixels * 1.1
 
         def cost(
-            side: tuple[int, int], x: float = x, y: float = y, w: float = width, h: float = height
+            side: tuple[float, float], x: float = x, y: float = y, w: float = width, h: float = height
         ) -> float:
             place = _beside(x, y, side, w, h, reach)
-            return sum(_overlap(place, other) for other in taken) + 9 * (w * h - _overlap(place, within))
+            covered = sum(_overlap(place, other) for other in taken)
+            far = 60 * (max(abs(side[0]), abs(side[1])) - 1)
+            return covered + 9 * (w * h - _overlap(place, within)) + far
 
         place = _beside(x, y, min(_SIDES, key=cost), width, height, reach)
         taken.append(place)
@@ -131,13 +133,17 @@ def boxes_of_line(ax: Axes, places: Sequence[tuple[float, float]], half: float =
     return boxes
 
 
-# Right of the point first, then above, left, below, and the corners.
-_SIDES = ((1, 0), (0, 1), (-1, 0), (0, -1), (1, 1), (1, -1), (-1, 1), (-1, -1))
+# Right of the point first, then above, left, below, the corners, and between them.
+_SIDES: tuple[tuple[float, float], ...] = (
+    *((1, 0), (0, 1), (-1, 0), (0, -1), (1, 1), (1, -1), (-1, 1), (-1, -1)),
+    *((0.5, 1), (0.5, -1), (-0.5, 1), (-0.5, -1), (1, 2.2), (1, -2.2), (3.2, 0), (-3.2, 0)),
+)
 
 
-def _beside(x: float, y: float, side: tuple[int, int], width: float, height: float, reach: float) -> Bbox:
-    left = x + side[0] * reach - width * (1 - side[0]) / 2
-    bottom = y + side[1] * reach - height * (1 - side[1]) / 2
+def _beside(x: float, y: float, side: tuple[float, float], width: float, height: float, reach: float) -> Bbox:
+    across, up = (min(max(share, -1), 1) for share in side)
+    left = x + side[0] * reach - width * (1 - across) / 2
+    bottom = y + side[1] * reach - height * (1 - up) / 2
     return Bbox.from_bounds(left, bottom, width, height)
 
 

@@ -38,7 +38,8 @@ def draw(data: RunData, part: Slice) -> Sheet:
     users_axis(ax, cells.levels)
     labels = []
     for (server, metric), text in texts.items():
-        place = series.draw(ax, cells.where(server=server), metric, tail=metric == "p95_ms")
+        own, unit = cells.where(server=server), f"ms {metric.removesuffix('_ms')}"
+        place = series.draw(sheet, ax, own, metric, unit, tail=metric == "p95_ms")
         if place is not None:
             labels.append(Label(*place, text, text_colour(server)))
     end_labels(sheet, ax, labels)

@@ -22,6 +22,23 @@ from benchmark.charts.titles import (
 )
 
 
+def headline(rates: dict[str, dict[str, float]], level: int) -> str:
+    """Which server answers most, as a sentence; `rates`: task -> server -> requests a second."""
+    by_server: dict[str, list[str]] = {}
+    rest = []
+    for task, found in rates.items():
+        best, reference = max(found, key=lambda one: found[one], default=""), found.get(REFERENCE)
+        if reference and found[best] > ALIKE * reference:
+            whose = "its" if best in by_server else "the baseline's"
+            by_server.setdefault(best, []).append(f"{times(found[best] / reference)} {whose} {task}")
+        elif reference and len(found) > 1:
+            rest.append(f"no server more than the baseline's {task} requests")
+        elif best:
+            rest.append(f"{inline(best)} {figure(found[best])} {task} requests a second")
+    told = [f"{inline(who)} answers {' and '.join(parts)} requests" for who, parts in by_server.items()]
+    return f"At {users(level)} {', '.join([*told, *rest]) or 'no server has a valid figure'}"
+
+
 def throughput(medians: Medians, task: str) -> str:
     """Requests a second by users, as a sentence; `medians` in requests a second."""
     medians = present(medians)

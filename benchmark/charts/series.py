@@ -3,7 +3,10 @@
 import pandas as pd
 from matplotlib.axes import Axes
 
+from benchmark.charts import titles
 from benchmark.charts.data import PERCENTILES, Cells
+from benchmark.charts.sheet import Sheet
+from benchmark.charts.values import exact
 from benchmark.style import colour, dashes
 
 LINE, POINT = 4.5, 10
@@ -40,10 +43,23 @@ def mark(ax: Axes, row: pd.Series, place: Place, *, thin: bool, several: bool) -
         )
 
 
-def draw(ax: Axes, cells: Cells, metric: str, *, tail: bool = False) -> Place | None:
+def told(row: pd.Series, value: float, unit: str, *, thin: bool) -> str:
+    """One cell's figure for a reader who points at its mark; one under its sample floor is never printed."""
+    figure = f"too few requests for a {unit.removeprefix('ms ')}" if thin else f"{exact(value)} {unit}"
+    state = ", invalid" if row["status"] == "invalid" else ""
+    users = titles.users(int(row["users"]))
+    return f"{titles.name(row['server'])}, {users}, repeat {row['repeat']}{state}: {figure}"
+
+
+def told_median(server: str, level: int, value: float, unit: str) -> str:
+    return f"{titles.name(server)}, {titles.users(level)}: {exact(value)} {unit}"
+
+
+def draw(sheet: Sheet, ax: Axes, cells: Cells, metric: str, unit: str, *, tail: bool = False) -> Place | None:
     """Draws `metric` of one server's `cells` by users; returns where its label belongs, None if nowhere.
 
-    The line breaks at a level without a valid median: nothing is interpolated across it.
+    The line breaks at a level without a valid median: nothing is interpolated across it. `unit` follows
+    the figure that a reader sees on hover.
     """
     marks: list[Place] = []
     for row in cells.rows():
@@ -51,6 +67,8 @@ def draw(ax: Axes, cells: Cells, metric: str, *, tail: bool = False) -> Place | 
         if pd.notna(value) and row["status"] != "failed":
             place = (float(row["users"]), value)
             mark(ax, row, place, thin=thin, several=cells.repeats > 1)
+            if cells.repeats > 1 or thin or row["status"] == "invalid":
+                sheet.tell(ax, place, told(row, value, unit, thin=thin))
             marks.append(place)
     ((server, levels),) = cells.medians(metric).items()
     ink = colour(server)
@@ -61,6 +79,8 @@ def draw(ax: Axes, cells: Cells, metric: str, *, tail: bool = False) -> Place | 
     )
     # A level between two gaps is no line, so each median is a point as well.
     ax.plot(xs, ys, "o", color=ink, markersize=POINT if not tail else POINT - 2, clip_on=False)
+    for level, value in levels.items():
+        sheet.tell(ax, (level, value), told_median(server, level, value, unit))
     if levels and max(levels) == max((x for x, _ in marks), default=0):
         return max(levels), levels[max(levels)]
     return max(marks, default=None)

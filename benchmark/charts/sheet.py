@@ -33,7 +33,7 @@ from benchmark.style import (
 )
 
 # A figure and its unit stay on one line.
-_SPACES = re.compile(r" (?!(?:ms|s|MB|%)(?:[ ,:]|$))")
+_SPACES = re.compile(r"(?<!commit) (?!(?:ms|s|MB|%|repeats?)(?:[ ,:]|$))")
 
 
 class Sheet:
@@ -76,7 +76,7 @@ class Sheet:
     def wrap(
         self, text: str, pixels: float, *, bold: bool = False, limit: int, room: float | None = None
     ) -> list[str]:
-        """`text` in at most `limit` lines `room` wide (else: the sheet); what does not fit ends in an ellipsis."""
+        """`text` in at most `limit` lines `room` wide (else: the sheet), cut with an ellipsis."""
         room = self.width - 2 * MARGIN if room is None else room
         lines: list[str] = []
         for word in _SPACES.split(text):
@@ -119,7 +119,7 @@ class Sheet:
         top: float = 1,
         unit: str = "",
     ) -> Axes:
-        """Axes between `left` and `right` (else: the edge), over the share `bottom` to `top` of the free height.
+        """Axes between `left` and `right` (else the edge), over a share `bottom` to `top` of the free height.
 
         `unit` stands above the y axis, so no sideways label takes room from the data.
         """

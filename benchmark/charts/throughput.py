@@ -35,7 +35,7 @@ def draw(data: RunData, part: Slice) -> Sheet:
     users_axis(ax, cells.levels)
     labels = []
     for server in cells.servers:
-        place = series.draw(ax, cells.where(server=server), "throughput_rps")
+        place = series.draw(sheet, ax, cells.where(server=server), "throughput_rps", "requests a second")
         if place is not None:
             labels.append(Label(*place, texts[server], text_colour(server)))
     end_labels(sheet, ax, labels)

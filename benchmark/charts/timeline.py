@@ -13,6 +13,7 @@ from benchmark.charts.axes import log_ms_axis, rps_axis, x_label
 from benchmark.charts.caption import caption, missing, subtitle
 from benchmark.charts.data import Cells, Drawing, RunData, Slice
 from benchmark.charts.sheet import Sheet
+from benchmark.charts.values import exact
 from benchmark.style import DENSITY, INK, MUTED, SHADE, SUBTITLE, colour, points, width_of
 
 MANY = 400  # dots: above it the SVG carries them as a picture, to stay small
@@ -74,6 +75,8 @@ def draw(data: RunData, part: Slice, row: pd.Series) -> Sheet:
     rates, _ = np.histogram(answers["end_s"], edges)
     bottom.bar(edges[:-1], rates, width=0.9, align="edge", color=colour(row["server"]))
     rps_axis(bottom, list(rates))
+    for second, rate in zip(edges[:-1], rates, strict=True):
+        tell_second(sheet, bottom, float(second), int(rate), answers)
     bottom.locator_params(axis="y", nbins=3)
     x_label(bottom, "seconds since the measured window opened")
     heading(top, 0, "measured")
@@ -82,6 +85,15 @@ def draw(data: RunData, part: Slice, row: pd.Series) -> Sheet:
     if room > width_of("warm-up", SUBTITLE) + 20:
         heading(top, first, "warm-up")
     return sheet
+
+
+def tell_second(sheet: Sheet, ax: Axes, second: float, count: int, answers: pd.DataFrame) -> None:
+    """What a reader sees on hover over one second: its answers, and their p50 where they are enough."""
+    latencies = answers.loc[answers["end_s"].between(second, second + 1, inclusive="left"), "latency_ms"]
+    p50 = stats.percentile_ms(latencies, 50)
+    middle = f", p50 {exact(p50)} ms" if p50 is not None else ""
+    text = f"Second {second:g} to {second + 1:g}: {count:,} answer{'' if count == 1 else 's'}{middle}"
+    sheet.tell(ax, (second, 0), text, (second + 1, ax.get_ylim()[1]))
 
 
 def draw_requests(ax: Axes, answers: pd.DataFrame, refused: pd.DataFrame, ink: str) -> None:

@@ -12,6 +12,7 @@ from benchmark.charts.caption import caption, missing, subtitle
 from benchmark.charts.data import Drawing, RunData, Slice
 from benchmark.charts.labels import Label, boxes_of_line, near_labels
 from benchmark.charts.sheet import Sheet
+from benchmark.charts.values import exact
 from benchmark.style import LABEL, MARGIN, MUTED, PEER, SUBTITLE, colour, dashes, text_colour
 
 METRIC = "p95_ms"
@@ -30,7 +31,7 @@ def draw(data: RunData, part: Slice) -> Sheet:
     dots = "Dot: one repeat; line: the medians" if cells.repeats > 1 else ""
     sheet = Sheet(
         sentences.tradeoff(rps, p95, slo_ms, part.task),
-        subtitle(data, part, "p95 latency in ms by achieved requests a second; small figures: users"),
+        subtitle(data, part, "p95 in ms by achieved requests a second; figures: users"),
         caption(data, cells, [dots, *missing(cells, [METRIC])]),
     )
     ax = sheet.axes(right=sheet.width - MARGIN - 20, unit="ms")
@@ -43,6 +44,9 @@ def draw(data: RunData, part: Slice) -> Sheet:
         if pd.notna(value):
             place = (float(row["throughput_rps"]), value)
             series.mark(ax, row, place, thin=thin, several=cells.repeats > 1)
+            if cells.repeats > 1 or thin or row["status"] == "invalid":
+                rate = f"p95 at {exact(place[0])} requests a second"
+                sheet.tell(ax, place, series.told(row, value, f"ms {rate}", thin=thin))
             spots.setdefault((row["server"], int(row["users"])), []).append(place)
     ends, levels = [], []
     taken = [box for places in spots.values() for place in places for box in boxes_of_line(ax, [place])]
@@ -54,6 +58,9 @@ def draw(data: RunData, part: Slice) -> Sheet:
             line.append(place if valid else NOWHERE)
             if place != NOWHERE:
                 places.append(place)
+                if valid:
+                    unit = f"ms p95 at {exact(place[0])} requests a second"
+                    sheet.tell(ax, place, series.told_median(server, level, place[1], unit))
                 levels.append(Label(*place, f"{level:,}", MUTED))
         xs, ys = zip(*line, strict=True)
         ink = colour(server)
