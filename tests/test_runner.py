@@ -15,8 +15,8 @@ from conftest import EMBEDDED
 
 from benchmark.environment import ROOT
 from benchmark.records import REQUEST_COLUMNS, Cell, RunFiles
-from benchmark.runner import invalid_reasons
 from benchmark.stats import figures
+from benchmark.validity import invalid_reasons
 
 TIMEOUT_S = 120
 
@@ -24,6 +24,7 @@ TIMEOUT_S = 120
 def command(results: Path, *options: str) -> list[str]:
     run = [sys.executable, "-m", "benchmark", "run", "--models", str(EMBEDDED), "--results", str(results)]
     run += ["--name", "run", "--duration", "2", "--warmup", "0.5", "--tasks", "sentiment"]
+    run += ["--max-duration", "2", "--client-ceiling", "0"]
     return [*run, *options]
 
 
