@@ -15,8 +15,8 @@ _SENTIMENT = {"label": "POSITIVE", "score": 0.5}
 _TIMING = b"tokenize;dur=0.0, queue;dur=0.0, inference;dur=0.0"
 
 
-def answer(path: str, body: bytes) -> dict[str, Any]:
-    """What the contract asks for on `path`: a text is its own translation, and positive."""
+def answer(path: str, body: bytes) -> dict[str, Any] | None:
+    """What the contract asks for on `path`: a text is its own translation, and positive; None elsewhere."""
     asked = json.loads(body) if body else {}
     match path:
         case "/translate":
@@ -27,7 +27,9 @@ def answer(path: str, body: bytes) -> dict[str, Any]:
             return _SENTIMENT
         case "/sentiment/batch":
             return {"results": [_SENTIMENT] * len(asked["texts"])}
-    return {}
+        case "/ready":
+            return {"status": "ready"}
+    return None
 
 
 class EchoProtocol(asyncio.Protocol):
@@ -50,11 +52,13 @@ class EchoProtocol(asyncio.Protocol):
             if len(self._received) < end:
                 return
             path = head.split(b" ", 2)[1].decode("latin-1")
-            content = json.dumps(answer(path, self._received[body_start:end])).encode()
+            found = answer(path, self._received[body_start:end])
+            content = json.dumps({"detail": "Not Found"} if found is None else found).encode()
             self._received = self._received[end:]
             self._transport.write(
-                b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nserver-timing: %s\r\n"
-                b"content-length: %d\r\n\r\n%s" % (_TIMING, len(content), content)
+                b"HTTP/1.1 %s\r\ncontent-type: application/json\r\nserver-timing: %s\r\n"
+                b"content-length: %d\r\n\r\n%s"
+                % (b"404 Not Found" if found is None else b"200 OK", _TIMING, len(content), content)
             )
 
 

@@ -81,7 +81,7 @@ class Progress:
 
 
 def kind(cell: Cell) -> tuple[str, str]:
-    """What a cell's length depends on most: a slow server's queue takes long to fill, and its window grows."""
+    """What a cell's length depends on most: slow servers fill their queues slowly, and windows grow."""
     return cell.server, cell.task
 
 

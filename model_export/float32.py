@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from model_export.manifest import TASKS, Manifest
+from model_export.manifest import TASKS, Manifest, float32_folder
 from model_export.onnx_export import TOKENIZER_FILES, Say, build
 from model_export.pretrained import load_folder
 from model_export.row_quantize import save_graphs
@@ -17,11 +17,6 @@ from optimized.config import Settings
 from optimized.models import SentimentClassifier, Translator
 
 SHARED_FACTS = ("task", "architecture", "origin", "trained", "parameters", "generation")
-
-
-def float32_folder(models: Path) -> Path:
-    """Where the float32 graphs of `models` lie: beside it."""
-    return models.with_name(f"{models.name}-float32")
 
 
 def prepare_float32(models: Manifest, say: Say) -> Manifest:
