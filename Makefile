@@ -22,8 +22,7 @@ BENCH = $(BIN)/python -m benchmark run --models $(MODELS) --tasks $(TASKS) --use
 .DEFAULT_GOAL := help
 .PHONY: help setup models serve-baseline serve-optimized serve-dynamic-batching bench bench-baseline \
 	bench-optimized bench-dynamic-batching bench-full ladder ceiling peers open-loop chaos plot report \
-	compare readme \
-	test lint clean
+	compare readme test lint clean
 
 help: ## Show the targets and variables
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-23s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

@@ -90,7 +90,16 @@ def test_durations_do_not_follow_a_clock_that_is_set_in_mid_run(tmp_path: Path) 
     """Runner, server and load generator all see the wall clock jump by an hour at every look."""
     ended = run(
         tmp_path,
-        *("--servers", "dynamic_batching", "--tasks", "translation", "--workloads", "unique:64", "--users", "1"),
+        *(
+            "--servers",
+            "dynamic_batching",
+            "--tasks",
+            "translation",
+            "--workloads",
+            "unique:64",
+            "--users",
+            "1",
+        ),
         *("--duration", "1", "--max-duration", "2"),
         PYTHONPATH=str(STEPPING_CLOCK),
     )
