@@ -38,11 +38,11 @@ def run(
 
 def test_a_full_disk_is_one_clear_line_and_leaves_no_half_cell(tmp_path: Path) -> None:
     """A limit on the size of files stands for the disk: small ones fit, the requests of a cell do not."""
-    limit = 24 << 10
+    limit = 12 << 10
     ended = run(
         tmp_path,
         *("--servers", "optimized", "--tasks", "sentiment", "--workloads", "zipf", "--users", "50"),
-        *("--duration", "2", "--max-duration", "2"),
+        *("--duration", "3", "--max-duration", "3"),
         setup=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
     )
     assert ended.returncode == 1
