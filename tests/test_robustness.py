@@ -42,7 +42,7 @@ def test_a_full_disk_is_one_clear_line_and_leaves_no_half_cell(tmp_path: Path) -
     ended = run(
         tmp_path,
         *("--servers", "optimized", "--tasks", "sentiment", "--workloads", "zipf", "--users", "50"),
-        *("--duration", "3", "--max-duration", "3"),
+        *("--duration", "2", "--max-duration", "2"),
         setup=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
     )
     assert ended.returncode == 1
