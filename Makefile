@@ -9,18 +9,21 @@ PORT ?= 8000
 SERVER ?= dynamic_batching
 REQUESTS ?= 10000
 RUN ?=
+# Of bench-full and ladder, whose figures are for print.
+ROUNDS = $(if $(filter-out file,$(origin REPEATS)),$(REPEATS),3)
+MAX_DURATION ?= 120
 
 BIN := .venv/bin
 # One folder a source and kind of kernels, so that changing them back and forth prepares nothing twice.
-MODELS := models$(if $(filter-out auto,$(SOURCE)),-$(notdir $(patsubst %/,%,$(SOURCE))))$(if \
-	$(filter-out auto,$(KERNELS)),-$(KERNELS))
+SOURCE_NAME := $(notdir $(patsubst %/,%,$(SOURCE)))
+MODELS := models$(if $(filter-out auto,$(SOURCE)),-$(SOURCE_NAME))$(if $(filter-out auto,$(KERNELS)),-$(KERNELS))
 BENCH = $(BIN)/python -m benchmark run --models $(MODELS) --tasks $(TASKS) --users $(USERS) \
 	--duration $(DURATION) --repeats $(REPEATS) $(if $(RUN),--name $(RUN))
 
 .DEFAULT_GOAL := help
 .PHONY: help setup models serve-baseline serve-optimized serve-dynamic-batching bench bench-baseline \
-	bench-optimized bench-dynamic-batching ceiling peers open-loop chaos plot report compare readme \
-	test lint clean
+	bench-optimized bench-dynamic-batching bench-full ladder ceiling peers open-loop chaos plot report \
+	compare readme test lint clean
 
 help: ## Show the targets and variables
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-23s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +62,16 @@ bench-optimized: models ## Measure optimized alone: unique, in batches of 16, an
 
 bench-dynamic-batching: models ## Measure dynamic_batching alone
 	$(BENCH) --servers dynamic_batching
+
+bench-full: models ## Measure everything in 3 rounds; typed again after an interruption, it goes on
+	$(BIN)/python -m benchmark run --models $(MODELS) --servers baseline,optimized,dynamic_batching \
+		--workloads unique,zipf --users $(USERS) --tasks $(TASKS) --duration $(DURATION) \
+		--max-duration $(MAX_DURATION) --repeats $(ROUNDS) --name $(or $(RUN),full-$(SOURCE_NAME))
+
+ladder: setup ## Measure one decision after the other, from the baseline up; it goes on like bench-full
+	@$(BIN)/python optimize_model.py --source $(SOURCE) --output $(MODELS) --float32
+	$(BIN)/python -m benchmark ladder --models $(MODELS) --tasks $(TASKS) --duration $(DURATION) \
+		--max-duration $(MAX_DURATION) --repeats $(ROUNDS) --name $(or $(RUN),ladder-$(SOURCE_NAME))
 
 ceiling: models ## Measure what a model does in one process with no HTTP: the limit of any server
 	$(BIN)/python -m benchmark ceiling --models $(MODELS) --tasks $(TASKS)

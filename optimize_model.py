@@ -50,6 +50,9 @@ def main(
         ),
     ] = "auto",
     force: Annotated[bool, typer.Option("--force", help="Redo what is whole, too.")] = False,
+    float32: Annotated[
+        bool, typer.Option("--float32", help="Also write ONNX float32 graphs, into OUTPUT-float32.")
+    ] = False,
     compare: Annotated[
         bool, typer.Option("--compare", help="Measure the engines beside each other (some minutes).")
     ] = False,
@@ -66,6 +69,11 @@ def main(
         output.mkdir(parents=True, exist_ok=True)
         with FileLock(output / ".lock"):
             manifest = prepare(source, output, force=force, say=say, kernels=kernels, eval_data=eval_data)
+            prepared = [manifest]
+            if float32:
+                from model_export.float32 import prepare_float32
+
+                prepared.append(prepare_float32(manifest, say))
             if compare:
                 compare_engines(manifest)
     except PreparationError as error:
@@ -76,7 +84,8 @@ def main(
             raise
         console.print(f"error: cannot write to {output}: {error.strerror}", style="red", soft_wrap=True)
         raise typer.Exit(1) from None
-    console.print(size_table(manifest))
+    for one in prepared:
+        console.print(size_table(one))
     for name, artefact in manifest.artefacts.items():
         if "comparison" in artefact:
             console.print(comparison_table(name.partition("/")[0], artefact["comparison"]))

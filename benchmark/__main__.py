@@ -1,4 +1,4 @@
-"""Command line: `python -m benchmark run|open-loop|ceiling|plot|report|compare|readme`."""
+"""Command line: `python -m benchmark run|ladder|open-loop|ceiling|plot|report|compare|readme`."""
 
 import sys
 
@@ -7,6 +7,7 @@ import typer
 from benchmark.commands.ceiling import ceiling
 from benchmark.commands.compare import compare
 from benchmark.commands.draw import plot, readme, report
+from benchmark.commands.ladder import ladder
 from benchmark.commands.open_loop import open_loop
 from benchmark.commands.run import run
 
@@ -17,6 +18,7 @@ app = typer.Typer(
     help="Measures the servers over HTTP, keeps every request, and draws charts from the kept files.",
 )
 app.command()(run)
+app.command()(ladder)
 app.command("open-loop")(open_loop)
 app.command()(ceiling)
 app.command()(plot)

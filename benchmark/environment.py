@@ -68,8 +68,9 @@ def _commit() -> tuple[str | None, bool]:
     """The short commit and whether the tree differs from it; (None, False) outside a checkout."""
 
     def git(*arguments: str) -> str:
+        # Without its lock on the index: a full disk would leave one behind, for the user to remove.
         return subprocess.run(
-            ("git", *arguments), cwd=ROOT, capture_output=True, text=True, check=True
+            ("git", "--no-optional-locks", *arguments), cwd=ROOT, capture_output=True, text=True, check=True
         ).stdout.strip()
 
     try:

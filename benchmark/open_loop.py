@@ -16,13 +16,15 @@ from typing import Any
 import httpx
 import pandas as pd
 
+from benchmark.configurations import CACHED_SERVERS, MODEL_FORMATS
 from benchmark.environment import environment_record
+from benchmark.load import LOAD_GRACE_S
 from benchmark.open_loop_figures import COLUMNS, figures, summary
 from benchmark.plan import Cores, Plan
 from benchmark.processes import Load, ProcessFailed, Server, free_port
 from benchmark.records import RunFiles, write_json
 from benchmark.redis_server import clear_cache, redis_url
-from benchmark.runner import CACHED_SERVERS, LOAD_GRACE_S, MODEL_FORMATS, READY_TIMEOUT_S, Runner
+from benchmark.runner import READY_TIMEOUT_S, Runner
 from locustfiles.answers import problem, request_body, route
 from locustfiles.inputs import Sample, unique
 

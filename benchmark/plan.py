@@ -10,7 +10,11 @@ from benchmark.records import Cell
 
 @dataclass(frozen=True)
 class Plan:
-    """The levels of a run. `workloads` are pairs of a name and the texts a request carries."""
+    """The levels of a run. `workloads` are pairs of a name and the texts a request carries.
+
+    A cell of `duration_s` is measured for up to `max_duration_s` where its figures cannot be trusted yet.
+    `client_ceiling_s`: how long the load generator's own limit is measured at each level; 0: it is not.
+    """
 
     servers: tuple[str, ...]
     tasks: tuple[str, ...]
@@ -21,6 +25,8 @@ class Plan:
     warmup_s: float
     settle_s: float
     seed: int = 0
+    max_duration_s: float = 0.0
+    client_ceiling_s: float = 0.0
 
     def cells(self) -> Iterator[Cell]:
         """Every cell, rounds interleaved across servers (A B C, B C A, C A B), so that a drift of the

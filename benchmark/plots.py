@@ -12,12 +12,14 @@ from benchmark.charts import (
     distribution,
     footprint,
     headline,
+    ladder,
     latency,
     throughput,
     timeline,
     tradeoff,
 )
 from benchmark.charts.data import Drawing, RunData
+from benchmark.ladder import KIND
 from benchmark.records import RunFiles
 
 CHARTS: tuple[Callable[[RunData], Iterator[Drawing]], ...] = (
@@ -36,6 +38,8 @@ def drawings(data: RunData) -> list[Drawing]:
     """Every chart that the run's files allow, headline slices first."""
     if data.frame.empty:
         return []
+    if data.run.get("kind") == KIND:
+        return list(ladder.drawings(data))
     return [drawing for chart in CHARTS for drawing in chart(data)]
 
 

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +34,14 @@ class Child:
         command: list[str],
         cores: tuple[int, ...],
         log_path: Path,
-        env: dict[str, str],
+        env: Mapping[str, str | None],
         *,
         piped: bool = False,
     ) -> None:
-        """With `piped`, standard output is the caller's to read; else it goes to the log as well."""
+        """With `piped`, standard output is the caller's to read; else it goes to the log as well.
+
+        `env` comes on top of this process's own environment; None takes a variable out of it.
+        """
         self.log_path = log_path
         self._log = log_path.open("wb")
         libc = ctypes.CDLL(None)
@@ -52,7 +55,7 @@ class Child:
         self.process = subprocess.Popen(
             command,
             cwd=ROOT,
-            env={**os.environ, **env},
+            env={key: value for key, value in {**os.environ, **env}.items() if value is not None},
             stdout=subprocess.PIPE if piped else self._log,
             stderr=self._log,
             start_new_session=True,
@@ -86,7 +89,7 @@ class Server(Child):
     """One of the servers, under uvicorn on a loopback port."""
 
     def __init__(
-        self, name: str, port: int, cores: tuple[int, ...], log_path: Path, settings: dict[str, str]
+        self, name: str, port: int, cores: tuple[int, ...], log_path: Path, settings: Mapping[str, str | None]
     ) -> None:
         self.name = name
         self.url = f"http://127.0.0.1:{port}"

@@ -1,6 +1,9 @@
 """Shows a run as it goes: cell, phase, live figures, time left. Plain lines where there is no terminal."""
 
 import time
+from collections import defaultdict
+from collections.abc import Sequence
+from statistics import fmean
 from typing import Any
 
 from rich.console import Console
@@ -15,14 +18,16 @@ CELL_OVERHEAD_S = 15.0
 
 
 class Progress:
-    """A context manager around a run of `total` cells of about `cell_s` seconds of load each."""
+    """A context manager around a run that measures `missing` of its `cells`, about `cell_s` of load each."""
 
-    def __init__(self, total: int, done: int, cell_s: float, console: Console | None = None) -> None:
+    def __init__(
+        self, cells: Sequence[Cell], missing: Sequence[Cell], cell_s: float, console: Console | None = None
+    ) -> None:
         self.console = console or Console()
-        self._total = total
-        self._done = done
+        self._total = len(cells)
+        self._left = list(missing)
         self._expected_s = cell_s + CELL_OVERHEAD_S
-        self._spent_s: list[float] = []
+        self._spent_s: dict[tuple[str, str], list[float]] = defaultdict(list)
         self._cell = ""
         self._cell_started_s = time.monotonic()
         self._last_line = ("", 0.0)
@@ -38,7 +43,9 @@ class Progress:
             self._live.stop()
 
     def begin(self, cell: Cell) -> None:
-        self._cell = f"[{self._done + 1}/{self._total}] {cell.name}"
+        self._left.remove(cell)
+        self._now = cell
+        self._cell = f"[{self._total - len(self._left)}/{self._total}] {cell.name}"
         self._cell_started_s = time.monotonic()
         self._last_line = ("", 0.0)
 
@@ -57,22 +64,31 @@ class Progress:
 
     def finish(self, summary: str) -> None:
         """Counts the cell as done and leaves `summary` on the screen."""
-        self._spent_s.append(time.monotonic() - self._cell_started_s)
-        self._done += 1
+        self._spent_s[kind(self._now)].append(time.monotonic() - self._cell_started_s)
         self.say(f"{self._cell}  {summary}")
 
     def say(self, line: str) -> None:
         self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def left_s(self) -> float:
-        cell_s = sum(self._spent_s) / len(self._spent_s) if self._spent_s else self._expected_s
-        elapsed_s = min(cell_s, time.monotonic() - self._cell_started_s)
-        return (self._total - self._done) * cell_s - elapsed_s
+        """Seconds that the rest of the run may take: each cell as long as those of its kind took so far."""
+        now_s = self._likely_s(self._now) - (time.monotonic() - self._cell_started_s)
+        return max(0.0, now_s) + sum(map(self._likely_s, self._left))
+
+    def _likely_s(self, cell: Cell) -> float:
+        known = self._spent_s.get(kind(cell)) or [one for spent in self._spent_s.values() for one in spent]
+        return fmean(known) if known else self._expected_s
+
+
+def kind(cell: Cell) -> tuple[str, str]:
+    """What a cell's length depends on most: slow servers fill their queues slowly, and windows grow."""
+    return cell.server, cell.task
 
 
 def clock(seconds: float) -> str:
     minutes, rest = divmod(round(max(0.0, seconds)), 60)
-    return f"{minutes}:{rest:02d}"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
 def summary_table(rows: list[dict[str, Any]]) -> Table:

@@ -4,11 +4,14 @@ results/<run>/run.json                       plan, environment, model manifest
 results/<run>/cells/<cell>.json              one cell: its figures, validity, environment
 results/<run>/cells/<cell>.requests.csv.gz   one row a request of the whole cell
 results/<run>/cells/<cell>.samples.csv       one row a sampling interval: CPU and memory
+results/<run>/client_ceiling.json            what the load generator reaches at each level
 results/<run>/charts/, report.html           drawn from the files above, never from memory
 """
 
+import contextlib
 import json
 import re
+import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -97,6 +100,12 @@ class RunFiles:
             raise RunNotFound(f"{folder} holds no run.json, so it is not a run")
         return cls(folder)
 
+    @staticmethod
+    def check_writable(folder: Path) -> None:
+        """OSError where no file can be made in `folder`: better now than after the first cell."""
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+
     def write_run(self, run: dict[str, Any]) -> None:
         write_json(self.folder / "run.json", run)
 
@@ -142,8 +151,13 @@ class RunFiles:
 def write_json(path: Path, content: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.tmp")
-    unfinished.write_text(json.dumps(content, indent=2, sort_keys=False) + "\n")
-    unfinished.replace(path)
+    try:
+        unfinished.write_text(json.dumps(content, indent=2, sort_keys=False) + "\n")
+        unfinished.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            unfinished.unlink()
+        raise
 
 
 def read_json(path: Path) -> dict[str, Any]:

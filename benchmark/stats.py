@@ -5,13 +5,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from locustfiles.window import STABLE_WITHIN, window_spread
+
 PERCENTILES = (50, 95, 99)
 CONFIDENCE = 0.95
-WINDOWS = 3
-WINDOW_FLOOR = 30
 # Under so many answers a rate is chance: 16 at random times spread by a quarter (Poisson), clumps by more.
 RATE_FLOOR = 16
-STABLE_WITHIN = 0.10
 
 
 def sample_floor(percentile: float) -> int:
@@ -33,16 +32,6 @@ def percentile_ms(latencies_ms: pd.Series, percentile: float) -> float | None:
     if len(latencies_ms) < sample_floor(percentile):
         return None
     return float(np.percentile(latencies_ms, percentile))
-
-
-def window_spread(answered_s: pd.Series, duration_s: float) -> float | None:
-    """How far throughput differs between WINDOWS equal parts of the measured window: largest / smallest - 1.
-
-    `answered_s`: the moments of the right answers. None where a part has fewer than WINDOW_FLOOR of them:
-    one answer more or less would then be a good part of STABLE_WITHIN.
-    """
-    counts, _ = np.histogram(answered_s, WINDOWS, (0, duration_s))
-    return float(counts.max() / counts.min() - 1) if counts.min() >= WINDOW_FLOOR else None
 
 
 def stability(window_spread: float | None) -> str:

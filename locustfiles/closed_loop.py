@@ -21,6 +21,7 @@ from locustfiles.answers import problem, request_body
 from locustfiles.inputs import InputsExhausted
 from locustfiles.options import HEADERS, NETWORK_TIMEOUT_S, Inputs, add_common_arguments, add_seconds
 from locustfiles.recorder import Recorder
+from locustfiles.window import MeasuredWindow
 
 
 @events.init_command_line_parser.add_listener
@@ -28,6 +29,10 @@ def add_arguments(parser: LocustArgumentParser) -> None:
     add_common_arguments(parser)
     parser.set_defaults(num_users=50, spawn_rate=5)
     add_seconds(parser, "--settle-s", 60.0, "longest wait for every user's first answer")
+    add_seconds(parser, "--max-measure-s", 0.0, "measure up to this long where --measure-s is not enough")
+    parser.add_argument(
+        "--least-answers", type=int, default=0, help="what is enough", include_in_web_ui=False
+    )
 
 
 @events.init.add_listener
@@ -47,7 +52,7 @@ def start(environment: Environment, **_: Any) -> None:
             users=options.num_users,
             warmup_s=options.warmup_s,
             settle_s=options.settle_s,
-            duration_s=options.measure_s,
+            window=MeasuredWindow(options.measure_s, options.max_measure_s, options.least_answers),
         )
 
 

@@ -4,6 +4,7 @@ A closed loop is steady after one full cycle: when every user has had its first 
 is still filling, and latencies are those of a shorter queue.
 """
 
+import contextlib
 import csv
 import gzip
 import json
@@ -15,6 +16,8 @@ from typing import Any
 
 import gevent
 from locust.env import Environment
+
+from locustfiles.window import MeasuredWindow
 
 REPORT_INTERVAL_S = 1.0
 LIVE_WINDOW_S = 5.0
@@ -30,6 +33,7 @@ class Recorder:
 
     more_columns: tuple[str, ...] = ()
     rows: list[tuple[Any, ...]] = field(default_factory=list)
+    right_s: list[float] = field(default_factory=list)  # the moments of the right answers
     answered_users: set[int] = field(default_factory=set)
     recent: deque[tuple[float, float, bool]] = field(default_factory=deque)
     window_opened_s: float | None = None
@@ -60,8 +64,11 @@ class Recorder:
                 *more,
             )
         )
+        answered_s = start_s + latency_ms / 1e3
+        if error is None:
+            self.right_s.append(answered_s)
         self.answered_users.add(user)
-        self.recent.append((start_s + latency_ms / 1e3, latency_ms, error is None))
+        self.recent.append((answered_s, latency_ms, error is None))
 
     def live(self, now_s: float) -> dict[str, float]:
         """Throughput, p95 and errors of the last LIVE_WINDOW_S seconds, to show while it runs."""
@@ -75,9 +82,15 @@ class Recorder:
         }
 
     def measure(
-        self, environment: Environment, *, users: int, warmup_s: float, settle_s: float, duration_s: float
+        self,
+        environment: Environment,
+        *,
+        users: int,
+        warmup_s: float,
+        settle_s: float,
+        window: MeasuredWindow,
     ) -> None:
-        """Warms up, waits until the load is steady, measures for `duration_s`, and ends the run.
+        """Warms up, waits until the load is steady, measures until `window` has enough, and ends the run.
 
         `warmup_s` is the least time before the window opens; `settle_s` the longest wait for the
         slowest user's first answer.
@@ -92,13 +105,26 @@ class Recorder:
                 break
             self.report("warm-up", now_s, {"answered_users": len(self.answered_users)})
             gevent.sleep(min(REPORT_INTERVAL_S, 0.2))
-        self.window_opened_s = time.perf_counter()
-        ends_s = self.window_opened_s + duration_s
-        self.report("window", self.window_opened_s, {"steady": steady})
-        while (now_s := time.perf_counter()) < ends_s:
-            gevent.sleep(min(REPORT_INTERVAL_S, ends_s - now_s))
-            self.report("measure", time.perf_counter(), {"left_s": max(0.0, ends_s - now_s)})
-        self.report("end", time.perf_counter(), {})
+        opened_s = time.perf_counter()
+        self.report("window", opened_s, {"at_s": opened_s, "steady": steady})
+        for part in range(1, window.max_parts + 1):
+            ends_s = opened_s + part * window.part_s
+            while (now_s := time.perf_counter()) < ends_s:
+                gevent.sleep(min(REPORT_INTERVAL_S, ends_s - now_s))
+                self.report("measure", time.perf_counter(), {"left_s": max(0.0, ends_s - now_s)})
+            self.report("part", ends_s, {"at_s": ends_s})
+            if part >= window.parts and window.is_enough([one - opened_s for one in self.right_s]):
+                break
+        self.window_opened_s = opened_s + window.start_s
+        self.report(
+            "end",
+            time.perf_counter(),
+            {
+                "first_part": window.first_part,
+                "duration_s": window.end_s - window.start_s,
+                "extension": window.extension,
+            },
+        )
         environment.process_exit_code = 0
         environment.runner.quit()
 
@@ -107,7 +133,20 @@ class Recorder:
         print(json.dumps({"phase": phase, **self.live(now_s), **more}), flush=True)
 
     def write(self, path: Path) -> None:
-        """One row a request, `start_s` counted from the opening of the measured window."""
+        """One row a request, `start_s` counted from the opening of the measured window.
+
+        The file is whole or absent: where it cannot be written, the phase "unwritten" is reported instead.
+        """
+        unfinished = path.with_name(f".{path.name}.tmp")
+        try:
+            self._write(unfinished)
+            unfinished.replace(path)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                unfinished.unlink()
+            self.report("unwritten", time.perf_counter(), {"errno": error.errno})
+
+    def _write(self, path: Path) -> None:
         zero_s = self.window_opened_s or 0.0
         with gzip.open(path, "wt", newline="") as file:
             writer = csv.writer(file)

@@ -99,6 +99,11 @@ class Manifest:
         unfinished.replace(self.path)
 
 
+def float32_folder(models: Path) -> Path:
+    """Where the float32 graphs of `models` lie: beside it."""
+    return models.with_name(f"{models.name}-float32")
+
+
 def sha256_of(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

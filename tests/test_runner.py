@@ -15,8 +15,8 @@ from conftest import EMBEDDED
 
 from benchmark.environment import ROOT
 from benchmark.records import REQUEST_COLUMNS, Cell, RunFiles
-from benchmark.runner import invalid_reasons
 from benchmark.stats import figures
+from benchmark.validity import invalid_reasons
 
 TIMEOUT_S = 120
 
@@ -24,6 +24,7 @@ TIMEOUT_S = 120
 def command(results: Path, *options: str) -> list[str]:
     run = [sys.executable, "-m", "benchmark", "run", "--models", str(EMBEDDED), "--results", str(results)]
     run += ["--name", "run", "--duration", "2", "--warmup", "0.5", "--tasks", "sentiment"]
+    run += ["--max-duration", "2", "--client-ceiling", "0"]
     return [*run, *options]
 
 
@@ -131,28 +132,37 @@ def interrupt(process: subprocess.Popen[str], children: list[psutil.Process]) ->
 
 
 @pytest.mark.parametrize(
-    ("fault", "code", "message", "status"),
+    ("fault", "at", "code", "message", "statuses"),
     [
-        (kill_server, 1, "baseline ended in mid-run (killed by signal 9)", "failed"),
-        (interrupt, 130, "stopped; the cells measured so far stay", None),
+        (
+            kill_server,
+            "u1-r1  measure",
+            1,
+            "baseline ended in mid-run (killed by signal 9)",
+            ["failed", "ok"],
+        ),
+        (interrupt, "u2-r1  warm-up", 130, "stopped; the cells measured so far stay", ["ok"]),
     ],
 )
-def test_a_run_cut_off_in_its_second_cell_keeps_the_first_and_goes_on(
+def test_a_fault_costs_the_cell_it_falls_on_and_the_same_command_measures_it(
     tmp_path: Path,
     fault: Callable[[subprocess.Popen[str], list[psutil.Process]], None],
+    at: str,
     code: int,
     message: str,
-    status: str | None,
+    statuses: list[str],
 ) -> None:
     process = start(tmp_path, "--users", "1,2", "--no-charts")
-    wait_for(process, "u2-r1  warm-up")
+    wait_for(process, at)
     children = children_of(process)
     fault(process, children)
     returned, output = finish(process, children)
     assert (returned, message in output) == (code, True), output
     assert "Traceback" not in output and "--name run" in output
-    cells = {record["cell"]["users"]: record["status"] for record in RunFiles(tmp_path / "run").read_cells()}
-    assert cells == {1: "ok"} | ({2: status} if status else {})
+    records = RunFiles(tmp_path / "run").read_cells()
+    assert [record["status"] for record in records] == statuses
+    for record in records:
+        assert (record["figures"] == {}) == (record["status"] == "failed"), "a dead server has no figures"
 
     resumed = subprocess.run(
         command(tmp_path, "--users", "1,2", "--no-charts"),
@@ -231,6 +241,8 @@ def test_wrong_answers_make_a_cell_invalid_not_fast() -> None:
     [
         ({}, {}, True, None),
         ({"load_cpu_percent": 95.0}, {}, True, "95 % busy"),
+        ({"throughput_rps": 79.0}, {}, True, None),
+        ({"throughput_rps": 80.0}, {}, True, "80% of the load generator's own ceiling of 100 RPS"),
         ({"requests": 15}, {}, True, "15 requests were answered"),
         ({}, {"steady": False}, True, "not every user"),
         ({}, {"errors": {"HTTP 500": 2, "HTTP 503": 1}}, True, "3 requests failed (most: HTTP 500)"),
@@ -241,10 +253,10 @@ def test_a_cell_says_why_its_figures_mean_nothing(
     figures_: dict[str, float], more: dict[str, object], apart: bool, reason: str | None
 ) -> None:
     measured = {
-        "figures": {"load_cpu_percent": 10.0, "requests": 16, **figures_},
+        "figures": {"load_cpu_percent": 10.0, "requests": 16, "throughput_rps": 10.0, **figures_},
         "errors": {},
         "steady": True,
     }
-    reasons = invalid_reasons(measured | more, apart, 60.0)
+    reasons = invalid_reasons(measured | more, apart, 60.0, ceiling_rps=100.0)
     assert len(reasons) == (reason is not None)
     assert reason is None or reason in reasons[0]

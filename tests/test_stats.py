@@ -234,6 +234,28 @@ def test_a_server_slowed_by_15_percent_is_caught_in_interleaved_rounds(rounds: i
     assert verdicts[0.85].count(SLOWER) > 950
 
 
+@pytest.mark.parametrize("rounds", [3, 5])
+def test_two_runs_of_several_rounds_differ_by_drift_alone_or_by_15_percent(rounds: int) -> None:
+    rng = np.random.default_rng(10)
+    verdicts: dict[float, list[str]] = {1.0: [], 0.85: []}
+    for speed, found in verdicts.items():
+        for _ in range(1_000):
+            drifted = speed * np.exp(rng.normal(0, DRIFT))
+            first, second = (np.exp(rng.normal(0, 0.03, rounds)) for _ in range(2))
+            found.append(ratio_of_rounds(list(first), list(drifted * second), DRIFT).verdict(True))
+    assert verdicts[1.0].count(SAME) >= 900
+    assert verdicts[0.85].count(SLOWER) >= 750
+
+
+@pytest.mark.parametrize(("repeats", "share"), [(3, 0.75), (4, 0.875)])
+def test_a_range_of_few_repeats_holds_the_median_as_often_as_chance_has_it(
+    repeats: int, share: float
+) -> None:
+    """1 - 2^(1-n): all of n repeats fall on one side of the median that often (why it is not called 95 %)."""
+    values = 7 * np.exp(0.1 * np.random.default_rng(11).standard_normal((2_000, repeats)))
+    assert held([of_rounds(list(one)) for one in values], 7) == pytest.approx(share, abs=0.03)
+
+
 def test_a_difference_below_the_smallest_effect_gets_no_verdict_however_sure() -> None:
     first, second = [10.0, 10.01, 9.99, 10.0, 10.0], [9.7, 9.71, 9.69, 9.7, 9.7]
     ratio = ratio_of_rounds(first, second, 0)

@@ -1,0 +1,156 @@
+"""Stairs: requests a second after each decision, each with its own factor. One chart a task and level."""
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.ticker import NullLocator
+
+from benchmark.charts.caption import caption, missing, texts_of
+from benchmark.charts.data import Cells, Drawing, RunData, Slice
+from benchmark.charts.sheet import Sheet
+from benchmark.charts.titles import figure, times, users
+from benchmark.ladder import APART, CLIMB
+from benchmark.ladder_figures import Step, ladder_of
+from benchmark.style import INK, LABEL, MARGIN, MUTED, SUBTITLE, colour, points, text_colour, width_of
+
+GAP = 24
+ROOM_BELOW = 0.16  # of the free height: no x axis needs it
+APART_ROWS = 1.15  # between the climb and the steps apart, with their heading
+HEADINGS = ("RPS", "own factor", "p95 ms")
+COLUMN_TEXTS = ("0,000", "00.0x (0.0–0.0)", "00,000")  # the widest that a column may hold
+
+
+def drawings(data: RunData) -> Iterator[Drawing]:
+    ladder = ladder_of(data.files)
+    for task, level in dict.fromkeys((step.task, step.users) for step in ladder):
+        part = Slice(task, CLIMB, 1)
+        own = [step for step in ladder if (step.task, step.users) == (task, level)]
+        yield Drawing(f"ladder-{task}-u{level}", part, partial(draw, data, part, own, level))
+
+
+def draw(data: RunData, part: Slice, ladder: Sequence[Step], level: int) -> Sheet:
+    cells = data.where(task=part.task, users=level)
+    climb = [step for step in ladder if step.rung.workload == CLIMB]
+    apart = [step for step in ladder if step.rung.workload == APART]
+    dots = "Faint dot: one repeat; bar: their median" if cells.repeats > 1 else ""
+    sheet = Sheet(
+        title(climb, part.task),
+        f"{users(level)}, {texts_of(part)}: one decision more on each step",
+        caption(data, cells, [dots, *missing(cells)]),
+    )
+    names = max(width_of(step.rung.decision, LABEL) for step in ladder)
+    widths = [width_of(text, LABEL) + GAP for text in COLUMN_TEXTS]
+    left = MARGIN + names + GAP
+    right = sheet.width - MARGIN - sum(widths)
+    ax = sheet.axes(left=left, right=right, bottom=-ROOM_BELOW)
+    rows = len(climb) + (APART_ROWS + len(apart) if apart else 0)
+    ax.set_xlim(0, 1)
+    ax.set_ylim(rows - 0.5, -0.5)
+    ax.spines["bottom"].set_visible(False)
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_locator(NullLocator())
+    ends = [right - left + sum(widths[: column + 1]) for column in range(len(widths))]
+    for end, heading in zip(ends, HEADINGS, strict=True):
+        write(ax, heading, end, -0.62, SUBTITLE, MUTED, ha="right", va="bottom")
+    stairs(sheet, ax, cells, climb, 0, ends)
+    if apart:
+        row = len(climb) + APART_ROWS
+        write(ax, apart_note(apart), -names - GAP, row - 0.62, SUBTITLE, MUTED, va="bottom")
+        stairs(sheet, ax, cells, apart, row, ends)
+    return sheet
+
+
+def stairs(
+    sheet: Sheet, ax: Axes, cells: Cells, steps: Sequence[Step], first_row: float, ends: Sequence[float]
+) -> None:
+    """One bar a step from `first_row` down, the longest as wide as the axes, its figures in the columns."""
+    shown = [cells.where(server=step.rung.configuration, workload=step.rung.workload).frame for step in steps]
+    most = float(pd.concat(shown)["throughput_rps"].max())
+    scale = most if most > 0 else 1.0
+    for index, (step, frame) in enumerate(zip(steps, shown, strict=True)):
+        row = first_row + index
+        server = servers(cells)[step.rung.configuration]
+        rps = step.figures["throughput_rps"]
+        length = (rps or 0.0) / scale
+        ax.barh(row, length, height=1, color=colour(server), alpha=0.85, linewidth=0)
+        for _, one in frame[frame["status"] != "failed"].iterrows():
+            mark(ax, one["throughput_rps"] / scale, row, one["status"] == "invalid", cells.repeats)
+        write(ax, step.rung.decision, -GAP, row, LABEL, text_colour(server), ha="right")
+        texts = (
+            figure(rps) if rps else "not valid",
+            factor_text(step),
+            figure(step.figures["p95_ms"]) if step.figures["p95_ms"] else "too few",
+        )
+        for end, text in zip(ends, texts, strict=True):
+            write(ax, text, end, row, LABEL, INK if text[:1].isdigit() else MUTED, ha="right")
+        if rps:
+            sheet.tell(ax, (0, row - 0.5), told(step), (length, row + 0.5))
+
+
+def mark(ax: Axes, x: float, row: float, invalid: bool, repeats: int) -> None:
+    """One repeat: a cross where it is invalid, else a faint dot."""
+    if invalid:
+        ax.plot(x, row, "x", color=INK, markersize=11, markeredgewidth=3, clip_on=False)
+    elif repeats > 1:
+        ax.plot(x, row, "o", color=INK, markersize=7, alpha=0.35, markeredgewidth=0, clip_on=False)
+
+
+def write(
+    ax: Axes, text: str, x: float, row: float, size: float, ink: str, *, ha: str = "left", va: str = "center"
+) -> None:
+    """`text` at a row, `x` logical pixels right of where the bars begin."""
+    ax.annotate(
+        text,
+        (0, row),
+        (points(x), 0),
+        textcoords="offset points",
+        fontsize=points(size),
+        color=ink,
+        ha=ha,
+        va=va,
+        annotation_clip=False,
+    )
+
+
+def factor_text(step: Step) -> str:
+    if not step.factor:
+        return ""
+    low, high = (
+        times(one).removesuffix("x") for one in (step.factor.interval.low, step.factor.interval.high)
+    )
+    return f"{times(step.factor.value)} ({low}–{high})"
+
+
+def told(step: Step) -> str:
+    """A step in one sentence, for who points at it."""
+    factor = f", {factor_text(step)} of the step above" if step.factor else ""
+    return f"{step.rung.decision}: {figure(step.figures['throughput_rps'])} RPS{factor}"
+
+
+def servers(cells: Cells) -> dict[str, str]:
+    """Configuration -> the server folder that it runs."""
+    records = cells.files.read_cells()
+    return {record["cell"]["server"]: record["configuration"]["server"] for record in records}
+
+
+def apart_note(apart: Sequence[Step]) -> str:
+    """What the steps that stand apart are: other texts, so a scale of their own."""
+    hits = [step.figures["cache_hit_rate"] for step in apart if step.figures["cache_hit_rate"]]
+    found = f", {hits[-1]:.0%} cache hits" if hits else ""
+    return f"apart, on a scale of its own: repeated texts (zipf){found}"
+
+
+def title(climb: Sequence[Step], task: str) -> str:
+    """What the climb comes to, as a sentence with its numbers."""
+    measured = [step for step in climb if step.figures["throughput_rps"]]
+    if len(measured) < 2:
+        return f"Too few valid {task} cells for a ladder"
+    first, last = (one.figures["throughput_rps"] or 0.0 for one in (measured[0], measured[-1]))
+    climbed = f"From {figure(first)} to {figure(last)} {task} requests a second, {times(last / first)}"
+    factors = [(step.factor.value, step.rung.decision) for step in measured if step.factor]
+    if not factors:
+        return climbed
+    most, decision = max(factors)
+    return f"{climbed}: {decision} alone gives {times(most)}"

@@ -1,0 +1,63 @@
+"""The same graphs without quantization, laid out as the servers load them: what INT8 alone is worth.
+
+`<models>-float32/` holds `<task>/onnx` of both tasks, made from the PyTorch artefacts of `<models>/`.
+"""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from model_export.manifest import TASKS, Manifest, float32_folder
+from model_export.onnx_export import TOKENIZER_FILES, Say, build
+from model_export.pretrained import load_folder
+from model_export.row_quantize import save_graphs
+from model_export.verify import verify_sentiment, verify_translation
+from optimized.artefacts import Artefact
+from optimized.config import Settings
+from optimized.models import SentimentClassifier, Translator
+
+SHARED_FACTS = ("task", "architecture", "origin", "trained", "parameters", "generation")
+
+
+def prepare_float32(models: Manifest, say: Say) -> Manifest:
+    """Leaves both tasks' float32 graphs whole in the folder beside `models`; keeps what is whole.
+
+    Raises:
+        VerificationFailed: a graph does not give PyTorch's answers; finished artefacts stay.
+    """
+    manifest = Manifest(float32_folder(models.folder))
+    if manifest.source != models.source:
+        manifest.restart(str(models.source))
+    for task in TASKS:
+        original = models.artefacts[f"{task}/pytorch"]
+        digest = original["files"]["model.safetensors"]["sha256"]
+        name = f"{task}/onnx"
+        if manifest.is_whole(name) and manifest.artefacts[name]["made_from_sha256"] == digest:
+            say(f"{manifest.folder}/{name}: whole, kept")
+            continue
+        say(f"{manifest.folder}/{name}: building the float32 graphs")
+        write_float32(manifest, task, models.folder / task / "pytorch", original)
+    return manifest
+
+
+def write_float32(manifest: Manifest, task: str, source: Path, original: dict[str, Any]) -> None:
+    """Publishes `<task>/onnx` from the PyTorch artefact in `source`, which `original` describes."""
+    pretrained = load_folder(task, source, original["origin"])
+    pretrained.trained = original["trained"]
+    facts: dict[str, Any] = {key: original[key] for key in SHARED_FACTS if key in original}
+    facts |= {
+        "format": "ONNX Runtime float32",
+        "made_from_sha256": original["files"]["model.safetensors"]["sha256"],
+    }
+    with manifest.publish(f"{task}/onnx", facts) as folder:
+        save_graphs(build(task, pretrained), folder)
+        for name in TOKENIZER_FILES[task]:
+            shutil.copy(source / name, folder)
+        artefact = Artefact(f"{task}/onnx", folder, {**facts, "files": {}})
+        settings = Settings(threads=1)
+        if task == "sentiment":
+            found = verify_sentiment(pretrained, SentimentClassifier(artefact, settings), None)
+        else:
+            served = Translator(artefact, settings)
+            found = verify_translation(pretrained, served, served.graphs, None)
+        facts["verification"] = found

@@ -1,0 +1,94 @@
+"""The load generator's own limit: measured against a server that answers at once, and held against cells."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+import httpx
+import pytest
+from conftest import EMBEDDED
+
+from benchmark.client_ceiling import ClientCeilings, EchoServer, Level
+from benchmark.environment import ROOT
+from benchmark.plan import Cores, Plan
+from benchmark.records import TASKS, RunFiles, write_json
+from locustfiles.answers import problem, request_body, route
+from locustfiles.inputs import unique
+
+PLAN = Plan(
+    ("dynamic_batching",), ("sentiment",), (("unique", 1),), (4,), 1, 1.0, 0.5, 30.0, client_ceiling_s=1.0
+)
+
+
+@pytest.fixture(scope="module")
+def echo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EchoServer]:
+    cores = tuple(sorted(os.sched_getaffinity(0)))
+    server = EchoServer(cores, tmp_path_factory.mktemp("echo") / "log")
+    server.wait_ready(20)
+    yield server
+    server.stop()
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("texts", [1, 3])
+def test_an_echo_has_the_contracts_shape(echo: EchoServer, task: str, texts: int) -> None:
+    batch = texts > 1
+    samples = list(islice(unique(task), texts))
+    answer = httpx.post(echo.url + route(task, batch), content=request_body(samples, batch))
+    assert answer.headers["server-timing"]
+    found = problem(task, answer.status_code, answer.content, samples, batch=batch, check_labels=False)
+    assert found is None
+
+
+def test_an_echo_answers_a_request_that_comes_in_pieces_and_one_that_follows_at_once(
+    echo: EchoServer,
+) -> None:
+    one = b'POST /translate HTTP/1.1\r\nHost: x\r\nContent-Length: 13\r\n\r\n{"text": "a"}'
+    with socket.create_connection(("127.0.0.1", int(echo.url.rpartition(":")[2])), timeout=10) as client:
+        for piece in (one[:30], one[30:60], one[60:] + one):
+            client.sendall(piece)
+        received = b""
+        while received.count(b'{"translation": "a"}') < 2:
+            received += client.recv(4096)
+    assert received.count(b"HTTP/1.1 200 OK") == 2
+
+
+def test_a_ceiling_is_measured_once_and_kept_with_the_run(tmp_path: Path) -> None:
+    files = RunFiles(tmp_path)
+    lines: list[str] = []
+    for _ in range(2):
+        ClientCeilings(files).measure(PLAN, PLAN.cells(), Cores.split(), tmp_path, lines.append)
+    assert len(lines) == 1 and "ceiling" in lines[0]
+    (cell,) = PLAN.cells()
+    rps = ClientCeilings(files).rps(cell)
+    (kept,) = json.loads((tmp_path / "client_ceiling.json").read_text())["levels"]
+    assert rps == kept["throughput_rps"] > 100
+    assert kept["load_cpu_percent"] > 0
+
+
+def test_a_cell_near_the_clients_ceiling_is_invalid_and_says_so(tmp_path: Path) -> None:
+    (cell,) = PLAN.cells()
+    level = vars(Level.of(cell))
+    write_json(tmp_path / "run/client_ceiling.json", {"levels": [{"level": level, "throughput_rps": 5.0}]})
+    command = [
+        sys.executable,
+        "-m",
+        "benchmark",
+        "run",
+        "--models",
+        str(EMBEDDED),
+        "--results",
+        str(tmp_path),
+    ]
+    command += ["--name", "run", "--servers", cell.server, "--tasks", cell.task, "--users", "4"]
+    command += ["--duration", "1", "--max-duration", "1", "--warmup", "0.5", "--no-charts"]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    (record,) = RunFiles(tmp_path / "run").read_cells()
+    assert record["status"] == "invalid"
+    assert "of the load generator's own ceiling of 5 RPS (limit 80%)" in " ".join(record["invalid_reasons"])

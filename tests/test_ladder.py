@@ -1,0 +1,165 @@
+"""The ladder: every rung a configuration of its own, factors that follow from the files, a chart of them."""
+
+from pathlib import Path
+from statistics import geometric_mean
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import EMBEDDED
+
+from benchmark import plots, stats
+from benchmark.charts.data import RunData
+from benchmark.ladder import KIND, LadderPlan, configurations, rungs
+from benchmark.ladder_figures import ladder_of, write_ladder
+from benchmark.options import manifest_of
+from benchmark.records import TASKS, RunFiles
+from model_export import verify
+from model_export.float32 import prepare_float32
+from model_export.manifest import Manifest, float32_folder
+
+DURATION_S = 10.0
+PLAN = LadderPlan(("onnx_int8",), TASKS, (("unique", 1), ("zipf", 1)), (50,), 3, DURATION_S, 1.0, 60.0)
+RATES = {
+    "pytorch_eager": 12.0,
+    "onnx_float32": 36.0,
+    "onnx_int8": 90.0,
+    "request_batching": 180.0,
+    "continuous_batching": 270.0,
+    "redis_cache": 400.0,
+}
+
+
+def answered(rate: float, seed: int, hits: bool) -> pd.DataFrame:
+    ends = np.arange(-1, DURATION_S, 1 / rate)
+    latencies_ms = 50 / rate * 1e3 * np.random.default_rng(seed).lognormal(0, 0.1, len(ends))
+    return pd.DataFrame(
+        {
+            "start_s": ends - latencies_ms / 1e3,
+            "latency_ms": latencies_ms,
+            "texts": 1,
+            "ok": True,
+            "error": None,
+            "queue_ms": 1.0,
+            "inference_ms": 1.0,
+            "cache": np.where(np.arange(len(ends)) % 4 > 0, "hit", "miss") if hits else None,
+        }
+    )
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunFiles:
+    """A ladder whose machine is 20 % slower in each round than in the one before: no factor feels it."""
+    known = configurations(EMBEDDED, manifest_of(EMBEDDED), EMBEDDED, manifest_of(EMBEDDED))
+    files = RunFiles(tmp_path / "ladder")
+    files.write_run({"name": "ladder", "kind": KIND, "plan": PLAN.as_json(), "environment": {}, "models": {}})
+    files.cells_folder.mkdir()
+    for seed, cell in enumerate(PLAN.cells()):
+        rate = RATES[cell.server] * 0.8**cell.repeat
+        configuration = known[cell.server]
+        answered(rate, seed, configuration.cached).to_csv(files.requests_path(cell), index=False)
+        found = stats.figures(files.read_requests(cell), DURATION_S)
+        found |= {"cold_start_s": 1.0, "rss_ready_bytes": 1e8, "rss_peak_bytes": 2e8, "load_cpu_percent": 9}
+        record = {"status": "ok", "invalid_reasons": [], "figures": found}
+        record["configuration"] = {"server": configuration.server}
+        record["model"] = configuration.artefact(cell.task)
+        files.write_cell(cell, record)
+    return files
+
+
+def test_each_round_holds_every_rung_once_and_begins_with_another() -> None:
+    cells = list(PLAN.cells())
+    assert len(cells) == len(set(cells)) == 3 * (7 + 6)
+    for task, count in (("translation", 7), ("sentiment", 6)):
+        firsts = set()
+        for repeat in (1, 2, 3):
+            own = [cell for cell in cells if (cell.task, cell.repeat) == (task, repeat)]
+            assert len(own) == count
+            firsts.add(own[0].server)
+        assert len(firsts) == 3
+
+
+def test_a_ladders_plan_survives_its_file(tmp_path: Path) -> None:
+    RunFiles(tmp_path).write_run({"plan": PLAN.as_json()})
+    assert LadderPlan.from_json(RunFiles(tmp_path).read_run()["plan"]) == PLAN
+
+
+def test_one_decision_sets_each_rung_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDIS_URL", "redis://of.the.user")
+    known = configurations(Path("int8"), {"artefacts": {}}, Path("float32"), {"artefacts": {}})
+    seen = []
+    for rung in rungs("translation", "unique"):
+        environment = known[rung.configuration].environment("redis://of.the.run")
+        assert environment["REDIS_URL"] is None, "no rung of the climb has a cache"
+        seen.append((known[rung.configuration].server, *map(str, environment.values())))
+    assert len(set(seen)) == 5
+    cached = known["redis_cache"].environment("redis://of.the.run")
+    without = known["onnx_int8"].environment("redis://of.the.run")
+    assert {key for key in cached if cached[key] != without[key]} == {"REDIS_URL"}
+
+
+def test_a_rungs_factor_is_over_the_one_below_in_the_same_rounds(run: RunFiles) -> None:
+    ladder = ladder_of(run)
+    factors = {
+        (step.task, step.rung.configuration, step.rung.workload): step.factor.value
+        for step in ladder
+        if step.factor
+    }
+    assert factors["translation", "onnx_float32", "unique"] == pytest.approx(3, rel=0.03)
+    assert factors["translation", "onnx_int8", "unique"] == pytest.approx(2.5, rel=0.03)
+    assert factors["translation", "continuous_batching", "unique"] == pytest.approx(1.5, rel=0.03)
+    assert factors["sentiment", "redis_cache", "zipf"] == pytest.approx(400 / 90, rel=0.03)
+    assert ("sentiment", "continuous_batching", "unique") not in factors
+    for step in ladder:
+        if step.factor:
+            assert step.factor.interval.high / step.factor.interval.low < 1.1, "rounds differ by 20 % each"
+            assert step.p95_factor is not None and step.p95_factor.value < 1
+    climb = [step.factor.value for step in ladder if step.factor and step.rung.workload == "unique"][:4]
+    assert geometric_mean(climb) ** 4 == pytest.approx(270 / 12, rel=0.05)
+
+
+def test_the_table_on_disk_is_the_ladder(run: RunFiles) -> None:
+    ladder = ladder_of(run)
+    written = pd.read_csv(write_ladder(run, ladder))
+    assert len(written) == len(ladder) == 7 + 6
+    for (_, row), step in zip(written.iterrows(), ladder, strict=True):
+        assert row["throughput_rps"] == pytest.approx(step.figures["throughput_rps"])
+        assert row["model_bytes"] > 1e6 and row["rss_peak_bytes"] == 2e8
+    assert set(written["rps_is"].dropna()) == {"faster"}
+    assert written["cache_hit_rate"].dropna().tolist() == pytest.approx([0.75] * 2, abs=0.01)
+
+
+def test_the_charts_texts_stay_apart_and_on_the_sheet(run: RunFiles) -> None:
+    data = RunData(run)
+    drawn = plots.drawings(data)
+    assert [drawing.name for drawing in drawn] == ["ladder-translation-u50", "ladder-sentiment-u50"]
+    for drawing in drawn:
+        with plots.style.applied():
+            sheet = drawing.draw()
+            (ax,) = sheet.figure.axes
+            renderer = sheet.figure.canvas.get_renderer()  # type: ignore[attr-defined]
+            boxes = [text.get_window_extent(renderer) for text in ax.texts if text.get_text()]
+        assert len(boxes) > 20 and "x" in sheet.title
+        for index, box in enumerate(boxes):
+            assert box.x0 >= 0 and box.x1 <= sheet.figure.bbox.x1
+            assert not any(box.overlaps(other) for other in boxes[index + 1 :])
+
+
+def test_float32_graphs_are_prepared_as_the_server_loads_them_and_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verify, "TEXTS", 8)
+    models = tmp_path / "models"
+    models.symlink_to(EMBEDDED)
+    lines: list[str] = []
+    made = prepare_float32(Manifest(models), lines.append)
+    assert made.folder == float32_folder(models) == tmp_path / "models-float32"
+    for task in TASKS:
+        artefact, int8 = made.artefacts[f"{task}/onnx"], Manifest(models).artefacts[f"{task}/onnx"]
+        assert artefact["format"] == "ONNX Runtime float32"
+        assert 3.5 < artefact["bytes"] / int8["bytes"] < 4.2
+        assert artefact["files"].keys() == int8["files"].keys()
+    assert made.artefacts["translation/onnx"]["verification"]["identical_to_float32"] == 1
+    before = made.path.stat().st_mtime_ns
+    prepare_float32(Manifest(models), lines.append)
+    assert made.path.stat().st_mtime_ns == before and "whole, kept" in lines[-1]
