@@ -23,7 +23,7 @@ BENCH = $(BIN)/python -m benchmark run --models $(MODELS) --tasks $(TASKS) --use
 .DEFAULT_GOAL := help
 .PHONY: help setup models serve-baseline serve-optimized serve-dynamic-batching bench bench-baseline \
 	bench-optimized bench-dynamic-batching bench-full ladder ceiling peers open-loop chaos plot report \
-	compare readme test lint clean
+	compare readme test fuzz lint clean
 
 help: ## Show the targets and variables
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-23s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,14 +42,14 @@ models: setup ## Prepare the models of SOURCE, once
 	@$(BIN)/python optimize_model.py --source $(SOURCE) --kernels $(KERNELS) --output $(MODELS)
 
 serve-baseline: models ## Serve the baseline on PORT
-	GAP_MODELS_DIR=$(MODELS) $(BIN)/uvicorn baseline.server:app --port $(PORT)
+	GAP_MODELS_DIR=$(MODELS) $(BIN)/python -m baseline --port $(PORT)
 
 serve-optimized: models ## Serve optimized on PORT, with the Redis of REDIS_URL or one of its own
 	GAP_MODELS_DIR=$(MODELS) $(BIN)/python -m benchmark.redis_server \
-		$(BIN)/uvicorn optimized.server:app --port $(PORT)
+		$(BIN)/python -m optimized --port $(PORT)
 
 serve-dynamic-batching: models ## Serve dynamic_batching on PORT
-	GAP_MODELS_DIR=$(MODELS) $(BIN)/uvicorn dynamic_batching.server:app --port $(PORT)
+	GAP_MODELS_DIR=$(MODELS) $(BIN)/python -m dynamic_batching --port $(PORT)
 
 bench: models ## Measure every server, then draw charts and a report under results/
 	$(BENCH) --servers baseline,optimized,dynamic_batching
@@ -106,6 +106,10 @@ readme: setup ## Rewrite the README's figures and chart from results/reference/
 test: setup lint ## Lint, type check, and every test, on the embedded models
 	@$(BIN)/python optimize_model.py --source embedded --output models-embedded
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+
+fuzz: setup ## Send each server 20,000 requests made from its OpenAPI page, and check every answer
+	@$(BIN)/python optimize_model.py --source embedded --output models-embedded
+	PYTHONPATH=. $(BIN)/python tests/fuzz_contract.py
 
 lint: setup ## ruff and mypy
 	$(BIN)/ruff check .

@@ -1,0 +1,17 @@
+"""`python -m dynamic_batching` serves on 127.0.0.1:8000; takes uvicorn's options, such as --host, --port."""
+
+import sys
+
+from uvicorn.main import main
+
+# Forwarded headers and WebSockets are off: nothing here needs them, and either takes what a client says.
+DEFAULTS = ["--host", "127.0.0.1", "--http", "dynamic_batching.protocol:LimitedHttp", "--ws", "none"]
+DEFAULTS += ["--no-proxy-headers", "--no-server-header"]
+
+
+def serve(options: list[str]) -> None:
+    main(["dynamic_batching.server:app", *DEFAULTS, *options], prog_name="python -m dynamic_batching")
+
+
+if __name__ == "__main__":
+    serve(sys.argv[1:])
