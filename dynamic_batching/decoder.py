@@ -14,7 +14,7 @@ import onnxruntime
 
 from .beam_search import BeamSearch, placed
 from .graphs import Graphs
-from .row import Finished, Row, StepResult
+from .row import Finished, Row, StepResult, runs_of_like_length
 from .slots import Slots
 
 log = logging.getLogger(__name__)
@@ -58,7 +58,9 @@ class SlotDecoder:
         return [*self._slots_of]
 
     def join(self, rows: list[Row]) -> Finished:
-        """Encodes `rows` in one run and gives each a slot a beam; the next step decodes them.
+        """Encodes `rows`, those of like length in one run, and gives each a slot a beam.
+
+        The next step decodes them.
 
         Returns those that finish at once, for want of tokens to choose; they need no slot.
         Raises ValueError, and takes none, if their beams do not fit `free`, a key is given twice, a source is
@@ -69,15 +71,18 @@ class SlotDecoder:
         rows = [row for row in rows if row.max_new_tokens > 0]
         if not rows:
             return finished
-        cross, src_len = self._encode([row.source for row in rows])
+        encoded = {}
+        for run in runs_of_like_length(rows):
+            cross, src_len = self._encode([row.source for row in run])
+            encoded.update({row.key: (cross, index, src_len[index]) for index, row in enumerate(run)})
         slots, occupied = self._slots, [slot for group in self._slots_of.values() for slot in group]
-        slots.fit(occupied, int(src_len.max()), max(row.max_new_tokens for row in rows))
+        slots.fit(occupied, max(len(row.source) for row in rows), max(row.max_new_tokens for row in rows))
         holes = iter(sorted(set(range(self.max_batch_size)).difference(occupied)))
-        for index, row in enumerate(rows):
+        for row in rows:
             limits = row.max_new_tokens, row.min_new_tokens
             group = self._slots_of[row.key] = [*islice(holes, row.num_beams)]
             for slot in group:
-                slots.fill(slot, cross, index, src_len[index])
+                slots.fill(slot, *encoded[row.key])
                 slots.input_ids[slot] = self.start_id
                 slots.max_new[slot], slots.min_new[slot] = limits
             if row.num_beams > 1:
@@ -129,7 +134,8 @@ class SlotDecoder:
 
     def remove(self, key: Hashable) -> None:
         """Frees the slots of a row at once; KeyError where no row has this key."""
-        del self._slots_of[key]
+        for slot in self._slots_of.pop(key):
+            self._slots.leave(slot)
         self._searches.pop(key, None)
 
     def generate(

@@ -1,5 +1,7 @@
 """The slot decoder: a text's tokens are its own, whoever joins, leaves or fails beside it."""
 
+import ctypes
+import mmap
 import os
 import random
 from collections.abc import Callable, Hashable
@@ -16,8 +18,8 @@ from transformers import MarianMTModel
 from dynamic_batching.artefacts import find_artefact
 from dynamic_batching.decoder import SlotDecoder
 from dynamic_batching.graphs import Graphs
-from dynamic_batching.row import Row
-from dynamic_batching.slots import MIN_STRIDE
+from dynamic_batching.row import Row, runs_of_like_length
+from dynamic_batching.slots import MIN_STRIDE, KeyValues
 from dynamic_batching.tokenization import MarianTokenizer
 from tests.conftest import EMBEDDED
 from tests.test_marian_graphs import (
@@ -263,6 +265,47 @@ def test_a_long_row_beside_short_ones_changes_no_tokens(decoder: SlotDecoder) ->
     answers.update(drain(decoder))
     assert answers == {"short": alone[0], "other": alone[2]}
     assert decoder.generate([long], [limit(long)], [0]) == [alone[1]]
+
+
+def resident_pages(keys: KeyValues) -> int:
+    """Pages of the buffers that hold memory, by mincore(2)."""
+    pages = -(-keys._memory.nbytes // mmap.PAGESIZE)
+    states = (ctypes.c_ubyte * pages)()
+    start = ctypes.c_void_p(keys._memory.ctypes.data)
+    assert ctypes.CDLL(None).mincore(start, ctypes.c_size_t(keys._memory.nbytes), states) == 0
+    return sum(state & 1 for state in states)
+
+
+def test_what_an_unusually_long_row_took_is_given_back_and_what_is_usual_stays(decoder: SlotDecoder) -> None:
+    decoder = SlotDecoder(Graphs(decoder.encoder, decoder.decoder), 5)
+    short = [text for text in sources(TEXTS) if 10 < len(text) < 16][:4]
+    usual = [Row(key, text, 20, 19) for key, text in enumerate(short)]
+    for _ in range(100):
+        decoder.join(usual)
+        drain(decoder)
+    buffers = decoder._slots._past, decoder._slots._cross
+    before = [resident_pages(keys) for keys in buffers]
+    long = max(sources(TEXTS), key=len)[:100]
+    decoder.join([*usual, Row("long", long, 110, 109)])
+    while decoder.rows:
+        most = [resident_pages(keys) for keys in buffers]
+        decoder.step()
+    for keys, then, at_most in zip(buffers, before, most, strict=True):
+        # The long row had a slot of its own, which keeps what a usual one may take.
+        assert then < resident_pages(keys) < then + (at_most - then) / 2
+    assert decoder._slots._past.stride == MIN_STRIDE
+
+
+def test_a_few_long_texts_do_not_pad_the_many_short_ones_that_join_with_them(decoder: SlotDecoder) -> None:
+    rows = [Row(key, [1] * length, 9) for key, length in enumerate((12, 200, 9, 30, 180, 9))]
+    runs = [[row.key for row in run] for run in runs_of_like_length(rows)]
+    assert runs == [[1, 4, 3], [0, 2, 5]]
+    assert runs_of_like_length(rows[:1]) == [rows[:1]]
+    alike = [Row(key, [1] * (10 + key % 5), 9) for key in range(50)]
+    assert len(runs_of_like_length(alike)) == 1
+    long, short = max(sources(TEXTS), key=len), sources(TEXTS)[1:5]
+    alone = [decoder.generate([text], [limit(text)], [0])[0] for text in (long, *short)]
+    assert decoder.generate([long, *short], [*map(limit, (long, *short))], [0] * 5) == alone
 
 
 def test_limits_hold_for_each_row(decoder: SlotDecoder) -> None:
