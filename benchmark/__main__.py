@@ -9,6 +9,7 @@ from benchmark.commands.compare import compare
 from benchmark.commands.draw import plot, readme, report
 from benchmark.commands.open_loop import open_loop
 from benchmark.commands.run import run
+from benchmark.commands.soak import soak
 
 app = typer.Typer(
     add_completion=False,
@@ -18,6 +19,7 @@ app = typer.Typer(
 )
 app.command()(run)
 app.command("open-loop")(open_loop)
+app.command()(soak)
 app.command()(ceiling)
 app.command()(plot)
 app.command()(report)

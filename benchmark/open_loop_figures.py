@@ -13,7 +13,12 @@ from benchmark.stats import percentile_ms
 from locustfiles.arrivals import MAX_SEND_LAG_P95_MS
 
 OUTCOMES = ("right", "late", "refused", "expired", "wrong", "unanswered")
-COLUMNS = REQUEST_COLUMNS | {"outcome": "string", "status": "int64", "send_lag_ms": "float64"}
+COLUMNS = REQUEST_COLUMNS | {
+    "outcome": "string",
+    "status": "int64",
+    "send_lag_ms": "float64",  # from the scheduled to the real send
+    "long": "bool",
+}
 
 
 def figures(requests: pd.DataFrame, duration_s: float, deadline_ms: float) -> dict[str, Any]:

@@ -47,3 +47,20 @@ def batch_totals(page: str) -> BatchTotals | None:
         for part in ("count", "sum")
     )
     return BatchTotals(batches, texts)
+
+
+def read_sum(url: str, name: str, **labels: str) -> float | None:
+    """The sum of all samples called `name` that have these labels; None where the server tells none.
+
+    Raises:
+        httpx.HTTPError: the page could not be read.
+    """
+    page = httpx.get(f"{url}/metrics", timeout=TIMEOUT_S)
+    page.raise_for_status()
+    found = [
+        sample.value
+        for family in text_string_to_metric_families(page.text)
+        for sample in family.samples
+        if sample.name == name and labels.items() <= sample.labels.items()
+    ]
+    return sum(found) if found else None

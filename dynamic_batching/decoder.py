@@ -143,7 +143,8 @@ class SlotDecoder:
 
     def remove(self, key: Hashable) -> None:
         """Frees the slots of a row at once; KeyError where no row has this key."""
-        del self._slots_of[key]
+        for slot in self._slots_of.pop(key):
+            self._slots.leave(slot)
         self._searches.pop(key, None)
 
     def generate(

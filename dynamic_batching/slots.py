@@ -7,6 +7,9 @@ import onnxruntime
 
 ELEMENT_TYPES = {"tensor(int64)": np.int64, "tensor(int32)": np.int32, "tensor(float)": np.float32}
 MIN_STRIDE = 128
+# A row that leaves gives back what it took beyond this many times the mean length of those before it.
+UNUSUAL = 2
+NEWEST_WEIGHT = 0.01
 
 
 class KeyValues:
@@ -20,11 +23,12 @@ class KeyValues:
         self.max_len = max_len
         self.stride = min(MIN_STRIDE, max_len)
         self._shape = (tensors, slots, heads, head_dim)
+        self._usual = float(min(MIN_STRIDE, max_len))
         # A page takes memory only once a row reaches it. Numpy's own allocation asks for huge pages, which
         # would make the padding of every row resident.
         size = 4 * tensors * slots * heads * max_len * head_dim
-        pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-        self._memory = np.frombuffer(pages, np.float32)
+        self._pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        self._memory = np.frombuffer(self._pages, np.float32)
         self.tensors = self._laid_out(self.stride)
 
     def fit(self, needed: int, slots: int, used: int) -> None:
@@ -44,6 +48,7 @@ class KeyValues:
         # Never over a tensor that is still to be moved; within one, numpy sees the overlap.
         for i in order if stride < self.stride else reversed(order):
             after[i, :slots, :, :used] = before[i, :slots, :, :used]
+        self._give_back(after.nbytes, before.nbytes)
         self.tensors, self.stride = after, stride
 
     def write(self, slot: int, tensors: list[np.ndarray], row: int, length: int) -> None:
@@ -54,6 +59,28 @@ class KeyValues:
     def move(self, source: int, target: int, length: int) -> None:
         """Copies the first `length` tokens of one slot over another's, in all tensors."""
         self.tensors[:, target, :, :length] = self.tensors[:, source, :, :length]
+
+    def release(self, slot: int, length: int) -> None:
+        """Says that a row of `length` tokens has left a slot; an unusually long one gives its memory back.
+
+        Else every slot would in time keep what its longest row ever took. What rows commonly need stays, for
+        the next one would ask for it again.
+        """
+        kept = UNUSUAL * self._usual
+        self._usual += NEWEST_WEIGHT * (length - self._usual)
+        if length <= kept:
+            return
+        of_head, of_token = self.tensors.strides[2:4]
+        for rows in self.tensors[:, slot]:
+            start = rows.ctypes.data - self._memory.ctypes.data
+            for head_start in range(start, start + rows.nbytes, of_head):
+                self._give_back(head_start + int(kept) * of_token, head_start + of_head)
+
+    def _give_back(self, start: int, end: int) -> None:
+        """Returns the whole pages from byte `start` to byte `end` to the system; they read as zeros then."""
+        first, last = -(-start // mmap.PAGESIZE), end // mmap.PAGESIZE
+        if first < last:
+            self._pages.madvise(mmap.MADV_DONTNEED, first * mmap.PAGESIZE, (last - first) * mmap.PAGESIZE)
 
     def _laid_out(self, stride: int) -> np.ndarray:
         tensors, slots, heads, head_dim = self._shape
@@ -103,12 +130,18 @@ class Slots:
         self.src_len[slot] = src_len
         self.past_len[slot] = 0
 
+    def leave(self, slot: int) -> None:
+        """Says that the row in a slot is no longer wanted there."""
+        self._past.release(slot, int(self.past_len[slot]))
+        self._cross.release(slot, int(self.src_len[slot]))
+
     def move(self, source: int, target: int) -> None:
-        """Copies a row into another slot."""
+        """Takes a row into another slot."""
         self._past.move(source, target, self.past_len[source])
         self._cross.move(source, target, self.src_len[source])
         for values in (self.input_ids, self.past_len, self.src_len, self.max_new, self.min_new, self.answers):
             values[target] = values[source]
+        self.leave(source)
 
     def copy_past(self, source: int, target: int) -> None:
         """Lets a row go on from another's past tokens; of a beam's past the rest is the same."""

@@ -6,6 +6,7 @@ closed loop would not have sent them (coordinated omission: Gil Tene, "How NOT t
 """
 
 import math
+import random
 import sys
 import time
 from collections.abc import Mapping
@@ -30,7 +31,7 @@ from locustfiles.options import HEADERS, NETWORK_TIMEOUT_S, Inputs, add_common_a
 from locustfiles.recorder import REPORT_INTERVAL_S, Recorder
 
 MAX_IN_FLIGHT = 8192
-MORE_COLUMNS = ("outcome", "status", "send_lag_ms")
+MORE_COLUMNS = ("outcome", "status", "send_lag_ms", "long")
 
 
 @dataclass(eq=False)
@@ -39,6 +40,7 @@ class Arrival:
 
     due_s: float
     samples: list[Sample]
+    long: bool = False
     sent_s: float = field(default=math.nan)
 
     @property
@@ -53,6 +55,9 @@ def add_arguments(parser: LocustArgumentParser) -> None:
     parser.set_defaults(num_users=1, spawn_rate=1)
     parser.add_argument("--rate", type=float, default=10.0, help="requests a second, on average")
     parser.add_argument("--timeout-ms", type=int, default=0, help="sent as X-Timeout-Ms; 0: not sent")
+    parser.add_argument("--long-share", type=float, default=0.0, help="of the requests that hold a long text")
+    parser.add_argument("--long-texts", type=int, default=10, help="texts joined into a long one")
+    parser.add_argument("--only-short", action="store_true", help="leave the long ones out of the schedule")
     add_seconds(parser, "--drain-s", 10.0, "longest wait for the last answers")
 
 
@@ -109,6 +114,7 @@ class OpenLoopUser(FastHttpUser):
         self.headers = dict(HEADERS)
         if self.options.timeout_ms:
             self.headers["X-Timeout-Ms"] = str(self.options.timeout_ms)
+        self.lengths = random.Random(f"long/{self.options.seed}")
         self.in_flight: set[Arrival] = set()
         self.measured: list[Arrival] = []
 
@@ -122,7 +128,9 @@ class OpenLoopUser(FastHttpUser):
         watch = gevent.spawn(self.watch, opened_s, ends_s)
         try:
             for after_s in arrivals(options.rate, options.seed):
-                arrival = Arrival(started_s + after_s, self.inputs.draw())
+                arrival = self.arrival(started_s + after_s)
+                if arrival.long and options.only_short:
+                    continue
                 wait_until(min(arrival.due_s, ends_s))
                 if arrival.due_s >= ends_s:
                     break
@@ -139,6 +147,14 @@ class OpenLoopUser(FastHttpUser):
             pool.kill()
         gevent.spawn(self.environment.runner.quit)
         raise StopUser
+
+    def arrival(self, due_s: float) -> Arrival:
+        """The next request of the schedule: a seed gives the same ones at every `--only-short`."""
+        options = self.options
+        if self.lengths.random() >= options.long_share:
+            return Arrival(due_s, self.inputs.draw())
+        texts = [sample.text for _ in range(options.long_texts) for sample in self.inputs.draw()]
+        return Arrival(due_s, [Sample(" ".join(texts))], long=True)
 
     def send(self, arrival: Arrival) -> None:
         options, inputs = self.options, self.inputs
@@ -183,7 +199,7 @@ class OpenLoopUser(FastHttpUser):
             error=error,
             server_timing=headers.get("server-timing") or "",
             cache=headers.get("x-cache") or "",
-            more=(became, status, f"{arrival.lag_ms:.4f}"),
+            more=(became, status, f"{arrival.lag_ms:.4f}", arrival.long),
         )
 
     def watch(self, opened_s: float, ends_s: float) -> None:

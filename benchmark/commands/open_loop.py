@@ -1,14 +1,13 @@
 """`python -m benchmark open-loop`: offers a server rates that it cannot hold back."""
 
-import signal
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from benchmark.commands import RESULTS
-from benchmark.options import TOO_HIGH, console, fail, manifest_of, one_of, plainly, positive_numbers
+from benchmark.commands.measured import measured, run_name
+from benchmark.options import TOO_HIGH, console, manifest_of, one_of, plainly, positive_numbers
 from benchmark.plan import Cores
 from benchmark.records import SERVERS, TASKS
 
@@ -46,7 +45,6 @@ def open_loop(
 
     from benchmark.open_loop import Offer, OpenLoop
     from benchmark.open_loop_figures import recovery_line, table
-    from benchmark.processes import ProcessFailed
 
     offer = Offer(
         server=one_of(server, SERVERS, "--server"),
@@ -61,18 +59,10 @@ def open_loop(
         probe_s=probe_s,
         seed=seed,
     )
-    name = name or f"{datetime.now(UTC):%Y-%m-%dT%H-%M-%S}-open-loop-{manifest['source']}"
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        measured = OpenLoop(offer, results / name, models, manifest, Cores.split(server_cores), plainly)
-        record = measured.run()
-    except KeyboardInterrupt:
-        console.print("\nstopped; the rates measured so far stay")
-        raise typer.Exit(130) from None
-    except ProcessFailed as error:
-        raise fail(error) from None
-    except OSError as error:
-        raise fail(f"cannot write the results under {results}: {error.strerror or error}") from None
+    run = results / (name or run_name("open-loop", manifest))
+    with measured(results):
+        loop = OpenLoop(offer, run, models, manifest, Cores.split(server_cores), plainly)
+        record = loop.run()
     console.print(table(record))
     plainly(recovery_line(record))
-    plainly(f"{measured.folder / measured.name}.json")
+    plainly(f"{loop.folder / loop.name}.json")

@@ -1,0 +1,70 @@
+"""Where the highest rate lies that a server holds: doubled or halved until bracketed, then bisected."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Verdict(StrEnum):
+    """Of a step: the limit was held, or missed, or the load generator could not tell."""
+
+    HELD = "held"
+    MISSED = "missed"
+    INVALID = "invalid"
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """From which rate to which, how close the bracket must be, and after how many steps and seconds to stop."""
+
+    start_rps: float = 8.0
+    least_rps: float = 1.0
+    precision: float = 0.05
+    max_steps: int = 14
+    max_s: float = 900.0
+
+
+@dataclass(frozen=True)
+class Found:
+    """`held_rps`, the highest rate that held, and `not_held_rps`, the lowest that did not, in requests a second.
+
+    None: no rate did. `ended` says why the search stopped.
+    """
+
+    held_rps: float | None
+    not_held_rps: float | None
+    ended: str
+
+
+def search(
+    step: Callable[[float], Verdict], bounds: Bounds, clock_s: Callable[[], float] = time.perf_counter
+) -> Found:
+    """Measures rates by `step` until two that are at most `precision` apart enclose the limit.
+
+    An invalid step counts as not held: beyond it there is nothing to measure.
+    """
+    held: float | None = None
+    missed: float | None = None
+    invalid = False
+    rate, started_s = bounds.start_rps, clock_s()
+    for _ in range(bounds.max_steps):
+        verdict = step(rate)
+        if verdict is Verdict.HELD:
+            held = rate
+        else:
+            missed, invalid = rate, verdict is Verdict.INVALID
+        if held is None and rate <= bounds.least_rps:
+            return Found(None, missed, f"not even {bounds.least_rps:g} RPS holds")
+        if held and missed and missed <= held * (1 + bounds.precision):
+            return Found(held, missed, "the load generator's limit" if invalid else "found")
+        if clock_s() - started_s >= bounds.max_s:
+            return Found(held, missed, f"stopped after {bounds.max_s:g} s")
+        if missed is None:
+            rate *= 2
+        elif held is None:
+            rate = max(bounds.least_rps, rate / 2)
+        else:
+            rate = math.sqrt(held * missed)
+    return Found(held, missed, f"stopped after {bounds.max_steps} steps")

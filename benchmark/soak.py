@@ -1,0 +1,187 @@
+"""Many requests in a row on one server: its memory and its open files must stay as they are.
+
+results/<run>/soak/<server>-<task>.json          what grew, and what was left behind
+results/<run>/soak/<server>-<task>.samples.csv   one row a sample
+results/<run>/soak/<server>-<task>.requests.csv.gz   one row a request
+"""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, astuple, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pandas as pd
+import psutil
+
+from benchmark.environment import environment_record
+from benchmark.plan import Cores
+from benchmark.processes import Load, ProcessFailed, Server, free_port
+from benchmark.records import REQUEST_COLUMNS, write_json
+from benchmark.redis_server import clear_cache, redis_url
+from benchmark.runner import CACHED_SERVERS, MODEL_FORMATS, READY_TIMEOUT_S, SERVER_SETTINGS
+from benchmark.server_metrics import read_sum
+
+INTERVAL_S = 0.5
+SETTLE_S = 2.0
+STALLED_S = 120.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How many requests by how many users at once."""
+
+    server: str
+    task: str
+    requests: int
+    users: int
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The server at one moment; `answered` is by its own count."""
+
+    time_s: float
+    answered: int
+    rss_bytes: int
+    open_files: int
+    threads: int
+
+
+class Soak:
+    """Loads one server with a closed loop until it has answered as many requests as planned."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        folder: Path,
+        models_dir: Path,
+        manifest: dict[str, Any],
+        cores: Cores,
+        say: Callable[[str], None],
+    ) -> None:
+        self.plan = plan
+        self.folder = folder / "soak"
+        self.name = f"{plan.server}-{plan.task}"
+        self.models_dir = models_dir.resolve()
+        self.cores = cores
+        self.say = say
+        artefact = f"{plan.task}/{MODEL_FORMATS[plan.server]}"
+        if artefact not in manifest["artefacts"]:
+            raise ProcessFailed(f"{models_dir} holds no {artefact}; `python optimize_model.py` prepares it")
+        self.artefact = manifest["artefacts"][artefact]
+
+    def run(self) -> dict[str, Any]:
+        """Loads, samples, and writes the files.
+
+        Raises:
+            ProcessFailed: the server or the load generator ended, or no request was answered any more.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with self._serving() as server:
+            samples = self._load(server)
+            time.sleep(SETTLE_S)
+            occupied = read_sum(server.url, "gap_occupied_slots")
+            pending = read_sum(server.url, "gap_pending")
+        table = pd.DataFrame([astuple(sample) for sample in samples], columns=[f.name for f in fields(Sample)])
+        table.to_csv(self.path("samples.csv"), index=False)
+        requests = pd.read_csv(self.path("requests.csv.gz"), dtype=REQUEST_COLUMNS)
+        record = {
+            "plan": asdict(self.plan),
+            "figures": growth(table, self.plan.requests)
+            | {
+                "requests": len(requests),
+                "wrong": int((~requests["ok"]).sum()),
+                "occupied_slots_after": occupied,
+                "pending_after": pending,
+            },
+            "model": {key: value for key, value in self.artefact.items() if key != "files"},
+            "environment": environment_record(self.cores, SERVER_SETTINGS),
+        }
+        write_json(self.path("json"), record)
+        return record
+
+    @contextlib.contextmanager
+    def _serving(self) -> Iterator[Server]:
+        settings = {**SERVER_SETTINGS, "GAP_MODELS_DIR": str(self.models_dir)}
+        with contextlib.ExitStack() as stack:
+            if self.plan.server in CACHED_SERVERS:
+                url = settings["REDIS_URL"] = stack.enter_context(redis_url(self.cores.server))
+                clear_cache(url)
+            server = Server(
+                self.plan.server, free_port(), self.cores.server, self.path("server.log"), settings
+            )
+            stack.callback(server.stop)
+            server.wait_ready(READY_TIMEOUT_S)
+            yield server
+
+    def _load(self, server: Server) -> list[Sample]:
+        plan = self.plan
+        arguments = ["--host", server.url, "--task", plan.task, "--seed", str(plan.seed)]
+        arguments += ["--users", str(plan.users), "--spawn-rate", str(plan.users)]
+        arguments += ["--requests-file", str(self.path("requests.csv.gz").resolve())]
+        if self.artefact["trained"]:
+            arguments.append("--check-labels")
+        load = Load(arguments, self.cores.load, self.path("load.log"))
+        process = psutil.Process(server.pid)
+        samples: list[Sample] = []
+        started_s = moved_s = time.perf_counter()
+        try:
+            while not samples or samples[-1].answered < plan.requests:
+                time.sleep(INTERVAL_S)
+                for child, what in ((server, plan.server), (load, "the load generator")):
+                    if child.process.poll() is not None:
+                        raise ProcessFailed(f"{what} ended in mid-run: {child.last_line()}")
+                now_s = time.perf_counter()
+                sample = Sample(
+                    round(now_s - started_s, 3),
+                    answered(server.url, plan.task),
+                    process.memory_info().rss,
+                    process.num_fds(),
+                    process.num_threads(),
+                )
+                if not samples or sample.answered > samples[-1].answered:
+                    moved_s = now_s
+                elif now_s - moved_s > STALLED_S:
+                    raise ProcessFailed(f"{plan.server} answered nothing for {STALLED_S:g} s")
+                if len(samples) % 20 == 0:
+                    self.say(
+                        f"{sample.answered:,} of {plan.requests:,} answered, {sample.rss_bytes / 1e6:.1f} MB"
+                    )
+                samples.append(sample)
+        finally:
+            load.stop()
+        return samples
+
+    def path(self, kind: str) -> Path:
+        return self.folder / f"{self.name}.{kind}"
+
+
+def answered(url: str, task: str) -> int:
+    """Requests to the task's route that the server counts with status 200 since its start; 0 if it tells none."""
+    route = {"translation": "/translate", "sentiment": "/sentiment"}[task]
+    with contextlib.suppress(httpx.HTTPError):
+        return int(read_sum(url, "gap_requests_total", route=route, status="200") or 0)
+    return 0
+
+
+def growth(samples: pd.DataFrame, requests: int) -> dict[str, Any]:
+    """What grew after the first tenth of `requests`: the most there ever was later, over what there was then.
+
+    The largest rather than the last: a server that swells and shrinks again has not stayed flat.
+    """
+    later = samples[samples["answered"] >= requests / 10]
+    rss, files = later["rss_bytes"], later["open_files"]
+    return {
+        "answered": int(samples["answered"].iloc[-1]),
+        "duration_s": float(samples["time_s"].iloc[-1]),
+        "rss_first_tenth_bytes": int(rss.iloc[0]),
+        "rss_last_bytes": int(rss.iloc[-1]),
+        "rss_peak_bytes": int(rss.max()),
+        "rss_growth": float(rss.max() / rss.iloc[0] - 1),
+        "open_files_first_tenth": int(files.iloc[0]),
+        "open_files_peak": int(files.max()),
+    }
