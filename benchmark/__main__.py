@@ -1,14 +1,18 @@
-"""Command line: `python -m benchmark run|open-loop|ceiling|plot|report|compare|readme`."""
+"""Command line: `python -m benchmark COMMAND`; `--help` lists the commands."""
 
 import sys
 
 import typer
 
+from benchmark.commands.capacity import capacity
 from benchmark.commands.ceiling import ceiling
 from benchmark.commands.compare import compare
 from benchmark.commands.draw import plot, readme, report
+from benchmark.commands.mix import mix
 from benchmark.commands.open_loop import open_loop
+from benchmark.commands.overload import overload
 from benchmark.commands.run import run
+from benchmark.commands.slots import slots
 from benchmark.commands.soak import soak
 
 app = typer.Typer(
@@ -19,6 +23,10 @@ app = typer.Typer(
 )
 app.command()(run)
 app.command("open-loop")(open_loop)
+app.command()(capacity)
+app.command()(overload)
+app.command()(mix)
+app.command()(slots)
 app.command()(soak)
 app.command()(ceiling)
 app.command()(plot)

@@ -25,7 +25,7 @@ ERRORS = ("refused", "expired", "wrong", "unanswered")
 
 @dataclass(frozen=True)
 class Slo:
-    """What must hold: p95 from the scheduled send within `p95_ms`, fewer than MAX_ERROR_SHARE not answered."""
+    """What must hold: p95 from the scheduled send within `p95_ms`, errors under MAX_ERROR_SHARE."""
 
     p95_ms: int
 

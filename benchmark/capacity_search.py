@@ -17,7 +17,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Bounds:
-    """From which rate to which, how close the bracket must be, and after how many steps and seconds to stop."""
+    """The first and the least rate, how close the bracket must be, and when to stop."""
 
     start_rps: float = 8.0
     least_rps: float = 1.0
@@ -28,7 +28,7 @@ class Bounds:
 
 @dataclass(frozen=True)
 class Found:
-    """`held_rps`, the highest rate that held, and `not_held_rps`, the lowest that did not, in requests a second.
+    """The highest rate that held and the lowest that did not, in requests a second.
 
     None: no rate did. `ended` says why the search stopped.
     """

@@ -15,11 +15,11 @@ import pandas as pd
 from benchmark.environment import environment_record
 from benchmark.open_loop_figures import summary
 from benchmark.open_loop_target import Offered, Target
-from benchmark.plan import Cores, Plan
+from benchmark.plan import Cores
+from benchmark.probe import closed_loop_rps
 from benchmark.processes import ProcessFailed, Server
-from benchmark.records import RunFiles, write_json
+from benchmark.records import write_json
 from benchmark.redis_server import clear_cache
-from benchmark.runner import LOAD_GRACE_S, Runner
 
 FOLDER = "open_loop"
 
@@ -79,7 +79,8 @@ class OpenLoop:
         }
         rates = sorted(offer.rates)
         if offer.multiples:
-            record["capacity_rps"] = capacity = self.capacity_rps()
+            probe = (offer.probe_users, offer.probe_s, offer.warmup_s, offer.seed)
+            record["capacity_rps"] = capacity = closed_loop_rps(target, *probe)
             self.say(f"capacity {capacity:.1f} RPS in a closed loop of {offer.probe_users} users")
             rates = [multiple * capacity for multiple in rates]
         with target.with_cache():
@@ -88,7 +89,12 @@ class OpenLoop:
                 with target.serving(self.folder / f"{stem}.server.log") as server:
                     before = target.ask(server, offer.seed)
                     offered = Offered(
-                        rate, offer.duration_s, offer.warmup_s, offer.deadline_ms, offer.deadline_ms, offer.seed
+                        rate,
+                        offer.duration_s,
+                        offer.warmup_s,
+                        offer.deadline_ms,
+                        offer.deadline_ms,
+                        offer.seed,
                     )
                     found = target.offer(server, offered, stem)
                     record["rates"].append(found)
@@ -97,34 +103,6 @@ class OpenLoop:
                         record["recovery"] = self.recovery(server, before)
                 self.write(record)
         return record
-
-    def capacity_rps(self) -> float:
-        """Requests a second of a closed loop.
-
-        Raises:
-            ProcessFailed: the closed loop was not valid; a multiple of its figure would mean nothing.
-        """
-        offer, target = self.offer, self.target
-        plan = Plan(
-            servers=(offer.server,),
-            tasks=(offer.task,),
-            workloads=(("unique", 1),),
-            users=(offer.probe_users,),
-            repeats=1,
-            duration_s=offer.probe_s,
-            warmup_s=offer.warmup_s,
-            settle_s=LOAD_GRACE_S,
-            seed=offer.seed,
-        )
-        files = RunFiles(self.folder / f"{self.name}-probe")
-        (cell,) = plan.cells()
-        (files.cells_folder / f"{cell.name}.json").unlink(missing_ok=True)
-        Runner(plan, files, target.models_dir, target.manifest, target.cores, port=0).run()
-        (record,) = files.read_cells()
-        capacity_rps: float = record["figures"]["throughput_rps"]
-        if capacity_rps == 0 or record["errors"]:
-            raise ProcessFailed(f"no capacity was measured: {'; '.join(record['invalid_reasons'])}")
-        return capacity_rps
 
     def recovery(self, server: Server, before: list[dict[str, Any]]) -> dict[str, Any]:
         """Whether the server, left alone for a while, answers the same as before it was loaded."""

@@ -7,7 +7,7 @@ results/<run>/soak/<server>-<task>.requests.csv.gz   one row a request
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, astuple, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,13 @@ import pandas as pd
 import psutil
 
 from benchmark.environment import environment_record
-from benchmark.plan import Cores
-from benchmark.processes import Load, ProcessFailed, Server, free_port
+from benchmark.open_loop_target import Target
+from benchmark.processes import Load, ProcessFailed, Server
 from benchmark.records import REQUEST_COLUMNS, write_json
-from benchmark.redis_server import clear_cache, redis_url
-from benchmark.runner import CACHED_SERVERS, MODEL_FORMATS, READY_TIMEOUT_S, SERVER_SETTINGS
+from benchmark.runner import SERVER_SETTINGS
 from benchmark.server_metrics import read_sum
 
+FOLDER = "soak"
 INTERVAL_S = 0.5
 SETTLE_S = 2.0
 STALLED_S = 120.0
@@ -54,25 +54,10 @@ class Sample:
 class Soak:
     """Loads one server with a closed loop until it has answered as many requests as planned."""
 
-    def __init__(
-        self,
-        plan: Plan,
-        folder: Path,
-        models_dir: Path,
-        manifest: dict[str, Any],
-        cores: Cores,
-        say: Callable[[str], None],
-    ) -> None:
+    def __init__(self, plan: Plan, target: Target, say: Callable[[str], None]) -> None:
         self.plan = plan
-        self.folder = folder / "soak"
-        self.name = f"{plan.server}-{plan.task}"
-        self.models_dir = models_dir.resolve()
-        self.cores = cores
+        self.target = target
         self.say = say
-        artefact = f"{plan.task}/{MODEL_FORMATS[plan.server]}"
-        if artefact not in manifest["artefacts"]:
-            raise ProcessFailed(f"{models_dir} holds no {artefact}; `python optimize_model.py` prepares it")
-        self.artefact = manifest["artefacts"][artefact]
 
     def run(self) -> dict[str, Any]:
         """Loads, samples, and writes the files.
@@ -80,13 +65,16 @@ class Soak:
         Raises:
             ProcessFailed: the server or the load generator ended, or no request was answered any more.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with self._serving() as server:
+        target = self.target
+        target.folder.mkdir(parents=True, exist_ok=True)
+        with target.with_cache(), target.serving(self.path("server.log"), **SERVER_SETTINGS) as server:
             samples = self._load(server)
             time.sleep(SETTLE_S)
             occupied = read_sum(server.url, "gap_occupied_slots")
             pending = read_sum(server.url, "gap_pending")
-        table = pd.DataFrame([astuple(sample) for sample in samples], columns=[f.name for f in fields(Sample)])
+        table = pd.DataFrame(
+            [astuple(sample) for sample in samples], columns=[f.name for f in fields(Sample)]
+        )
         table.to_csv(self.path("samples.csv"), index=False)
         requests = pd.read_csv(self.path("requests.csv.gz"), dtype=REQUEST_COLUMNS)
         record = {
@@ -98,34 +86,20 @@ class Soak:
                 "occupied_slots_after": occupied,
                 "pending_after": pending,
             },
-            "model": {key: value for key, value in self.artefact.items() if key != "files"},
-            "environment": environment_record(self.cores, SERVER_SETTINGS),
+            "model": target.model,
+            "environment": environment_record(target.cores, SERVER_SETTINGS),
         }
         write_json(self.path("json"), record)
         return record
-
-    @contextlib.contextmanager
-    def _serving(self) -> Iterator[Server]:
-        settings = {**SERVER_SETTINGS, "GAP_MODELS_DIR": str(self.models_dir)}
-        with contextlib.ExitStack() as stack:
-            if self.plan.server in CACHED_SERVERS:
-                url = settings["REDIS_URL"] = stack.enter_context(redis_url(self.cores.server))
-                clear_cache(url)
-            server = Server(
-                self.plan.server, free_port(), self.cores.server, self.path("server.log"), settings
-            )
-            stack.callback(server.stop)
-            server.wait_ready(READY_TIMEOUT_S)
-            yield server
 
     def _load(self, server: Server) -> list[Sample]:
         plan = self.plan
         arguments = ["--host", server.url, "--task", plan.task, "--seed", str(plan.seed)]
         arguments += ["--users", str(plan.users), "--spawn-rate", str(plan.users)]
         arguments += ["--requests-file", str(self.path("requests.csv.gz").resolve())]
-        if self.artefact["trained"]:
+        if self.target.artefact["trained"]:
             arguments.append("--check-labels")
-        load = Load(arguments, self.cores.load, self.path("load.log"))
+        load = Load(arguments, self.target.cores.load, self.path("load.log"))
         process = psutil.Process(server.pid)
         samples: list[Sample] = []
         started_s = moved_s = time.perf_counter()
@@ -157,7 +131,7 @@ class Soak:
         return samples
 
     def path(self, kind: str) -> Path:
-        return self.folder / f"{self.name}.{kind}"
+        return self.target.folder / f"{self.target.name}.{kind}"
 
 
 def answered(url: str, task: str) -> int:

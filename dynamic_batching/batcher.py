@@ -27,6 +27,7 @@ from .engine_pool import EnginePool
 from .errors import DEADLINE_PASSED, DeadlineExceeded, Disconnected, EngineLost, NotReady
 from .job import Done, Job, Text
 from .telemetry import RequestClock
+from .trace import Trace
 
 # Clients are watched for hanging up from the first of these moments that their request sees: most requests
 # are answered before and pay for no task, and those that wait share one timer.
@@ -49,6 +50,7 @@ class Batcher:
         metrics: BatchMetrics,
         clock_s: Callable[[], float] = time.perf_counter,
         slots: bool = False,
+        trace: Trace | None = None,
     ) -> None:
         self.task = task
         self.model = model
@@ -65,6 +67,7 @@ class Batcher:
         self.jobs: set[Job] = set()
         self.pool = EnginePool(self, task, settings.threads, settings.engine_stall_ms / 1e3)
         self._metrics = metrics
+        self._trace = trace
         self._unwatched: list[tuple[Job, Receive]] = []
         self._watching: asyncio.TimerHandle | None = None
         metrics.observe(self)
@@ -182,6 +185,8 @@ class Batcher:
         self.pool.note_done()
         self.cost.observe(run)
         self._metrics.record(self.task, run)
+        if self._trace is not None:
+            self._trace.write(self.task, done, run, ended_s)
         for (job, position, _), outcome, started_s in done:
             if not job.open:
                 continue

@@ -7,6 +7,7 @@ from .batch_metrics import BatchMetrics
 from .batcher import Batcher
 from .config import Settings
 from .models import Models
+from .trace import Trace
 
 
 class Batchers:
@@ -16,8 +17,13 @@ class Batchers:
         slots = settings.translation_batching == "continuous"
         # A batch that is decoded to its end reads all weights at each step: the more texts, the better.
         tokens = settings.max_prefill_tokens if slots else settings.max_batch_size * settings.max_input_tokens
-        self.translation = Batcher("translation", models.translator, settings, tokens, metrics, slots=slots)
-        self.sentiment = Batcher("sentiment", models.classifier, settings, settings.max_batch_tokens, metrics)
+        trace = Trace(settings.trace_path) if settings.trace_path else None
+        self.translation = Batcher(
+            "translation", models.translator, settings, tokens, metrics, slots=slots, trace=trace
+        )
+        self.sentiment = Batcher(
+            "sentiment", models.classifier, settings, settings.max_batch_tokens, metrics, trace=trace
+        )
         self._all = (self.translation, self.sentiment)
 
     async def start(self) -> None:

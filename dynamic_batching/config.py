@@ -43,6 +43,10 @@ class Settings(BaseSettings):
     max_queue_tokens: PositiveInt = Field(
         default=65_536, description="most waiting tokens of a task; an empty queue takes any request"
     )
+    trace_path: Path | None = Field(
+        default=None,
+        description="where the life of every text is written, as JSON lines; nowhere unless given",
+    )
     engine_stall_ms: PositiveInt = Field(
         default=60_000, description="an engine whose batch runs longer is replaced"
     )

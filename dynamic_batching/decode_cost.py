@@ -13,12 +13,13 @@ class Steps:
     """What an engine did since its last report.
 
     `rows` and `seconds` have an entry a step; `waits_s` an entry a join, the longest wait of its texts;
-    `lengths` one a text that ended, its source tokens and those it was given.
+    `joins` as well, when its texts left the queue and when they were encoded; `lengths` one a text that ended, its source tokens and those it was given.
     """
 
     rows: list[int] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     waits_s: list[float] = field(default_factory=list)
+    joins: list[tuple[float, float]] = field(default_factory=list)
     lengths: list[tuple[int, int]] = field(default_factory=list)
     joined_texts: int = 0
     prefill_tokens: int = 0

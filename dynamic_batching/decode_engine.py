@@ -120,10 +120,11 @@ class DecodeEngine(Engine):
                     done += self._join([text])
                 except Exception as alone:
                     done.append(self._done(text, failed(alone)))
-        steps = self._steps
+        steps, ended_s = self._steps, self.owner.clock_s()
+        steps.joins.append((batch.formed_s, ended_s))
         steps.joined_texts += len(batch.texts)
         steps.prefill_tokens += sum(text.length for text in batch.texts)
-        steps.prefill_s += self.owner.clock_s() - started_s
+        steps.prefill_s += ended_s - started_s
         return done
 
     def step(self) -> list[Done]:

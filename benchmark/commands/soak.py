@@ -33,12 +33,14 @@ def soak(
     """
     manifest = manifest_of(models)
 
-    from benchmark.soak import Plan, Soak
+    from benchmark.open_loop_target import Target
+    from benchmark.soak import FOLDER, Plan, Soak
 
     plan = Plan(one_of(server, SERVERS, "--server"), one_of(task, TASKS, "--task"), requests, users, seed)
-    folder = results / (name or run_name("soak", manifest))
+    folder = results / (name or run_name("soak", manifest)) / FOLDER
     with measured(results):
-        soaked = Soak(plan, folder, models, manifest, Cores.split(server_cores), plainly)
+        target = Target(plan.server, plan.task, folder, models, manifest, Cores.split(server_cores))
+        soaked = Soak(plan, target, plainly)
         record = soaked.run()
     found = record["figures"]
     plainly(

@@ -1,0 +1,49 @@
+"""Draws what a run's files hold beside its cells: capacities, overload, and the batch's life."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from benchmark import capacity, open_loop, slots_trace, style
+from benchmark.charts import capacity as capacity_chart
+from benchmark.charts import overload as overload_chart
+from benchmark.charts import slots as slots_chart
+from benchmark.records import TASKS, read_json
+from benchmark.style import Sheet
+
+
+def charts(run: Path) -> Iterator[tuple[str, Callable[[], Sheet]]]:
+    """The stem of each chart that the files of `run` allow, and how to draw it."""
+    capacities = [record for record in records(run / capacity.FOLDER) if record["capacity"]]
+    overloads = [one for one in records(run / open_loop.FOLDER) if one["capacity_rps"] and one["rates"]]
+    for task in TASKS:
+        of_task = [record for record in capacities if record["task"] == task]
+        if of_task:
+            yield f"capacity-{task}", lambda of_task=of_task: capacity_chart.draw(of_task)
+        offered = [record for record in overloads if record["offer"]["task"] == task]
+        if offered:
+            yield f"overload-{task}", lambda offered=offered: overload_chart.draw(offered)
+    lives = records(run / slots_trace.FOLDER)
+    if lives:
+        yield "slots", lambda: draw_slots(run / slots_trace.FOLDER, lives)
+
+
+def draw_slots(folder: Path, lives: list[dict[str, Any]]) -> Sheet:
+    traces = [
+        slots_trace.read_trace(slots_trace.trace_path(folder, one["batching"]), one["duration_s"])
+        for one in lives
+    ]
+    return slots_chart.draw(lives, traces)
+
+
+def records(folder: Path) -> list[dict[str, Any]]:
+    return [read_json(path) for path in sorted(folder.glob("*.json"))]
+
+
+def draw_charts(run: Path) -> list[Path]:
+    """Draws them into <run>/charts/ and returns the files."""
+    written: list[Path] = []
+    for stem, draw in charts(run):
+        with style.applied():
+            written += draw().save(run / "charts" / stem)
+    return written
