@@ -27,7 +27,7 @@ COUNTED_TEXTS = 200
 
 @dataclass(frozen=True)
 class Mix:
-    """`rate` requests a second, `long_share` of them with texts of about `long_tokens`; rounds of both kinds."""
+    """`rate` requests a second, `long_share` of them with texts of about `long_tokens`; rounds of both."""
 
     rate: float
     long_share: float

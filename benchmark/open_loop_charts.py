@@ -1,6 +1,7 @@
 """Draws what a run's files hold beside its cells: capacities, overload, and the batch's life."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,13 @@ def charts(run: Path) -> Iterator[tuple[str, Callable[[], Sheet]]]:
     for task in TASKS:
         of_task = [record for record in capacities if record["task"] == task]
         if of_task:
-            yield f"capacity-{task}", lambda of_task=of_task: capacity_chart.draw(of_task)
+            yield f"capacity-{task}", partial(capacity_chart.draw, of_task)
         offered = [record for record in overloads if record["offer"]["task"] == task]
         if offered:
-            yield f"overload-{task}", lambda offered=offered: overload_chart.draw(offered)
+            yield f"overload-{task}", partial(overload_chart.draw, offered)
     lives = records(run / slots_trace.FOLDER)
     if lives:
-        yield "slots", lambda: draw_slots(run / slots_trace.FOLDER, lives)
+        yield "slots", partial(draw_slots, run / slots_trace.FOLDER, lives)
 
 
 def draw_slots(folder: Path, lives: list[dict[str, Any]]) -> Sheet:

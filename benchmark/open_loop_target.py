@@ -1,4 +1,4 @@
-"""One server that is offered requests at a rate it cannot hold back: started, asked, loaded, its requests kept."""
+"""One server that is offered requests at a rate it cannot hold back, and every request kept."""
 
 import contextlib
 import threading
@@ -90,7 +90,7 @@ class Target:
             server.stop()
 
     def offer(self, server: Server, offered: Offered, stem: str) -> dict[str, Any]:
-        """The figures of the requests scheduled within the window, all of them kept in `stem`.requests.csv.gz.
+        """The figures of the requests scheduled within the window; all are kept in `stem`.requests.csv.gz.
 
         Raises:
             ProcessFailed: the server or the load generator ended early.

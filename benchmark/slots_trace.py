@@ -37,10 +37,10 @@ def record_trace(target: Target, batching: str, users: int, duration_s: float, s
         arguments += ["--measure-s", f"{duration_s:g}", "--warmup-s", "1"]
         load = Load(arguments, target.cores.load, target.folder / f"{batching}.load.log")
         try:
-            ended = any([event["phase"] == "end" for event in load.events()])
+            phases = {event["phase"] for event in load.events()}
         finally:
             load.stop()
-    if not ended:
+    if "end" not in phases:
         raise ProcessFailed(f"the load generator ended early: {load.last_line()}")
     record = {
         "batching": batching,

@@ -135,7 +135,7 @@ class Soak:
 
 
 def answered(url: str, task: str) -> int:
-    """Requests to the task's route that the server counts with status 200 since its start; 0 if it tells none."""
+    """Requests to the task's route that the server says it answered with 200; 0 if it tells nothing."""
     route = {"translation": "/translate", "sentiment": "/sentiment"}[task]
     with contextlib.suppress(httpx.HTTPError):
         return int(read_sum(url, "gap_requests_total", route=route, status="200") or 0)

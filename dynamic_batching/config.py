@@ -45,7 +45,7 @@ class Settings(BaseSettings):
     )
     trace_path: Path | None = Field(
         default=None,
-        description="where the life of every text is written, as JSON lines; nowhere unless given",
+        description="where the life of each text is written, as JSON lines; off unless given",
     )
     engine_stall_ms: PositiveInt = Field(
         default=60_000, description="an engine whose batch runs longer is replaced"

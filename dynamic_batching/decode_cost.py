@@ -12,8 +12,9 @@ NEWEST_WEIGHT = 0.1
 class Steps:
     """What an engine did since its last report.
 
-    `rows` and `seconds` have an entry a step; `waits_s` an entry a join, the longest wait of its texts;
-    `joins` as well, when its texts left the queue and when they were encoded; `lengths` one a text that ended, its source tokens and those it was given.
+    `rows` and `seconds` have an entry a step; `waits_s` an entry a join, the longest wait of its texts, and
+    `joins` as well, when they left the queue and when they were encoded; `lengths` one a text that ended, its
+    source tokens and those it was given.
     """
 
     rows: list[int] = field(default_factory=list)

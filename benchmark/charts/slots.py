@@ -28,10 +28,10 @@ def draw(records: Sequence[dict[str, Any]], traces: Sequence[pd.DataFrame]) -> S
     """A panel a record, over the same number of seconds in the middle of each run."""
     sheet = Sheet(
         title(records, traces),
-        f"Translation at {titles.users(records[0]['users'])}: one line a text, in the order of arrival, from its "
-        "arrival to its answer",
+        f"Translation at {titles.users(records[0]['users'])}: one line a text, in the order of arrival, from "
+        "its arrival to its answer",
         [
-            "Both panels show as many seconds, in the middle of their run. A text that waits is not in the batch.",
+            "Both panels show as many seconds, from the middle of their runs.",
             circumstances(records, f"{titles.figure(records[0]['duration_s'])} s of load each"),
         ],
     )
@@ -87,7 +87,7 @@ def window_s(traces: Sequence[pd.DataFrame]) -> float:
 
 
 def waited_ms(texts: pd.DataFrame) -> float:
-    """Median wait for the batch in ms, of the texts that came after a fifth of the run: all users wait then."""
+    """Median wait for the batch in ms, of the texts that came after a fifth of the run."""
     later = texts[texts["admitted_s"] >= texts["ended_s"].max() / 5]
     return float((later["started_s"] - later["admitted_s"]).median() * 1e3)
 

@@ -52,7 +52,7 @@ def mix(
         plainly("too few requests for a p95: a longer --duration gives more")
     else:
         plainly(
-            f"p95 of the short texts at {rate:.1f} requests a second: {found['short_p95_ms']:,.0f} ms without "
-            f"long ones, {found['mixed_p95_ms']:,.0f} ms among them ({found['p95_ratio']:.2f} times)"
+            f"p95 of the short texts at {rate:.1f} requests a second: {found['short_p95_ms']:,.0f} ms "
+            f"without long ones, {found['mixed_p95_ms']:,.0f} ms among them ({found['p95_ratio']:.2f} times)"
         )
     plainly(folder / f"{target.name}.json")
