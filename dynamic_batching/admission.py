@@ -8,7 +8,7 @@ from .batch_queue import BatchQueue
 from .errors import NotReady, Overloaded
 
 # What estimated work may fill of the time to a deadline: estimates err, and late work is lost work.
-FILLED_SHARE = 0.7
+FILLED_SHARE = 0.6
 
 
 class Cost(Protocol):
