@@ -17,6 +17,7 @@ from benchmark.environment import environment_record
 from benchmark.open_loop_figures import COLUMNS, figures
 from benchmark.open_loop_target import Offered, Target
 from benchmark.records import write_json
+from benchmark.runner import MODEL_FORMATS
 from locustfiles.inputs import unique
 
 FOLDER = "mix"
@@ -41,7 +42,7 @@ class Mix:
 
 def texts_in_a_long_one(target: Target, long_tokens: int) -> int:
     """How many texts of the workload, joined, have about `long_tokens` of the model's source tokens."""
-    folder = target.models_dir / target.artefact["task"] / target.artefact["format"]
+    folder = target.models_dir / TASK / MODEL_FORMATS[target.server]
     pieces = sentencepiece.SentencePieceProcessor(model_file=str(folder / "source.spm"))
     lengths = [len(pieces.encode(sample.text)) for sample in islice(unique(TASK), COUNTED_TEXTS)]
     return max(2, round(long_tokens / mean(lengths)))
