@@ -17,7 +17,8 @@ BENCH = $(BIN)/python -m benchmark run --models $(MODELS) --tasks $(TASKS) --use
 
 .DEFAULT_GOAL := help
 .PHONY: help setup models serve-baseline serve-optimized serve-dynamic-batching bench bench-baseline \
-	bench-optimized bench-dynamic-batching ceiling peers open-loop chaos plot report compare readme \
+	bench-optimized bench-dynamic-batching ceiling peers open-loop chaos capacity overload mix slots soak \
+	plot report compare readme \
 	test lint clean
 
 help: ## Show the targets and variables
@@ -74,6 +75,22 @@ open-loop: models ## Offer SERVER more than it can do, with Poisson arrivals
 chaos: models ## Send SERVER (or all) all that clients and machines do wrong, and check every answer
 	$(BIN)/python -m chaos --models $(MODELS) --server $(if $(filter command line,$(origin SERVER)),$(SERVER),all) \
 		--requests $(REQUESTS)
+
+capacity: models ## Search the highest rate at which each server keeps its p95 within a limit
+	$(BIN)/python -m benchmark capacity --models $(MODELS) --tasks $(TASKS)
+
+overload: models ## Offer each server 0.5 to 4 times its capacity, with a deadline
+	$(BIN)/python -m benchmark overload --models $(MODELS)
+
+mix: models ## Measure what a few long texts do to the many short ones
+	$(BIN)/python -m benchmark mix --models $(MODELS)
+
+slots: models ## Draw the life of the texts in a running batch
+	$(BIN)/python -m benchmark slots --models $(MODELS)
+
+soak: setup ## 50,000 translations in a row: memory and open files must stay as they are
+	@$(BIN)/python optimize_model.py --source embedded --output models-embedded
+	$(BIN)/python -m benchmark soak --models models-embedded
 
 plot: setup ## Redraw the latest run's charts from its files
 	@$(BIN)/python -m benchmark plot

@@ -9,8 +9,8 @@ from benchmark import capacity, open_loop, slots_trace, style
 from benchmark.charts import capacity as capacity_chart
 from benchmark.charts import overload as overload_chart
 from benchmark.charts import slots as slots_chart
+from benchmark.charts.sheet import Sheet
 from benchmark.records import TASKS, read_json
-from benchmark.style import Sheet
 
 
 def charts(run: Path) -> Iterator[tuple[str, Callable[[], Sheet]]]:

@@ -1,5 +1,7 @@
 """The slot decoder: a text's tokens are its own, whoever joins, leaves or fails beside it."""
 
+import ctypes
+import mmap
 import os
 import random
 from collections.abc import Callable, Hashable
@@ -15,7 +17,7 @@ from transformers import MarianMTModel
 
 from dynamic_batching.artefacts import find_artefact
 from dynamic_batching.decoder import Graphs, Row, SlotDecoder
-from dynamic_batching.slots import MIN_STRIDE
+from dynamic_batching.slots import MIN_STRIDE, KeyValues
 from dynamic_batching.tokenization import MarianTokenizer
 from tests.conftest import EMBEDDED
 from tests.test_marian_graphs import (
@@ -257,6 +259,34 @@ def test_a_long_row_beside_short_ones_changes_no_tokens(decoder: SlotDecoder) ->
     answers.update(drain(decoder))
     assert answers == {"short": alone[0], "other": alone[2]}
     assert decoder.generate([long], [limit(long)], [0]) == [alone[1]]
+
+
+def resident_pages(keys: KeyValues) -> int:
+    """Pages of the buffers that hold memory, by mincore(2)."""
+    pages = -(-keys._memory.nbytes // mmap.PAGESIZE)
+    states = (ctypes.c_ubyte * pages)()
+    start = ctypes.c_void_p(keys._memory.ctypes.data)
+    assert ctypes.CDLL(None).mincore(start, ctypes.c_size_t(keys._memory.nbytes), states) == 0
+    return sum(state & 1 for state in states)
+
+
+def test_what_an_unusually_long_row_took_is_given_back_and_what_is_usual_stays(decoder: SlotDecoder) -> None:
+    short = [text for text in sources(TEXTS) if 10 < len(text) < 25][:4]
+    usual = [Row(key, text, limit(text)) for key, text in enumerate(short)]
+    for _ in range(100):
+        decoder.join(usual)
+        drain(decoder)
+    buffers = decoder._slots._past, decoder._slots._cross
+    before = [resident_pages(keys) for keys in buffers]
+    long = max(sources(TEXTS), key=len)
+    for _ in range(2):
+        decoder.join([*usual, Row("long", long, limit(long), limit(long) - 1)])
+        assert resident_pages(buffers[1]) > before[1]
+        drain(decoder)
+    decoder.join(usual)
+    answers = drain(decoder)
+    assert [resident_pages(keys) for keys in buffers] == pytest.approx(before, rel=0.1)
+    assert [answers[key] for key in range(4)] == decoder.generate(short, [limit(t) for t in short], [0] * 4)
 
 
 def test_limits_hold_for_each_row(decoder: SlotDecoder) -> None:

@@ -9,19 +9,9 @@ from matplotlib.ticker import NullLocator
 from benchmark.charts import titles
 from benchmark.charts.data import in_order
 from benchmark.charts.record_caption import circumstances
+from benchmark.charts.sheet import Sheet
 from benchmark.records import SERVERS
-from benchmark.style import (
-    LABEL,
-    MARGIN,
-    MUTED,
-    SUBTITLE,
-    WIDTH,
-    Sheet,
-    colour,
-    points,
-    text_colour,
-    width_of,
-)
+from benchmark.style import LABEL, MARGIN, MUTED, SUBTITLE, colour, points, text_colour, width_of
 
 THICK = 0.5  # of a bar, in rows
 ROOM = 1.45  # of the longest bar: the figures stand right of it
@@ -45,7 +35,7 @@ def draw(records: Sequence[dict[str, Any]]) -> Sheet:
         ],
     )
     names = max(width_of(titles.name(server), LABEL) for server in servers) + 20
-    ax = sheet.axes(left=MARGIN + names, right=WIDTH - MARGIN)
+    ax = sheet.axes(left=MARGIN + names, right=sheet.width - MARGIN)
     longest = max(max(held(record), not_held(record)) for record in records)
     bare(ax, len(servers), longest * ROOM)
     for row, record in enumerate(records):

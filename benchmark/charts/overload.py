@@ -8,26 +8,15 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, NullLocator
 
 from benchmark.charts import titles
+from benchmark.charts.axes import log_ms_axis, x_label
 from benchmark.charts.data import in_order
 from benchmark.charts.labels import Label, end_labels, room_for
 from benchmark.charts.record_caption import circumstances
 from benchmark.charts.series import LINE, POINT
+from benchmark.charts.sheet import Sheet
 from benchmark.overload import overload_figures
 from benchmark.records import SERVERS
-from benchmark.style import (
-    LABEL,
-    MARGIN,
-    MUTED,
-    PEER,
-    SUBTITLE,
-    Sheet,
-    colour,
-    dashes,
-    log_ms_axis,
-    points,
-    text_colour,
-    x_label,
-)
+from benchmark.style import LABEL, MARGIN, MUTED, PEER, SUBTITLE, colour, dashes, points, text_colour
 
 BETWEEN = 116
 

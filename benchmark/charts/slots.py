@@ -9,9 +9,11 @@ from matplotlib.collections import LineCollection
 from matplotlib.ticker import NullLocator
 
 from benchmark.charts import titles
+from benchmark.charts.axes import x_label
 from benchmark.charts.labels import Label, end_labels, room_for
 from benchmark.charts.record_caption import circumstances
-from benchmark.style import COLOURS, LABEL, MARGIN, MUTED, SUBTITLE, Sheet, points, x_label
+from benchmark.charts.sheet import Sheet
+from benchmark.style import COLOURS, LABEL, MARGIN, MUTED, SUBTITLE, points
 
 # From column to column, in this colour (Okabe and Ito's sky blue for the encoder's run).
 STATES = (
@@ -20,7 +22,7 @@ STATES = (
     ("decoded", "decoding_s", "ended_s", COLOURS["dynamic_batching"]),
 )
 HEADINGS = {"continuous": "in slots (continuous)", "request": "batch by batch"}
-BETWEEN = 40
+LEFT, BETWEEN = 16, 40
 MOST_LINES = 150
 
 
@@ -36,10 +38,11 @@ def draw(records: Sequence[dict[str, Any]], traces: Sequence[pd.DataFrame]) -> S
         ],
     )
     right = room_for([name for name, *_ in STATES])
-    width = (right - MARGIN - BETWEEN * (len(records) - 1)) / len(records)
+    first = MARGIN + LEFT
+    width = (right - first - BETWEEN * (len(records) - 1)) / len(records)
     shown_s = window_s(traces)
     for index, (record, texts) in enumerate(zip(records, traces, strict=True)):
-        left = MARGIN + index * (width + BETWEEN)
+        left = first + index * (width + BETWEEN)
         ax = sheet.axes(left=left, right=left + width)
         panel(ax, texts, shown_s)
         ax.set_title(

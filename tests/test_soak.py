@@ -1,0 +1,119 @@
+"""A soak sees what grows; short and long requests are the same in both rounds of a mix; traces are whole."""
+
+import json
+from pathlib import Path
+
+import httpx
+import pandas as pd
+import pytest
+from conftest import EMBEDDED, serving
+from typer.testing import CliRunner
+
+from benchmark.__main__ import app
+from benchmark.mix import ratios
+from benchmark.open_loop_charts import draw_charts
+from benchmark.open_loop_figures import COLUMNS
+from benchmark.records import read_json
+from benchmark.slots_trace import read_trace
+from benchmark.soak import growth
+
+
+def samples(rss: list[int], files: list[int]) -> pd.DataFrame:
+    count = len(rss)
+    answered = [round(1000 * (index + 1) / count) for index in range(count)]
+    return pd.DataFrame(
+        {"time_s": range(count), "answered": answered, "rss_bytes": rss, "open_files": files, "threads": 4}
+    )
+
+
+def test_growth_is_the_most_after_the_first_tenth_over_what_there_was_then() -> None:
+    flat = growth(samples([50, *[100] * 9], [3, *[60] * 9]), 1000)
+    assert (flat["rss_first_tenth_bytes"], flat["rss_growth"]) == (50, 1.0)
+    later = growth(samples([10, *[100] * 19], [9] * 20), 1000)
+    assert (later["rss_first_tenth_bytes"], later["rss_growth"]) == (100, 0)
+    swollen = growth(samples([10, *[100] * 9, 103, *[100] * 9], [9] * 20), 1000)
+    assert swollen["rss_growth"] == pytest.approx(0.03)
+    assert swollen["rss_last_bytes"] == 100
+
+
+def test_a_soak_of_a_real_server_leaves_nothing_behind(tmp_path: Path) -> None:
+    options = ["--requests", "300", "--users", "8", "--models", str(EMBEDDED), "--name", "run"]
+    ended = CliRunner().invoke(app, ["soak", "--results", str(tmp_path), *options])
+    found = read_json(tmp_path / "run" / "soak" / "dynamic_batching-translation.json")["figures"]
+    # So few requests say nothing of memory: the exit code is not held to anything.
+    assert found["answered"] >= 300 and found["wrong"] == 0, ended.output
+    assert found["occupied_slots_after"] == found["pending_after"] == 0
+    table = pd.read_csv(tmp_path / "run" / "soak" / "dynamic_batching-translation.samples.csv")
+    assert table["answered"].is_monotonic_increasing and (table["open_files"] > 0).all()
+
+
+def test_a_mix_sends_the_same_short_texts_with_and_without_the_long_ones(tmp_path: Path) -> None:
+    options = ["--rate", "60", "--long-share", "0.2", "--long-tokens", "40", "--repeats", "1"]
+    options += ["--duration", "2", "--warmup", "0", "--models", str(EMBEDDED), "--name", "run"]
+    ended = CliRunner().invoke(app, ["mix", "--results", str(tmp_path), *options])
+    assert ended.exit_code == 0, ended.output
+    folder = tmp_path / "run" / "mix"
+    short, mixed = (
+        pd.read_csv(folder / f"dynamic_batching-translation-{kind}-1.requests.csv.gz", dtype=COLUMNS)
+        for kind in ("short", "mixed")
+    )
+    assert not short["long"].any() and mixed["long"].mean() == pytest.approx(0.2, abs=0.15)
+    among = mixed.loc[~mixed["long"], "start_s"].sort_values()
+    assert list(among) == pytest.approx(list(short["start_s"].sort_values()), abs=1e-5)
+    assert (mixed["outcome"] == "right").all()
+    record = read_json(folder / "dynamic_batching-translation.json")
+    assert record["long_texts"] >= 2 and record["figures"]["p95_ratio"] is None
+
+
+def test_a_ratio_is_the_median_of_the_rounds() -> None:
+    def round_of(short: float | None, mixed: float) -> dict[str, object]:
+        return {"short": {"short": {"p95_ms": short}}, "mixed": {"short": {"p95_ms": mixed}}}
+
+    found = ratios([round_of(100, 150), round_of(100, 120), round_of(200, 400)])
+    assert found == {"short_p95_ms": 100, "mixed_p95_ms": 150, "p95_ratio": 1.5}
+    assert ratios([round_of(None, 3)])["p95_ratio"] is None
+
+
+def test_a_servers_trace_tells_every_texts_life_and_is_drawn(tmp_path: Path) -> None:
+    options = ["--users", "6", "--duration", "2", "--models", str(EMBEDDED), "--name", "run"]
+    ended = CliRunner().invoke(app, ["slots", "--results", str(tmp_path), *options])
+    assert ended.exit_code == 0, ended.output
+    folder = tmp_path / "run" / "slots"
+    continuous, request = (
+        read_trace(folder / f"{kind}.trace.jsonl", 2.0) for kind in ("continuous", "request")
+    )
+    for texts in (continuous, request):
+        assert len(texts) > 20
+        assert (texts["admitted_s"] <= texts["started_s"]).all()
+        assert (texts["started_s"] <= texts["decoding_s"]).all()
+        assert (texts["decoding_s"] <= texts["ended_s"]).all()
+    assert (continuous["decoding_s"] > continuous["started_s"]).all()
+    # Batch by batch, texts that start together end together.
+    assert (request.groupby("started_s")["ended_s"].nunique() == 1).all()
+    assert (continuous.groupby("started_s")["ended_s"].nunique() > 1).any()
+    assert [path.name for path in draw_charts(tmp_path / "run")] == ["slots.png", "slots.svg"]
+
+
+def test_a_trace_that_cannot_go_on_harms_no_answer(tmp_path: Path) -> None:
+    with serving("dynamic_batching", tmp_path, GAP_TRACE_PATH="/dev/full") as server:
+        answers = [
+            httpx.post(f"{server.url}/translate", json={"text": "A dog runs."}, timeout=30) for _ in range(2)
+        ]
+        assert [answer.status_code for answer in answers] == [200, 200]
+        assert "the trace ends here" in server.log_path.read_text()
+
+
+def test_a_trace_has_a_line_a_text(tmp_path: Path) -> None:
+    path = tmp_path / "trace.jsonl"
+    with serving("dynamic_batching", tmp_path, GAP_TRACE_PATH=str(path)) as server:
+        httpx.post(f"{server.url}/translate", json={"text": "A dog runs."}, timeout=30).raise_for_status()
+        httpx.post(
+            f"{server.url}/sentiment/batch", json={"texts": ["good", "bad"]}, timeout=30
+        ).raise_for_status()
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [(line["event"], line["task"]) for line in lines] == [
+        ("join", "translation"),
+        ("text", "translation"),
+        ("text", "sentiment"),
+        ("text", "sentiment"),
+    ]
