@@ -15,7 +15,7 @@ import numpy as np
 import onnxruntime
 
 from .beam_search import BeamSearch, placed
-from .row import Finished, Row, StepResult
+from .row import Finished, Row, StepResult, runs_of_like_length
 from .slots import Slots
 
 log = logging.getLogger(__name__)
@@ -79,7 +79,9 @@ class SlotDecoder:
         return [*self._slots_of]
 
     def join(self, rows: list[Row]) -> Finished:
-        """Encodes `rows` in one run and gives each a slot a beam; the next step decodes them.
+        """Encodes `rows`, those of like length in one run, and gives each a slot a beam.
+
+        The next step decodes them.
 
         Returns those that finish at once, for want of tokens to choose; they need no slot.
         Raises ValueError, and takes none, if their beams do not fit `free`, a key is given twice, a source is
@@ -90,15 +92,19 @@ class SlotDecoder:
         rows = [row for row in rows if row.max_new_tokens > 0]
         if not rows:
             return finished
-        cross, src_len = self._encode([row.source for row in rows])
+        encoded = [(run, *self._encode([row.source for row in run])) for run in runs_of_like_length(rows)]
         slots, occupied = self._slots, [slot for group in self._slots_of.values() for slot in group]
-        slots.fit(occupied, int(src_len.max()), max(row.max_new_tokens for row in rows))
+        slots.fit(occupied, max(len(row.source) for row in rows), max(row.max_new_tokens for row in rows))
         holes = iter(sorted(set(range(self.max_batch_size)).difference(occupied)))
-        for index, row in enumerate(rows):
+        for row, cross, index, length in (
+            (row, cross, index, src_len[index])
+            for run, cross, src_len in encoded
+            for index, row in enumerate(run)
+        ):
             limits = row.max_new_tokens, row.min_new_tokens
             group = self._slots_of[row.key] = [*islice(holes, row.num_beams)]
             for slot in group:
-                slots.fill(slot, cross, index, src_len[index])
+                slots.fill(slot, cross, index, length)
                 slots.input_ids[slot] = self.start_id
                 slots.max_new[slot], slots.min_new[slot] = limits
             if row.num_beams > 1:

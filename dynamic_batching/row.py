@@ -1,6 +1,6 @@
 """What a decoder is given to decode, and what a step of it tells."""
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 
 
@@ -18,6 +18,23 @@ class Row:
     max_new_tokens: int
     min_new_tokens: int = 0
     num_beams: int = 1
+
+
+# What the encoder gives is padded to its longest row, and to write so much padding takes longer than a run.
+MOST_PADDING_TOKENS = 256
+
+
+def runs_of_like_length(rows: Sequence[Row]) -> list[list[Row]]:
+    """`rows` in as few encoder runs as keep the padding of each in bounds; the longest first."""
+    runs: list[list[Row]] = []
+    padding = 0
+    for row in sorted(rows, key=lambda row: len(row.source), reverse=True):
+        padding += len(runs[-1][0].source) - len(row.source) if runs else 0
+        if not runs or padding > MOST_PADDING_TOKENS:
+            runs.append([])
+            padding = 0
+        runs[-1].append(row)
+    return runs
 
 
 Finished = list[tuple[Hashable, list[int]]]

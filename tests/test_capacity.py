@@ -117,7 +117,7 @@ def capacity_record(server: str, held: float | None, not_held: float, ended: str
 def test_the_title_of_capacities_is_their_finding() -> None:
     baseline, dynamic = capacity_record("baseline", 12, 12.5), capacity_record("dynamic_batching", 150, 156)
     assert chart.title([baseline, dynamic]) == (
-        "Dynamic batching keeps p95 within 250 ms at 150 requests a second, 13x the baseline's 12"
+        "Dynamic batching keeps p95 within 250 ms at 150 requests a second, 12x the baseline's 12"
     )
     none = capacity_record("baseline", None, 1, "not even 1 RPS holds")
     assert chart.title([none, dynamic]).endswith("at 150 requests a second, the baseline not even at 1")

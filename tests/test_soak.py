@@ -49,7 +49,7 @@ def test_a_soak_of_a_real_server_leaves_nothing_behind(tmp_path: Path) -> None:
 
 def test_a_mix_sends_the_same_short_texts_with_and_without_the_long_ones(tmp_path: Path) -> None:
     options = ["--rate", "60", "--long-share", "0.2", "--long-tokens", "40", "--repeats", "1"]
-    options += ["--duration", "2", "--warmup", "0", "--models", str(EMBEDDED), "--name", "run"]
+    options += ["--duration", "3", "--warmup", "0", "--models", str(EMBEDDED), "--name", "run"]
     ended = CliRunner().invoke(app, ["mix", "--results", str(tmp_path), *options])
     assert ended.exit_code == 0, ended.output
     folder = tmp_path / "run" / "mix"
@@ -62,7 +62,7 @@ def test_a_mix_sends_the_same_short_texts_with_and_without_the_long_ones(tmp_pat
     assert list(among) == pytest.approx(list(short["start_s"].sort_values()), abs=1e-5)
     assert (mixed["outcome"] == "right").all()
     record = read_json(folder / "dynamic_batching-translation.json")
-    assert record["long_texts"] >= 2 and record["figures"]["p95_ratio"] is None
+    assert record["long_texts"] >= 2 and record["figures"]["p95_ratio"] > 0
 
 
 def test_a_ratio_is_the_median_of_the_rounds() -> None:
