@@ -92,19 +92,18 @@ class SlotDecoder:
         rows = [row for row in rows if row.max_new_tokens > 0]
         if not rows:
             return finished
-        encoded = [(run, *self._encode([row.source for row in run])) for run in runs_of_like_length(rows)]
+        encoded = {}
+        for run in runs_of_like_length(rows):
+            cross, src_len = self._encode([row.source for row in run])
+            encoded.update({row.key: (cross, index, src_len[index]) for index, row in enumerate(run)})
         slots, occupied = self._slots, [slot for group in self._slots_of.values() for slot in group]
         slots.fit(occupied, max(len(row.source) for row in rows), max(row.max_new_tokens for row in rows))
         holes = iter(sorted(set(range(self.max_batch_size)).difference(occupied)))
-        for row, cross, index, length in (
-            (row, cross, index, src_len[index])
-            for run, cross, src_len in encoded
-            for index, row in enumerate(run)
-        ):
+        for row in rows:
             limits = row.max_new_tokens, row.min_new_tokens
             group = self._slots_of[row.key] = [*islice(holes, row.num_beams)]
             for slot in group:
-                slots.fill(slot, cross, index, length)
+                slots.fill(slot, *encoded[row.key])
                 slots.input_ids[slot] = self.start_id
                 slots.max_new[slot], slots.min_new[slot] = limits
             if row.num_beams > 1:

@@ -285,16 +285,16 @@ def test_what_an_unusually_long_row_took_is_given_back_and_what_is_usual_stays(d
     while decoder.rows:
         most = [resident_pages(keys) for keys in buffers]
         decoder.step()
-    # The long row had a slot of its own: what it leaves there is what a usual one takes.
-    assert all(now > then for now, then in zip(most, before, strict=True))
-    assert [resident_pages(keys) for keys in buffers] == pytest.approx([then * 5 / 4 for then in before])
+    for keys, then, at_most in zip(buffers, before, most, strict=True):
+        # The long row had a slot of its own, which keeps what a usual one may take.
+        assert then < resident_pages(keys) < then + (at_most - then) / 2
     assert decoder._slots._past.stride == MIN_STRIDE
 
 
 def test_a_few_long_texts_do_not_pad_the_many_short_ones_that_join_with_them(decoder: SlotDecoder) -> None:
     rows = [Row(key, [1] * length, 9) for key, length in enumerate((12, 200, 9, 30, 180, 9))]
     runs = [[row.key for row in run] for run in runs_of_like_length(rows)]
-    assert runs == [[1, 4], [3, 0, 2, 5]]
+    assert runs == [[1, 4, 3], [0, 2, 5]]
     assert runs_of_like_length(rows[:1]) == [rows[:1]]
     alike = [Row(key, [1] * (10 + key % 5), 9) for key in range(50)]
     assert len(runs_of_like_length(alike)) == 1
