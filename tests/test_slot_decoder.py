@@ -288,6 +288,14 @@ def test_what_an_unusually_long_row_took_is_given_back_and_what_is_usual_stays(d
     for keys, then, at_most in zip(buffers, before, most, strict=True):
         # The long row had a slot of its own, which keeps what a usual one may take.
         assert then < resident_pages(keys) < then + (at_most - then) / 2
+    used = decoder._slots._past._memory.nbytes // mmap.PAGESIZE * MIN_STRIDE // decoder.max_positions
+    decoder.join([Row("longest", long, decoder.max_positions, 1)])
+    decoder.step()
+    decoder.remove("longest")
+    decoder.join(usual)
+    drain(decoder)
+    # What lay beyond the rows' shorter layout is free again.
+    assert resident_pages(decoder._slots._past) <= used
     assert decoder._slots._past.stride == MIN_STRIDE
 
 
