@@ -67,4 +67,4 @@ def search(
             rate = max(bounds.least_rps, rate / 2)
         else:
             rate = math.sqrt(held * missed)
-    return Found(held, missed, f"stopped after {bounds.max_steps} steps")
+    return Found(held, missed, f"stopped after {bounds.max_steps} step{'' if bounds.max_steps == 1 else 's'}")

@@ -267,13 +267,13 @@ def test_a_long_row_beside_short_ones_changes_no_tokens(decoder: SlotDecoder) ->
     assert decoder.generate([long], [limit(long)], [0]) == [alone[1]]
 
 
-def resident_pages(keys: KeyValues) -> int:
-    """Pages of the buffers that hold memory, by mincore(2)."""
+def resident_pages(keys: KeyValues, after_bytes: int = 0) -> int:
+    """Pages of the buffers behind `after_bytes` that hold memory, by mincore(2)."""
     pages = -(-keys._memory.nbytes // mmap.PAGESIZE)
     states = (ctypes.c_ubyte * pages)()
     start = ctypes.c_void_p(keys._memory.ctypes.data)
     assert ctypes.CDLL(None).mincore(start, ctypes.c_size_t(keys._memory.nbytes), states) == 0
-    return sum(state & 1 for state in states)
+    return sum(state & 1 for state in states[after_bytes // mmap.PAGESIZE :])
 
 
 def test_what_an_unusually_long_row_took_is_given_back_and_what_is_usual_stays(decoder: SlotDecoder) -> None:
@@ -293,7 +293,16 @@ def test_what_an_unusually_long_row_took_is_given_back_and_what_is_usual_stays(d
     for keys, then, at_most in zip(buffers, before, most, strict=True):
         # The long row had a slot of its own, which keeps what a usual one may take.
         assert then < resident_pages(keys) < then + (at_most - then) / 2
-    assert decoder._slots._past.stride == MIN_STRIDE
+    past, behind = buffers[0], buffers[0].tensors.nbytes
+    decoder.join([*usual, Row("longest", long, decoder.max_positions, decoder.max_positions - 1)])
+    decoder.step()
+    assert resident_pages(past, behind) > 0
+    decoder.remove("longest")
+    drain(decoder)
+    decoder.join(usual[:1])
+    # What lies behind the rows' shorter layout is free again.
+    assert (resident_pages(past, behind), past.stride) == (0, MIN_STRIDE)
+    drain(decoder)
 
 
 def test_a_few_long_texts_do_not_pad_the_many_short_ones_that_join_with_them(decoder: SlotDecoder) -> None:

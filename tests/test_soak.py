@@ -3,19 +3,23 @@
 import json
 from pathlib import Path
 
-import httpx
 import pandas as pd
 import pytest
-from conftest import EMBEDDED, serving
+from conftest import EMBEDDED
 from typer.testing import CliRunner
 
 from benchmark.__main__ import app
 from benchmark.mix import ratios
 from benchmark.open_loop_charts import draw_charts
 from benchmark.open_loop_figures import COLUMNS
+from benchmark.open_loop_target import Target
+from benchmark.plan import Cores
 from benchmark.records import read_json
-from benchmark.slots_trace import read_trace
+from benchmark.slots_trace import FOLDER, read_trace, record_trace, trace_path
 from benchmark.soak import growth
+from dynamic_batching.decode_cost import Steps
+from dynamic_batching.job import Batch, Done, Job, Text
+from dynamic_batching.trace import Trace
 
 
 def samples(rss: list[int], files: list[int]) -> pd.DataFrame:
@@ -49,7 +53,7 @@ def test_a_soak_of_a_real_server_leaves_nothing_behind(tmp_path: Path) -> None:
 
 def test_a_mix_sends_the_same_short_texts_with_and_without_the_long_ones(tmp_path: Path) -> None:
     options = ["--rate", "60", "--long-share", "0.2", "--long-tokens", "40", "--repeats", "1"]
-    options += ["--duration", "3", "--warmup", "0", "--models", str(EMBEDDED), "--name", "run"]
+    options += ["--duration", "2", "--warmup", "0", "--models", str(EMBEDDED), "--name", "run"]
     ended = CliRunner().invoke(app, ["mix", "--results", str(tmp_path), *options])
     assert ended.exit_code == 0, ended.output
     folder = tmp_path / "run" / "mix"
@@ -75,45 +79,50 @@ def test_a_ratio_is_the_median_of_the_rounds() -> None:
 
 
 def test_a_servers_trace_tells_every_texts_life_and_is_drawn(tmp_path: Path) -> None:
-    options = ["--users", "6", "--duration", "2", "--models", str(EMBEDDED), "--name", "run"]
-    ended = CliRunner().invoke(app, ["slots", "--results", str(tmp_path), *options])
-    assert ended.exit_code == 0, ended.output
-    folder = tmp_path / "run" / "slots"
-    continuous, request = (
-        read_trace(folder / f"{kind}.trace.jsonl", 2.0) for kind in ("continuous", "request")
-    )
-    for texts in (continuous, request):
-        assert len(texts) > 20
-        assert (texts["admitted_s"] <= texts["started_s"]).all()
-        assert (texts["started_s"] <= texts["decoding_s"]).all()
-        assert (texts["decoding_s"] <= texts["ended_s"]).all()
-    assert (continuous["decoding_s"] > continuous["started_s"]).all()
-    # Batch by batch, texts that start together end together.
-    assert (request.groupby("started_s")["ended_s"].nunique() == 1).all()
-    assert (continuous.groupby("started_s")["ended_s"].nunique() > 1).any()
-    assert [path.name for path in draw_charts(tmp_path / "run")] == ["slots.png", "slots.svg"]
+    manifest = read_json(EMBEDDED / "manifest.json")
+    folder = tmp_path / FOLDER
+    target = Target("dynamic_batching", "translation", folder, EMBEDDED, manifest, Cores.split())
+    record_trace(target, "continuous", users=6, duration_s=2.0, seed=0)
+    texts = read_trace(trace_path(folder, "continuous"), 2.0)
+    assert len(texts) > 20
+    assert (texts["admitted_s"] <= texts["started_s"]).all()
+    assert (texts["started_s"] < texts["decoding_s"]).all()
+    assert (texts["decoding_s"] <= texts["ended_s"]).all()
+    assert (texts.groupby("started_s")["ended_s"].nunique() > 1).any()
+    assert [path.name for path in draw_charts(tmp_path)] == ["slots.png", "slots.svg"]
 
 
-def test_a_trace_that_cannot_go_on_harms_no_answer(tmp_path: Path) -> None:
-    with serving("dynamic_batching", tmp_path, GAP_TRACE_PATH="/dev/full") as server:
-        answers = [
-            httpx.post(f"{server.url}/translate", json={"text": "A dog runs."}, timeout=30) for _ in range(2)
-        ]
-        assert [answer.status_code for answer in answers] == [200, 200]
-        assert "the trace ends here" in server.log_path.read_text()
+def jobs(*lengths: int) -> tuple[Job, list[Done]]:
+    job = Job([[1] * length for length in lengths], 9.0)
+    job.admitted_s = 1.0
+    return job, [Done(Text(job, index, length), "answer", 1.5) for index, length in enumerate(lengths)]
 
 
-def test_a_trace_has_a_line_a_text(tmp_path: Path) -> None:
+def test_a_trace_has_a_line_a_join_and_a_text(tmp_path: Path) -> None:
     path = tmp_path / "trace.jsonl"
-    with serving("dynamic_batching", tmp_path, GAP_TRACE_PATH=str(path)) as server:
-        httpx.post(f"{server.url}/translate", json={"text": "A dog runs."}, timeout=30).raise_for_status()
-        httpx.post(
-            f"{server.url}/sentiment/batch", json={"texts": ["good", "bad"]}, timeout=30
-        ).raise_for_status()
+    trace = Trace(path)
+    _, done = jobs(4, 7)
+    trace.write("translation", done[:1], Steps(joins=[(1.5, 1.6)]), 2.0)
+    trace.write("translation", done[1:], Steps(), 3.0)
+    _, (failed,) = jobs(3)
+    trace.write("sentiment", [failed._replace(outcome=ValueError())], Batch([failed.text], 3, 1.5), 2.5)
     lines = [json.loads(line) for line in path.read_text().splitlines()]
-    assert [(line["event"], line["task"]) for line in lines] == [
-        ("join", "translation"),
-        ("text", "translation"),
-        ("text", "sentiment"),
-        ("text", "sentiment"),
+    assert lines[0] == {"event": "join", "task": "translation", "started_s": 1.5, "decoding_s": 1.6}
+    assert [(line["task"], line["tokens"], line["answered"]) for line in lines[1:]] == [
+        ("translation", 4, True),
+        ("translation", 7, True),
+        ("sentiment", 3, False),
     ]
+    texts = read_trace(path, 0.0)
+    assert texts.to_dict("records") == [
+        {"admitted_s": 0, "started_s": 0.5, "decoding_s": pytest.approx(0.6), "ended_s": end}
+        for end in (1.0, 2.0)
+    ]
+
+
+def test_a_trace_that_cannot_go_on_ends_and_raises_nothing() -> None:
+    trace = Trace(Path("/dev/full"))
+    _, done = jobs(4)
+    for _ in range(2):
+        trace.write("translation", done, Steps(), 2.0)
+    assert trace._file is None

@@ -25,7 +25,7 @@ def capacity(
     precision: Annotated[
         float, typer.Option(min=0.01, help="Ends where the next rate measured is nearer than this share.")
     ] = 0.05,
-    max_steps: Annotated[int, typer.Option(min=2, help="Of one server.")] = 14,
+    max_steps: Annotated[int, typer.Option(min=1, help="Of one server.")] = 14,
     max_minutes: Annotated[float, typer.Option(min=0.1, help="Of one server; the step at hand ends.")] = 15.0,
     duration: Annotated[
         float, typer.Option(min=1, help="Measured seconds of a step; longer where a p95 needs it.")
