@@ -36,14 +36,14 @@ models: setup ## Prepare the models of SOURCE, once
 	@$(BIN)/python optimize_model.py --source $(SOURCE) --output $(MODELS)
 
 serve-baseline: models ## Serve the baseline on PORT
-	GAP_MODELS_DIR=$(MODELS) $(BIN)/uvicorn baseline.server:app --port $(PORT)
+	GAP_MODELS_DIR=$(MODELS) $(BIN)/python -m baseline --port $(PORT)
 
 serve-optimized: models ## Serve optimized on PORT, with the Redis of REDIS_URL or one of its own
 	GAP_MODELS_DIR=$(MODELS) $(BIN)/python -m benchmark.redis_server \
-		$(BIN)/uvicorn optimized.server:app --port $(PORT)
+		$(BIN)/python -m optimized --port $(PORT)
 
 serve-dynamic-batching: models ## Serve dynamic_batching on PORT
-	GAP_MODELS_DIR=$(MODELS) $(BIN)/uvicorn dynamic_batching.server:app --port $(PORT)
+	GAP_MODELS_DIR=$(MODELS) $(BIN)/python -m dynamic_batching --port $(PORT)
 
 bench: models ## Measure every server, then draw charts and a report under results/
 	$(BENCH) --servers baseline,optimized,dynamic_batching

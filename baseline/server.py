@@ -1,7 +1,7 @@
 """The baseline server: what the tutorials do.
 
 POST /translate, /translate/batch, /sentiment, /sentiment/batch; GET /health, /ready, /metrics, /docs.
-Plain `def` endpoints run in FastAPI's thread pool; a batch is a loop. `uvicorn baseline.server:app`
+Plain `def` endpoints run in FastAPI's thread pool; a batch is a loop. `python -m baseline`
 serves it with settings from GAP_* variables.
 """
 
@@ -13,6 +13,7 @@ from fastapi.responses import RedirectResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from .artefacts import ArtefactError, find_artefact
+from .bodies import BodyReader, text_body, texts_body, translation_body, translations_body
 from .config import Settings, read_settings
 from .draining import Draining, Requests
 from .errors import add_error_handlers
@@ -20,7 +21,6 @@ from .lifecycle import Lifecycle, ready_models
 from .models import Models, SentimentClassifier, Translator, load_models
 from .schemas import (
     ERROR_ANSWERS,
-    BodyReader,
     Sentiment,
     Sentiments,
     TextRequest,
@@ -30,10 +30,6 @@ from .schemas import (
     Translations,
     TranslationsRequest,
     described,
-    text_body,
-    texts_body,
-    translation_body,
-    translations_body,
 )
 from .telemetry import Metrics, RequestClock, Telemetry, request_clock
 
@@ -114,7 +110,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         lambda: load_models(translation, classification, settings), requests, settings.drain_timeout_ms / 1e3
     )
     metrics = Metrics()
-    app = FastAPI(title="inference-gap: baseline", lifespan=lifecycle.run)
+    app = FastAPI(title="inference-gap: baseline", lifespan=lifecycle.run, redirect_slashes=False)
     app.state.settings = settings
     app.state.lifecycle = lifecycle
     app.state.metrics = metrics
@@ -151,7 +147,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
 
 def __getattr__(name: str) -> FastAPI:
-    # `uvicorn baseline.server:app` asks for `app`; importing the module builds nothing.
+    # `python -m baseline` asks for `app`; importing the module builds nothing.
     if name == "app":
         return create_app()
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

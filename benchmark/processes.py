@@ -83,7 +83,7 @@ class Child:
 
 
 class Server(Child):
-    """One of the servers, under uvicorn on a loopback port."""
+    """One of the servers, on a loopback port."""
 
     def __init__(
         self, name: str, port: int, cores: tuple[int, ...], log_path: Path, settings: dict[str, str]
@@ -91,8 +91,8 @@ class Server(Child):
         self.name = name
         self.url = f"http://127.0.0.1:{port}"
         self.started_s = time.perf_counter()
-        command = [sys.executable, "-m", "uvicorn", f"{name}.server:app", "--host", "127.0.0.1"]
-        command += ["--port", str(port), "--no-access-log", "--log-level", "warning"]
+        command = [sys.executable, "-m", name, "--port", str(port), "--no-access-log"]
+        command += ["--log-level", "warning"]
         command += ["--timeout-graceful-shutdown", "5"]
         super().__init__(command, cores, log_path, settings)
 

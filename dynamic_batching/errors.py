@@ -40,6 +40,12 @@ class InvalidInput(RequestError):
         )
 
 
+class BodyTimeout(RequestError):
+    """408: the body did not arrive in time; it was not read to its end."""
+
+    status = 408
+
+
 class BodyTooLarge(RequestError):
     """413: the body is larger than the limit; it was not read to its end."""
 

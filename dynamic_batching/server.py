@@ -2,7 +2,7 @@
 
 POST /translate, /translate/batch, /sentiment, /sentiment/batch; GET /health, /ready, /metrics, /docs.
 The event loop reads, tokenizes and admits; a task's engines form batches of what waits and run them.
-`uvicorn dynamic_batching.server:app` serves it with settings from GAP_* variables.
+`python -m dynamic_batching` serves it with settings from GAP_* variables.
 """
 
 import asyncio
@@ -20,6 +20,7 @@ from .artefacts import ArtefactError, find_artefact
 from .batch_metrics import BatchMetrics
 from .batcher import Batcher
 from .batchers import Batchers
+from .bodies import BodyReader, text_body, texts_body, translation_body, translations_body
 from .config import Settings, read_settings
 from .draining import Draining, Requests
 from .errors import add_error_handlers
@@ -28,17 +29,12 @@ from .lifecycle import Lifecycle, ready_batchers
 from .models import load_models
 from .schemas import (
     ERROR_ANSWERS,
-    BodyReader,
     Sentiment,
     Sentiments,
     Translation,
     Translations,
     answered,
     described,
-    text_body,
-    texts_body,
-    translation_body,
-    translations_body,
 )
 from .telemetry import Metrics, Telemetry, request_clock
 
@@ -143,7 +139,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     requests = Requests()
     lifecycle = Lifecycle(load, requests, settings.drain_timeout_ms / 1e3)
-    app = FastAPI(title="inference-gap: dynamic batching", lifespan=lifecycle.run)
+    app = FastAPI(title="inference-gap: dynamic batching", lifespan=lifecycle.run, redirect_slashes=False)
     app.state.settings = settings
     app.state.lifecycle = lifecycle
     app.state.metrics = metrics
@@ -184,7 +180,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
 
 def __getattr__(name: str) -> FastAPI:
-    # `uvicorn dynamic_batching.server:app` asks for `app`; importing the module builds nothing.
+    # `python -m dynamic_batching` asks for `app`; importing the module builds nothing.
     if name == "app":
         return create_app()
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

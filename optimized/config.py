@@ -20,6 +20,11 @@ class Settings(BaseSettings):
     max_batch_texts: PositiveInt = Field(default=64, description="most texts in one batch request")
     max_num_beams: PositiveInt = Field(default=6, description="widest beam search that a request may ask for")
     max_body_bytes: PositiveInt = Field(default=2 << 20, description="largest request body")
+    max_header_bytes: PositiveInt = Field(default=16 << 10, description="largest request line and headers")
+    max_headers: PositiveInt = Field(default=64, description="most headers of a request")
+    receive_timeout_ms: PositiveInt = Field(
+        default=10_000, description="longest wait for a request's header, and then for its body"
+    )
     timeout_ms: PositiveInt = Field(default=30_000, description="deadline of a request, from its arrival")
     threads: PositiveInt = Field(
         default_factory=lambda: len(os.sched_getaffinity(0)),

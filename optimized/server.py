@@ -1,8 +1,8 @@
 """The optimized server: a faster model, one tensor a batch, a cache.
 
 POST /translate, /translate/batch, /sentiment, /sentiment/batch; GET /health, /ready, /metrics, /docs.
-The event loop reads, tokenizes and asks Redis; inference runs on a thread a core. `uvicorn
-optimized.server:app` serves it with settings from GAP_* variables.
+The event loop reads, tokenizes and asks Redis; inference runs on a thread a core. `python -m
+optimized` serves it with settings from GAP_* variables.
 """
 
 import asyncio
@@ -18,6 +18,7 @@ from fastapi.routing import APIRoute
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from .artefacts import ArtefactError, find_artefact
+from .bodies import BodyReader, text_body, texts_body, translation_body, translations_body
 from .cache import ResultCache
 from .config import Settings, read_settings
 from .draining import Draining, Requests
@@ -28,17 +29,12 @@ from .lifecycle import Lifecycle, ready_models
 from .models import SentimentClassifier, Translator, load_models
 from .schemas import (
     ERROR_ANSWERS,
-    BodyReader,
     Sentiment,
     Sentiments,
     Translation,
     Translations,
     answered,
     described,
-    text_body,
-    texts_body,
-    translation_body,
-    translations_body,
 )
 from .store import RedisStore
 from .telemetry import Metrics, Telemetry, request_clock
@@ -206,7 +202,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             yield
         await app.state.answerer.close()
 
-    app = FastAPI(title="inference-gap: optimized", lifespan=lifespan)
+    app = FastAPI(title="inference-gap: optimized", lifespan=lifespan, redirect_slashes=False)
     app.state.settings = settings
     app.state.lifecycle = lifecycle
     app.state.metrics = metrics
@@ -247,7 +243,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
 
 def __getattr__(name: str) -> FastAPI:
-    # `uvicorn optimized.server:app` asks for `app`; importing the module builds nothing.
+    # `python -m optimized` asks for `app`; importing the module builds nothing.
     if name == "app":
         return create_app()
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

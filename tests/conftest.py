@@ -14,6 +14,8 @@ from benchmark.redis_server import RedisProcess, running_redis
 SERVERS = ("baseline", "optimized", "dynamic_batching")
 EMBEDDED = Path(__file__).resolve().parent.parent / "models-embedded"
 READY_TIMEOUT_S = 120.0
+# Short enough to be waited for in a test, long beside what any honest client here needs.
+RECEIVE_TIMEOUT_MS = "3000"
 
 
 @contextmanager
@@ -43,7 +45,9 @@ def cache() -> Iterator[RedisProcess]:
 def server(
     request: pytest.FixtureRequest, cache: RedisProcess, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
-    with serving(request.param, tmp_path_factory.mktemp("server"), REDIS_URL=cache.url) as running:
+    folder = tmp_path_factory.mktemp("server")
+    settings = {"REDIS_URL": cache.url, "GAP_RECEIVE_TIMEOUT_MS": RECEIVE_TIMEOUT_MS}
+    with serving(request.param, folder, **settings) as running:
         yield running
 
 

@@ -123,7 +123,7 @@ def test_another_plan_under_the_same_name_is_refused(run: tuple[RunFiles, str]) 
 
 
 def kill_server(process: subprocess.Popen[str], children: list[psutil.Process]) -> None:
-    next(child for child in children if "uvicorn" in child.cmdline()).kill()
+    next(child for child in children if "--no-access-log" in child.cmdline()).kill()
 
 
 def interrupt(process: subprocess.Popen[str], children: list[psutil.Process]) -> None:
