@@ -5,7 +5,7 @@ import json
 from typing import Annotated, Any, TypeVar
 
 from fastapi import Request
-from pydantic import AfterValidator, BaseModel, Field, ValidationError, create_model
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError, create_model
 from pydantic_core import PydanticCustomError
 
 from .config import Settings
@@ -26,6 +26,11 @@ def readable(text: str) -> str:
     return text
 
 
+def whole(value: Any) -> Any:
+    """To JSON Schema 4.0 is an integer, as it is to parsers that know one kind of number."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 class BodyReader:
     """Reads bodies within the limits of `settings`; its dependencies go into the endpoints."""
 
@@ -40,7 +45,9 @@ class BodyReader:
         self.texts: type[TextsRequest] = create_model(
             "TextsRequest", __base__=TextsRequest, texts=(texts, ...)
         )
-        num_beams = Annotated[int, Field(strict=True, ge=1, le=settings.max_num_beams)]
+        num_beams = Annotated[
+            int, Field(strict=True, ge=1, le=settings.max_num_beams), BeforeValidator(whole)
+        ]
         self.translation: type[TranslationRequest] = create_model(
             "TranslationRequest", __base__=TranslationRequest, text=(text, ...), num_beams=(num_beams, 1)
         )

@@ -5,6 +5,8 @@ from typing import Any, Literal
 from fastapi import Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from .telemetry import LONGEST_TIMEOUT_MS
+
 
 class TextRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
@@ -61,18 +63,29 @@ class InputProblems(BaseModel):
 
 
 ERROR_ANSWERS: dict[int | str, dict[str, Any]] = {
+    400: {"model": Problem, "description": "Not HTTP/1.1 as it should be"},
+    408: {"model": Problem, "description": "The body did not arrive in time"},
     413: {"model": Problem, "description": "The body is larger than the limit"},
     422: {"model": InputProblems, "description": "Bad input; names the field and the limit"},
+    431: {"model": Problem, "description": "The header is larger than the limit"},
     503: {"model": Problem, "description": "Not ready, draining, or the queue is full; see Retry-After"},
     504: {"model": Problem, "description": "The deadline passed"},
 }
 
 
 def described(kind: type[BaseModel]) -> dict[str, Any]:
-    """What the OpenAPI page needs to show a body that a dependency reads."""
+    """What the OpenAPI page needs to show a body and a header that no parameter of the endpoint reads."""
     return {
+        "parameters": [
+            {
+                "in": "header",
+                "name": "X-Timeout-Ms",
+                "description": "Shortens the server's own deadline",
+                "schema": {"type": "integer", "minimum": 1, "maximum": LONGEST_TIMEOUT_MS},
+            }
+        ],
         "requestBody": {
             "required": True,
             "content": {"application/json": {"schema": kind.model_json_schema()}},
-        }
+        },
     }

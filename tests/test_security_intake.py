@@ -1,4 +1,4 @@
-"""What reaches a socket: too much, too slow, or no request at all. Each is refused in JSON, with the limit."""
+"""What reaches a socket: too much, too slow, or no request at all. Each is refused, with its limit."""
 
 import json
 import socket
@@ -217,6 +217,13 @@ def test_bad_json(client: httpx.Client, case: str) -> None:
 def test_colons_in_a_text_are_no_names(client: httpx.Client) -> None:
     body = {"text": '"text": "text": {"text": 1} I love you.', "num_beams": 1}
     assert client.post("/translate", json=body).status_code == 200
+
+
+def test_a_whole_number_may_have_a_point(client: httpx.Client) -> None:
+    for value, status in ((b"1.0", 200), (b"2e0", 200), (b"1.5", 422), (b"true", 422)):
+        content = b'{"text": "I love you.", "num_beams": %b}' % value
+        answer = client.post("/translate", content=content, headers={"content-type": "application/json"})
+        assert answer.status_code == status, value
 
 
 def test_a_compressed_body_is_no_json(client: httpx.Client) -> None:

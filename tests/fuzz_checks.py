@@ -1,0 +1,51 @@
+"""What schemathesis loads beside its own checks: two more, and a count of the answers by status."""
+
+import atexit
+import json
+import os
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import schemathesis
+
+# What each refusal of a text that its schema allows must be true of.
+REFUSALS = {
+    "Text should hold more than white space": lambda text: not text.strip(),
+    "Text should not hold NUL characters": lambda text: "\0" in text,
+    "Text should hold a word that the model can read": lambda text: True,
+    "Text should have at most 256 tokens": lambda text: len(text) >= 100,
+}
+PRIVATE = ("Traceback", 'File "', "site-packages", ".py", "/root", "/home", "/tmp", "/work", "/usr")
+STATUSES: Counter[int] = Counter()
+
+
+@schemathesis.check
+def a_valid_text_is_refused_for_what_it_holds(ctx: Any, response: Any, case: Any) -> None:
+    """A request that its schema allows is refused only where the model cannot read a text of it."""
+    if case.meta is None or not case.meta.generation.mode.is_positive or response.status_code != 422:
+        return
+    for problem in response.json()["detail"]:
+        text = {"body": case.body}
+        for part in problem["loc"]:
+            text = text[part]
+        reasons = [holds for start, holds in REFUSALS.items() if problem["msg"].startswith(start)]
+        assert reasons and reasons[0](text), f"refused with {problem['msg']}: {text!r}"
+
+
+@schemathesis.check
+def nothing_private_is_said(ctx: Any, response: Any, case: Any) -> None:
+    """An answer that is no 200 holds no traceback and no path of this machine."""
+    if response.status_code != 200:
+        assert not any(word in response.text for word in PRIVATE), response.text
+
+
+@schemathesis.hook
+def after_call(context: Any, case: Any, response: Any) -> None:
+    STATUSES[response.status_code] += 1
+
+
+if "GAP_FUZZ_STATUSES" in os.environ:
+    atexit.register(
+        lambda: Path(os.environ["GAP_FUZZ_STATUSES"]).write_text(json.dumps(dict(sorted(STATUSES.items()))))
+    )
