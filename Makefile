@@ -18,7 +18,7 @@ BENCH = $(BIN)/python -m benchmark run --models $(MODELS) --tasks $(TASKS) --use
 .DEFAULT_GOAL := help
 .PHONY: help setup models serve-baseline serve-optimized serve-dynamic-batching bench bench-baseline \
 	bench-optimized bench-dynamic-batching ceiling peers open-loop chaos plot report compare readme \
-	test lint clean
+	test fuzz lint clean
 
 help: ## Show the targets and variables
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-23s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -90,6 +90,10 @@ readme: setup ## Rewrite the README's figures and chart from results/reference/
 test: setup lint ## Lint, type check, and every test, on the embedded models
 	@$(BIN)/python optimize_model.py --source embedded --output models-embedded
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+
+fuzz: setup ## Send each server 20,000 requests made from its OpenAPI page, and check every answer
+	@$(BIN)/python optimize_model.py --source embedded --output models-embedded
+	PYTHONPATH=. $(BIN)/python tests/fuzz_contract.py
 
 lint: setup ## ruff and mypy
 	$(BIN)/ruff check .

@@ -8,5 +8,10 @@ from uvicorn.main import main
 DEFAULTS = ["--host", "127.0.0.1", "--http", "baseline.protocol:LimitedHttp", "--ws", "none"]
 DEFAULTS += ["--no-proxy-headers", "--no-server-header"]
 
+
+def serve(options: list[str]) -> None:
+    main(["baseline.server:app", *DEFAULTS, *options], prog_name="python -m baseline")
+
+
 if __name__ == "__main__":
-    main(["baseline.server:app", *DEFAULTS, *sys.argv[1:]], prog_name="python -m baseline")
+    serve(sys.argv[1:])

@@ -27,7 +27,7 @@ class Translator:
         artefact.verify()
         self.tokenizer = AutoTokenizer.from_pretrained(artefact.folder, local_files_only=True)
         self.model = AutoModelForSeq2SeqLM.from_pretrained(
-            artefact.folder, dtype=torch.float32, local_files_only=True
+            artefact.folder, dtype=torch.float32, local_files_only=True, use_safetensors=True
         ).eval()
         self.limits: dict[str, Any] = artefact.facts["generation"]
         self.max_input_tokens = min(settings.max_input_tokens, self.limits["max_tokens"])
@@ -80,7 +80,7 @@ class SentimentClassifier:
         artefact.verify()
         self.tokenizer = AutoTokenizer.from_pretrained(artefact.folder, local_files_only=True)
         self.model = AutoModelForSequenceClassification.from_pretrained(
-            artefact.folder, dtype=torch.float32, local_files_only=True
+            artefact.folder, dtype=torch.float32, local_files_only=True, use_safetensors=True
         ).eval()
         self.max_input_tokens = min(settings.max_input_tokens, self.model.config.max_position_embeddings)
         self.meaningless = set(self.tokenizer.all_special_ids)

@@ -8,5 +8,10 @@ from uvicorn.main import main
 DEFAULTS = ["--host", "127.0.0.1", "--http", "dynamic_batching.protocol:LimitedHttp", "--ws", "none"]
 DEFAULTS += ["--no-proxy-headers", "--no-server-header"]
 
+
+def serve(options: list[str]) -> None:
+    main(["dynamic_batching.server:app", *DEFAULTS, *options], prog_name="python -m dynamic_batching")
+
+
 if __name__ == "__main__":
-    main(["dynamic_batching.server:app", *DEFAULTS, *sys.argv[1:]], prog_name="python -m dynamic_batching")
+    serve(sys.argv[1:])

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 FORMAT = 3
+# Weights as plain numbers, and what tokenizers read: nothing that runs code when it is loaded, as pickles do.
+KINDS = {".bin", ".json", ".onnx", ".spm"}
 
 
 class ArtefactError(Exception):
@@ -28,7 +30,8 @@ class Artefact:
         return hashlib.sha256(digests.encode()).hexdigest()[:16]
 
     def verify(self) -> None:
-        """Raises ArtefactError unless every file has the bytes that it was written with."""
+        """Raises ArtefactError unless the folder holds the manifest's files alone, as they were written."""
+        self._check_names()
         for name, entry in self.facts["files"].items():
             try:
                 with (self.folder / name).open("rb") as file:
@@ -41,6 +44,21 @@ class Artefact:
             if digest != entry["sha256"]:
                 raise ArtefactError(
                     f"model file {self.name}/{name} is damaged; `python optimize_model.py` mends it"
+                )
+
+    def _check_names(self) -> None:
+        listed = self.facts["files"]
+        for name in listed:
+            if Path(name).name != name or name == ".." or (self.folder / name).is_symlink():
+                raise ArtefactError(f"model file {self.name}/{name} is outside its folder, and not loaded")
+            if Path(name).suffix not in KINDS:
+                raise ArtefactError(f"model file {self.name}/{name} is of a kind that is not loaded")
+        for path in sorted(self.folder.glob("*")):
+            # Libraries load some files merely because they are there.
+            if path.name not in listed:
+                raise ArtefactError(
+                    f"model file {self.name}/{path.name} is not in the manifest; "
+                    "`python optimize_model.py` mends it"
                 )
 
 

@@ -8,5 +8,10 @@ from uvicorn.main import main
 DEFAULTS = ["--host", "127.0.0.1", "--http", "optimized.protocol:LimitedHttp", "--ws", "none"]
 DEFAULTS += ["--no-proxy-headers", "--no-server-header"]
 
+
+def serve(options: list[str]) -> None:
+    main(["optimized.server:app", *DEFAULTS, *options], prog_name="python -m optimized")
+
+
 if __name__ == "__main__":
-    main(["optimized.server:app", *DEFAULTS, *sys.argv[1:]], prog_name="python -m optimized")
+    serve(sys.argv[1:])

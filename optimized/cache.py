@@ -134,7 +134,7 @@ class ResultCache(Generic[Answer]):
             if value[:DIGEST_BYTES] != digest:
                 raise ValueError("another text's value")
             return self._decode(json.loads(value[DIGEST_BYTES:]))
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, RecursionError):
             self._metrics.cache_errors.labels("value").inc()
             return None
 

@@ -71,9 +71,7 @@ class Answerer:
             )
             for beams in range(1, settings.max_num_beams + 1)
         }
-        self.sentiments = {
-            1: ResultCache(self.store, sentiments, Sentiment.model_dump, Sentiment.model_validate, metrics)
-        }
+        self.sentiments = {1: ResultCache(self.store, sentiments, Sentiment.model_dump, a_sentiment, metrics)}
 
     async def answer(
         self,
@@ -122,7 +120,12 @@ class Answerer:
 def a_text(value: Any) -> str:
     if not isinstance(value, str):
         raise ValueError("a translation is a text")
+    value.encode()  # half of a surrogate pair is JSON, and cannot be sent
     return value
+
+
+def a_sentiment(value: Any) -> Sentiment:
+    return Sentiment.model_validate(value, strict=True)
 
 
 async def translate(request: Request) -> Response:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from benchmark.redis_server import RedisProcess, running_redis
 from optimized.cache import DIGEST_BYTES, ResultCache
-from optimized.server import a_text
+from optimized.server import a_sentiment, a_text
 from optimized.store import RedisStore
 from optimized.telemetry import Metrics
 
@@ -245,6 +245,9 @@ def digest(namespace: str, text: str) -> bytes:
         digest("model:task", "a") + b"[1]",
         digest("model:task", "a") + b'"cut',
         digest("other:task", "a") + b'"another model"',
+        digest("model:task", "a") + b'"half of a pair: \\ud800"',
+        digest("model:task", "a") + b"[" * 100_000,
+        digest("model:task", "a") + b"\xff",
         json.dumps("A").encode(),
     ],
 )
@@ -261,6 +264,25 @@ def test_a_value_that_is_not_valid_is_a_miss(fresh: RedisProcess, value: bytes) 
         await store.close()
 
     run(scenario())
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"label": "NEUTRAL", "score": 0.9},
+        {"label": "POSITIVE", "score": "0.9"},
+        {"label": "POSITIVE", "score": True},
+        {"label": "POSITIVE", "score": 1.5},
+        {"label": "POSITIVE", "score": float("nan")},
+        {"label": "POSITIVE"},
+        "POSITIVE",
+        None,
+    ],
+)
+def test_a_sentiment_of_another_shape_is_not_taken(value: Any) -> None:
+    with pytest.raises(ValueError):
+        a_sentiment(value)
+    assert a_sentiment({"label": "POSITIVE", "score": 0.9}).score == 0.9
 
 
 async def until(condition: Callable[[], bool]) -> None:
