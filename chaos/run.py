@@ -201,17 +201,23 @@ class Run:
             if counts.total("gap_received_total") - before > len(asked):
                 break
         self.result.stopped_at = counts.unfinished()
-        stopped_s = time.perf_counter()
-        self.server.process.send_signal(signal.SIGTERM)
+        ending = asyncio.create_task(self._ending())
         self.result.outcomes += await asyncio.gather(*asked)
         for client in self.clients:
             client.close()
+        code = await ending
+        if code not in STOPPED or self.result.stop_s > STOP_BOUND_S:
+            self.result.add("bad stop", [f"it ended with {code} after {self.result.stop_s:.1f} s"])
+
+    async def _ending(self) -> int | None:
+        """Stops the server; its exit code, None if it goes on for too long."""
+        stopped_s = time.perf_counter()
+        self.server.process.send_signal(signal.SIGTERM)
         code = None
         with contextlib.suppress(subprocess.TimeoutExpired):
             code = await asyncio.to_thread(self.server.process.wait, STOP_BOUND_S + 5)
         self.result.stop_s = time.perf_counter() - stopped_s
-        if code not in STOPPED or self.result.stop_s > STOP_BOUND_S:
-            self.result.add("bad stop", [f"it ended with {code} after {self.result.stop_s:.1f} s"])
+        return code
 
     def _asks_at_stop(self) -> list[Ask]:
         """Plain requests, more work than can be done in time, and bodies that never get whole."""

@@ -13,7 +13,8 @@ from typing import Any
 
 import onnxruntime
 
-from .decoder import SlotDecoder
+from .config import Settings
+from .decoder import Graphs, SlotDecoder
 from .models import Models, SentimentClassifier, Translator
 from .row import Finished, Row
 
@@ -48,13 +49,16 @@ class Faults:
             raise InjectedFault("this text was to raise")
 
 
-def inject(models: Models, folder: Path) -> None:
-    """Has both models look into `folder` before each run."""
+def inject(models: Models, settings: Settings) -> None:
+    """Has both models look into the folder `settings.faults` before each run."""
+    assert settings.faults is not None
     for task, model in (("translation", models.translator), ("sentiment", models.classifier)):
-        faults = Faults(folder, task, model)
+        faults = Faults(settings.faults, task, model)
         model.infer = struck(model.infer, faults)  # type: ignore[method-assign]
         if isinstance(model, Translator):
-            model.new_decoder = struck_decoders(model.new_decoder, faults)  # type: ignore[method-assign]
+            model.new_decoder = functools.partial(  # type: ignore[method-assign]
+                StruckDecoder, model.graphs, settings.max_batch_size, faults
+            )
 
 
 def struck(infer: Any, faults: Faults) -> Any:
@@ -66,22 +70,17 @@ def struck(infer: Any, faults: Faults) -> Any:
     return run
 
 
-def struck_decoders(new_decoder: Any, faults: Faults) -> Any:
-    """Decoders that look before texts join, and before each step."""
+class StruckDecoder(SlotDecoder):
+    """A decoder that looks before texts join, and before each step."""
 
-    def make() -> SlotDecoder:
-        decoder: SlotDecoder = new_decoder()
-        join = decoder.join
+    def __init__(self, graphs: Graphs, max_batch_size: int, faults: Faults) -> None:
+        super().__init__(graphs, max_batch_size)
+        self._faults = faults
+        self.decoder = StruckSession(self.decoder, faults)
 
-        def struck_join(rows: list[Row]) -> Finished:
-            faults.strike([row.source for row in rows])
-            return join(rows)
-
-        decoder.join = struck_join  # type: ignore[method-assign]
-        decoder.decoder = StruckSession(decoder.decoder, faults)
-        return decoder
-
-    return make
+    def join(self, rows: list[Row]) -> Finished:
+        self._faults.strike([row.source for row in rows])
+        return super().join(rows)
 
 
 class StruckSession:

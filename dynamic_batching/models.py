@@ -127,7 +127,7 @@ def load_models(translation: Artefact, sentiment: Artefact, settings: Settings) 
     if settings.faults is not None:
         from .faults import inject
 
-        inject(models, settings.faults)
+        inject(models, settings)
     return models
 
 

@@ -1,7 +1,9 @@
 """The chaos run: its short form against every server, and that it sees what it looks for."""
 
 import asyncio
+import gc
 import sys
+import weakref
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from importlib import import_module
@@ -24,6 +26,9 @@ from chaos.summary import record
 from chaos.texts import Known
 from chaos.verdicts import LOST, SURPLUS, UNEXPECTED, WRONG, breach, unanswered
 from chaos.wire import Answer
+from dynamic_batching.artefacts import find_artefact
+from dynamic_batching.config import Settings
+from dynamic_batching.models import load_models
 
 KNOWN = Known(
     {
@@ -71,6 +76,20 @@ class Model:
 
     def infer(self, batch: list[list[int]]) -> list[int]:
         return [sum(token_ids) for token_ids in batch]
+
+
+@pytest.mark.parametrize("injected", [False, True])
+def test_the_memory_of_a_lost_decoder_is_freed_at_once(injected: bool, tmp_path: Path) -> None:
+    artefacts = [find_artefact(EMBEDDED, f"{task}/onnx") for task in ("translation", "sentiment")]
+    settings = Settings(models_dir=EMBEDDED, faults=tmp_path if injected else None)
+    decoder = load_models(*artefacts, settings).translator.new_decoder()
+    freed = weakref.ref(decoder)
+    gc.disable()
+    try:
+        del decoder
+        assert freed() is None
+    finally:
+        gc.enable()
 
 
 def outcome(ask: Ask = ONE, status: int = 200, body: bytes = b'{"translation": "A"}', **more: Any) -> Outcome:
