@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from model_export.manifest import TASKS, Manifest, float32_folder
+from model_export.manifest import TASKS, Manifest, entries_of, float32_folder
 from model_export.onnx_export import TOKENIZER_FILES, Say, build
 from model_export.pretrained import load_folder
 from model_export.row_quantize import save_graphs
@@ -53,7 +53,7 @@ def write_float32(manifest: Manifest, task: str, source: Path, original: dict[st
         save_graphs(build(task, pretrained), folder)
         for name in TOKENIZER_FILES[task]:
             shutil.copy(source / name, folder)
-        artefact = Artefact(f"{task}/onnx", folder, {**facts, "files": {}})
+        artefact = Artefact(f"{task}/onnx", folder, {**facts, "files": entries_of(folder)})
         settings = Settings(threads=1)
         if task == "sentiment":
             found = verify_sentiment(pretrained, SentimentClassifier(artefact, settings), None)

@@ -66,11 +66,7 @@ class Manifest:
         unfinished.mkdir(parents=True)
         try:
             yield unfinished
-            files = {
-                str(path.relative_to(unfinished)): {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
-                for path in sorted(unfinished.rglob("*"))
-                if path.is_file()
-            }
+            files = entries_of(unfinished)
             self.artefacts.pop(name, None)
             self._write()
             place = self.folder / name
@@ -97,6 +93,15 @@ class Manifest:
         unfinished = self.path.with_name(".manifest.json.unfinished")
         unfinished.write_text(json.dumps(self.content, indent=2) + "\n")
         unfinished.replace(self.path)
+
+
+def entries_of(folder: Path) -> dict[str, dict[str, Any]]:
+    """The size and digest of every file of an artefact's folder, as the manifest holds them."""
+    return {
+        str(path.relative_to(folder)): {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
 
 
 def float32_folder(models: Path) -> Path:

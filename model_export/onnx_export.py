@@ -8,7 +8,7 @@ from typing import Any
 
 from model_export.kernel_quantize import quantize_for_kernels
 from model_export.kernels import Kernels
-from model_export.manifest import Manifest
+from model_export.manifest import Manifest, entries_of
 from model_export.marian_graphs import build_decoder_step, build_encoder
 from model_export.pretrained import Pretrained
 from model_export.row_quantize import quantize_rows, save_graphs
@@ -61,7 +61,7 @@ def write_onnx(
         for name in TOKENIZER_FILES[task]:
             shutil.copy(source / name, folder)
         say(f"{task}/onnx: verifying against PyTorch float32")
-        artefact = Artefact(f"{task}/onnx", folder, {**facts, "files": {}})
+        artefact = Artefact(f"{task}/onnx", folder, {**facts, "files": entries_of(folder)})
         settings = Settings(threads=1)
         if task == "sentiment":
             served = SentimentClassifier(artefact, settings)
