@@ -22,34 +22,29 @@ TESTS = Path(__file__).resolve().parent
 # Of a route, in one round.
 EXAMPLES = 100
 LONGEST_ROUND_S = 300
+# Documented refusals: not ready or overloaded, and a deadline that passed.
+FORESEEN = ("503", "504")
 
 
-def fuzz(server: Server, requests: int, first_seed: int, folder: Path) -> dict[str, Any]:
-    """At least `requests` generated requests to `server`; the summary, and `output` where a check failed.
+def fuzz(server: Server, examples: int, seed: int, folder: Path, total: dict[str, Any]) -> None:
+    """One round of generated requests, added to the summary `total`; `output` is there if a check failed.
 
-    One round after the other, each with a seed of its own: a long one runs out of new valid requests.
+    Many rounds with seeds of their own are better than a long one, which runs out of new valid requests.
     """
-    total: dict[str, Any] = {"server": server.name, "seeds": [], "generated_requests": 0, "seconds": 0.0}
-    statuses: Counter[str] = Counter()
-    failed = 0
-    while total["generated_requests"] < requests:
-        seed = first_seed + len(total["seeds"])
-        found, counts, output = fuzz_once(server, min(requests, EXAMPLES), seed, folder)
-        total["seeds"].append(seed)
-        total["schemathesis"] = found["schemathesis_version"]
-        total["generated_requests"] += found["test_cases"]["generated"]
-        total["seconds"] = round(total["seconds"] + found["running_time"], 1)
-        statuses.update(counts)
-        failed += found["test_cases"]["unique_failures"] + found["test_cases"]["errored"]
-        if output:
-            total["output"] = output
-            break
-    total["answers_by_status"] = dict(sorted(statuses.items()))
-    total["unforeseen_server_errors"] = sum(
-        count for status, count in statuses.items() if status >= "500" and status not in ("503", "504")
-    )
-    total["failed_checks"] = failed
-    return total
+    found, statuses, output = fuzz_once(server, examples, seed, folder)
+    counts = Counter(total.get("answers_by_status", {})) + Counter(statuses)
+    unforeseen = [status for status in counts if status >= "500" and status not in FORESEEN]
+    total["server"] = server.name
+    total["schemathesis"] = found["schemathesis_version"]
+    total["seeds"] = [*total.get("seeds", []), seed]
+    total["seconds"] = round(total.get("seconds", 0.0) + found["running_time"], 1)
+    total["generated_requests"] = total.get("generated_requests", 0) + found["test_cases"]["generated"]
+    total["answers_by_status"] = dict(sorted(counts.items()))
+    total["unforeseen_server_errors"] = sum(counts[status] for status in unforeseen)
+    cases = found["test_cases"]
+    total["failed_checks"] = total.get("failed_checks", 0) + cases["unique_failures"] + cases["errored"]
+    if output:
+        total["output"] = output
 
 
 def fuzz_once(
@@ -80,22 +75,27 @@ def fuzz_once(
 def main(
     requests: int = typer.Option(20_000, help="generated requests a server, at least"),
     servers: str = typer.Option(",".join(SERVERS), help="which, with commas"),
-    seed: int = typer.Option(1, help="of the first round; the same seed, the same requests"),
     output: Path = typer.Option(Path("results/fuzz"), help="folder of the summaries"),
 ) -> None:
-    """Fuzz servers on the embedded models; exit code 1 where a check failed."""
+    """Fuzz servers on the embedded models, seed after seed; an interrupted run goes on where it ended.
+
+    Exits with 1 where a check failed or a server logged a traceback.
+    """
     output.mkdir(parents=True, exist_ok=True)
     failed = False
     with running_redis() as cache, tempfile.TemporaryDirectory() as scratch:
         for name in servers.split(","):
-            folder = Path(scratch) / name
+            path, folder = output / f"{name}.json", Path(scratch) / name
             folder.mkdir()
+            total = json.loads(path.read_text()) if path.is_file() else {}
+            before = total.get("tracebacks_in_log", 0)
             with serving(name, folder, REDIS_URL=cache.url) as server:
-                summary = fuzz(server, requests, seed, folder)
-                summary["tracebacks_in_log"] = server.log_path.read_text().count("Traceback")
-            (output / f"{name}.json").write_text(json.dumps(summary, indent=1) + "\n")
-            print(summary.pop("output", ""), summary)
-            failed |= summary["failed_checks"] != 0 or summary["tracebacks_in_log"] > 0
+                while total.get("generated_requests", 0) < requests and "output" not in total:
+                    fuzz(server, EXAMPLES, len(total.get("seeds", [])) + 1, folder, total)
+                    total["tracebacks_in_log"] = before + server.log_path.read_text().count("Traceback")
+                    path.write_text(json.dumps(total, indent=1) + "\n")
+            print(total.pop("output", ""), total, flush=True)
+            failed |= total["failed_checks"] != 0 or total["tracebacks_in_log"] > 0
     raise SystemExit(int(failed))
 
 
