@@ -92,9 +92,9 @@ class Plan:
 
 # For `make test`: every kind of request and of fault, in seconds.
 SHORT = {
-    "requests": 200,
+    "requests": 160,
     "clients": 30,
-    "least_s": 1.5,
+    "least_s": 1.0,
     "longest_s": 60.0,
     "pause_s": 0.02,
     "longest_down_s": 0.4,
@@ -103,7 +103,7 @@ SHORT = {
     "engine_stall_ms": 500,
     "receive_timeout_ms": 1_000,
     "drain_timeout_ms": 1_000,
-    "texts_share": 0.05,
+    "texts_share": 0.02,
     "beam_texts": 3,
     "in_flight": 10,
     # Too short to tell growth from warming up.
