@@ -14,7 +14,8 @@ from typing import Any
 import onnxruntime
 
 from .config import Settings
-from .decoder import Graphs, SlotDecoder
+from .decoder import SlotDecoder
+from .graphs import Graphs
 from .models import Models, SentimentClassifier, Translator
 from .row import Finished, Row
 
@@ -77,6 +78,7 @@ class StruckDecoder(SlotDecoder):
         super().__init__(graphs, max_batch_size)
         self._faults = faults
         self.decoder = StruckSession(self.decoder, faults)
+        self.greedy = self.greedy and StruckSession(self.greedy, faults)
 
     def join(self, rows: list[Row]) -> Finished:
         self._faults.strike([row.source for row in rows])
@@ -89,6 +91,9 @@ class StruckSession:
     def __init__(self, session: onnxruntime.InferenceSession, faults: Faults) -> None:
         self._session = session
         self._faults = faults
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._session, name)
 
     def run_with_iobinding(self, binding: onnxruntime.IOBinding) -> None:
         self._faults.strike([])

@@ -158,7 +158,7 @@ def test_float32_graphs_are_prepared_as_the_server_loads_them_and_kept(
         artefact, int8 = made.artefacts[f"{task}/onnx"], Manifest(models).artefacts[f"{task}/onnx"]
         assert artefact["format"] == "ONNX Runtime float32"
         assert 3.5 < artefact["bytes"] / int8["bytes"] < 4.2
-        assert artefact["files"].keys() == int8["files"].keys()
+        assert artefact["files"].keys() == int8["files"].keys() - {"kernels.so", "greedy.onnx"}
     assert made.artefacts["translation/onnx"]["verification"]["identical_to_float32"] == 1
     before = made.path.stat().st_mtime_ns
     prepare_float32(Manifest(models), lines.append)

@@ -123,7 +123,7 @@ def test_what_is_whole_is_kept(tmp_path: Path) -> None:
     before = (models / "translation/pytorch/config.json").stat().st_mtime_ns
     lines: list[str] = []
     prepare("embedded", models, force=False, say=lines.append)
-    assert "nothing to do" in lines[0]
+    assert any("nothing to do" in line for line in lines)
     assert (models / "translation/pytorch/config.json").stat().st_mtime_ns == before
 
 

@@ -46,7 +46,7 @@ def test_variables_reach_the_benchmark() -> None:
     dry = subprocess.run(
         [*command, "TASKS=sentiment", "RUN=again"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout
-    assert "optimize_model.py --source random --output models-random" in dry
+    assert "optimize_model.py --source random --kernels auto --output models-random" in dry
     assert (
         "--models models-random --tasks sentiment --users 3,4 --duration 7 --repeats 2 --name again"
         in " ".join(dry.replace("\\\n", " ").split())

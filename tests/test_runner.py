@@ -29,8 +29,14 @@ def command(results: Path, *options: str) -> list[str]:
 
 
 def start(results: Path, *options: str) -> subprocess.Popen[str]:
+    # A background job's interrupts are ignored, by what it starts too.
     return subprocess.Popen(
-        command(results, *options), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command(results, *options),
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL) and None,
     )
 
 
