@@ -8,13 +8,15 @@ on. Every other file is one fault, for the next run of its task, which removes i
 import contextlib
 import functools
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import onnxruntime
 
 from .config import Settings
-from .decoder import Graphs, SlotDecoder
+from .decoder import SlotDecoder
+from .graphs import Graphs
 from .models import Models, SentimentClassifier, Translator
 from .row import Finished, Row
 
@@ -74,9 +76,10 @@ class StruckDecoder(SlotDecoder):
     """A decoder that looks before texts join, and before each step."""
 
     def __init__(self, graphs: Graphs, max_batch_size: int, faults: Faults) -> None:
-        super().__init__(graphs, max_batch_size)
+        steps = {name: getattr(graphs, name) for name in ("decoder", "greedy")}
+        struck = {name: StruckSession(step, faults) for name, step in steps.items() if step is not None}
+        super().__init__(replace(graphs, **struck), max_batch_size)
         self._faults = faults
-        self.decoder = StruckSession(self.decoder, faults)
 
     def join(self, rows: list[Row]) -> Finished:
         self._faults.strike([row.source for row in rows])
@@ -89,6 +92,9 @@ class StruckSession:
     def __init__(self, session: onnxruntime.InferenceSession, faults: Faults) -> None:
         self._session = session
         self._faults = faults
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._session, name)
 
     def run_with_iobinding(self, binding: onnxruntime.IOBinding) -> None:
         self._faults.strike([])
