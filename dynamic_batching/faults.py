@@ -8,6 +8,7 @@ on. Every other file is one fault, for the next run of its task, which removes i
 import contextlib
 import functools
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -75,10 +76,10 @@ class StruckDecoder(SlotDecoder):
     """A decoder that looks before texts join, and before each step."""
 
     def __init__(self, graphs: Graphs, max_batch_size: int, faults: Faults) -> None:
-        super().__init__(graphs, max_batch_size)
+        steps = {name: getattr(graphs, name) for name in ("decoder", "greedy")}
+        struck = {name: StruckSession(step, faults) for name, step in steps.items() if step is not None}
+        super().__init__(replace(graphs, **struck), max_batch_size)
         self._faults = faults
-        self.decoder = StruckSession(self.decoder, faults)
-        self.greedy = self.greedy and StruckSession(self.greedy, faults)
 
     def join(self, rows: list[Row]) -> Finished:
         self._faults.strike([row.source for row in rows])
