@@ -144,7 +144,7 @@ def interrupt(process: subprocess.Popen[str], children: list[psutil.Process]) ->
             kill_server,
             "u1-r1  measure",
             1,
-            "baseline ended in mid-run (killed by signal 9)",
+            "dynamic_batching ended in mid-run (killed by signal 9)",
             ["failed", "ok"],
         ),
         (interrupt, "u2-r1  warm-up", 130, "stopped; the cells measured so far stay", ["ok"]),
@@ -158,7 +158,8 @@ def test_a_fault_costs_the_cell_it_falls_on_and_the_same_command_measures_it(
     message: str,
     statuses: list[str],
 ) -> None:
-    process = start(tmp_path, "--users", "1,2", "--no-charts")
+    plan = ["--servers", "dynamic_batching", "--users", "1,2", "--no-charts"]
+    process = start(tmp_path, *plan)
     wait_for(process, at)
     children = children_of(process)
     fault(process, children)
@@ -171,7 +172,7 @@ def test_a_fault_costs_the_cell_it_falls_on_and_the_same_command_measures_it(
         assert (record["figures"] == {}) == (record["status"] == "failed"), "a dead server has no figures"
 
     resumed = subprocess.run(
-        command(tmp_path, "--users", "1,2", "--no-charts"),
+        command(tmp_path, *plan),
         cwd=ROOT,
         capture_output=True,
         text=True,
