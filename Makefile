@@ -69,7 +69,8 @@ bench-full: models ## Measure everything in 3 rounds; typed again after an inter
 		--max-duration $(MAX_DURATION) --repeats $(ROUNDS) --name $(or $(RUN),full-$(SOURCE_NAME))
 
 ladder: setup ## Measure one decision after the other, from the baseline up; it goes on like bench-full
-	@$(BIN)/python optimize_model.py --source $(SOURCE) --output $(MODELS) --float32
+	@$(BIN)/python optimize_model.py --source $(SOURCE) --kernels $(KERNELS) --output $(MODELS) --float32
+	@$(BIN)/python optimize_model.py --source $(SOURCE) --kernels onnxruntime --output $(MODELS)-onnxruntime
 	$(BIN)/python -m benchmark ladder --models $(MODELS) --tasks $(TASKS) --duration $(DURATION) \
 		--max-duration $(MAX_DURATION) --repeats $(ROUNDS) --name $(or $(RUN),ladder-$(SOURCE_NAME))
 

@@ -4,7 +4,7 @@ The rungs climb on texts that never repeat. The cache is worth nothing there, so
 server without and with Redis, both on the same repeated texts (zipf).
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -16,6 +16,7 @@ from benchmark.records import TASKS, Cell
 
 KIND = "ladder"
 CLIMB, APART = "unique", "zipf"
+NATIVE = "native"
 
 
 @dataclass(frozen=True)
@@ -32,41 +33,67 @@ RUNGS = (
     Rung("pytorch_eager", CLIMB, "PyTorch eager"),
     Rung("onnx_float32", CLIMB, "ONNX float32"),
     Rung("onnx_int8", CLIMB, "INT8"),
+    Rung("native_kernels", CLIMB, "own kernels"),
     Rung("request_batching", CLIMB, "request batching"),
     Rung("continuous_batching", CLIMB, "continuous batching", ("translation",)),
-    Rung("onnx_int8", APART, "INT8, no cache"),
+    Rung("no_cache", APART, "no cache"),
     Rung("redis_cache", APART, "Redis cache"),
 )
 
 
-def configurations(
-    models_dir: Path, manifest: dict[str, Any], float32_dir: Path, float32_manifest: dict[str, Any]
-) -> dict[str, Configuration]:
-    """How each rung's server is run. Sentiment has one kind of batching, whatever translation's is."""
-    int8 = models_dir, manifest
-    return {
-        "pytorch_eager": Configuration("baseline", *int8, cached=False),
-        "onnx_float32": Configuration("optimized", float32_dir, float32_manifest, cached=False),
-        "onnx_int8": Configuration("optimized", *int8, cached=False),
+@dataclass(frozen=True)
+class Models:
+    """A models folder and its manifest."""
+
+    folder: Path
+    manifest: dict[str, Any]
+
+    @property
+    def kernels(self) -> str:
+        """What the INT8 graphs run on: NATIVE, or ONNX Runtime's own."""
+        return self.manifest["artefacts"]["translation/onnx"].get("kernels", "onnxruntime")
+
+
+def configurations(int8: Models, plain: Models, float32: Models) -> dict[str, Configuration]:
+    """How each rung's server is run. Sentiment has one kind of batching, whatever translation's is.
+
+    `int8` is what the upper rungs serve; `plain` the same INT8 on ONNX Runtime's own kernels; `float32` the
+    graphs before quantization. Where `int8` has no kernels of the project's own, it has no rung of them.
+    """
+    fastest = int8.folder, int8.manifest
+    known = {
+        "pytorch_eager": Configuration("baseline", *fastest, cached=False),
+        "onnx_float32": Configuration("optimized", float32.folder, float32.manifest, cached=False),
+        "onnx_int8": Configuration("optimized", plain.folder, plain.manifest, cached=False),
         "request_batching": Configuration(
-            "dynamic_batching", *int8, cached=False, settings={"GAP_TRANSLATION_BATCHING": "request"}
+            "dynamic_batching", *fastest, cached=False, settings={"GAP_TRANSLATION_BATCHING": "request"}
         ),
         "continuous_batching": Configuration(
-            "dynamic_batching", *int8, cached=False, settings={"GAP_TRANSLATION_BATCHING": "continuous"}
+            "dynamic_batching", *fastest, cached=False, settings={"GAP_TRANSLATION_BATCHING": "continuous"}
         ),
-        "redis_cache": Configuration("optimized", *int8, cached=True),
+        "no_cache": Configuration("optimized", *fastest, cached=False),
+        "redis_cache": Configuration("optimized", *fastest, cached=True),
     }
+    if int8.kernels == NATIVE:
+        known["native_kernels"] = Configuration("optimized", *fastest, cached=False)
+    return known
 
 
-def rungs(task: str, workload: str) -> list[Rung]:
-    """The rungs of a task on a workload, from the lowest up."""
-    return [rung for rung in RUNGS if task in rung.tasks and rung.workload == workload]
+def rungs(task: str, workload: str, known: Collection[str]) -> list[Rung]:
+    """The rungs of a task on a workload whose configurations are `known`, from the lowest up."""
+    return [
+        rung
+        for rung in RUNGS
+        if task in rung.tasks and rung.workload == workload and rung.configuration in known
+    ]
 
 
-def steps(task: str) -> Iterator[tuple[Rung, Rung | None]]:
-    """Each rung of a task and the one below it."""
+def steps(task: str, known: Collection[str]) -> Iterator[tuple[Rung, Rung | None]]:
+    """Each rung of a task and the one below it, of the configurations `known`."""
     for workload in (CLIMB, APART):
-        own = rungs(task, workload)
+        own = rungs(task, workload, known)
+        if not own:
+            continue
         yield own[0], None
         yield from ((above, below) for below, above in pairwise(own))
 
@@ -79,7 +106,7 @@ class LadderPlan(Plan):
         """Every cell; the rung that begins moves on with each round, so that a drift falls on all alike."""
         for repeat in range(1, self.repeats + 1):
             for task in self.tasks:
-                own = [rung for rung, _ in steps(task)]
+                own = [rung for rung, _ in steps(task, self.servers)]
                 shift = (repeat - 1) % len(own)
                 for users in self.users:
                     for rung in own[shift:] + own[:shift]:

@@ -3,7 +3,7 @@
 results/<run>/ladder.csv   one row a rung
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -67,14 +67,24 @@ def ladder_of(files: RunFiles) -> list[Step]:
     """Every rung that the run has cells of, from the lowest up, by task and users."""
     records = files.read_cells()
     repeats = repeats_of(files)
+    known = files.read_run()["plan"]["servers"]
     levels = sorted({record["cell"]["users"] for record in records})
-    return [step for task in TASKS for users in levels for step in _climb(records, repeats, task, users)]
+    return [
+        step
+        for task in TASKS
+        for users in levels
+        for step in _climb(records, repeats, steps(task, known), task, users)
+    ]
 
 
 def _climb(
-    records: list[dict[str, Any]], repeats: dict[Cell, Repeats], task: str, users: int
+    records: list[dict[str, Any]],
+    repeats: dict[Cell, Repeats],
+    rungs: Iterable[tuple[Rung, Rung | None]],
+    task: str,
+    users: int,
 ) -> Iterator[Step]:
-    for rung, below in steps(task):
+    for rung, below in rungs:
         cell = Cell(rung.configuration, task, rung.workload, 1, users, 0)
         started = [
             record

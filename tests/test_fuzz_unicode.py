@@ -14,7 +14,7 @@ from benchmark.processes import Server
 
 EXAMPLES = 60
 # One text after the other, in eager float32.
-SLOW_EXAMPLES = 10
+SLOW_EXAMPLES = 6
 # The score of a text that other texts are computed with differs in its last bits.
 SCORE_TOLERANCE = 1e-3
 

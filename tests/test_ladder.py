@@ -10,7 +10,8 @@ from conftest import EMBEDDED
 
 from benchmark import plots, stats
 from benchmark.charts.data import RunData
-from benchmark.ladder import KIND, LadderPlan, configurations, rungs
+from benchmark.configurations import usual
+from benchmark.ladder import KIND, LadderPlan, Models, configurations, rungs
 from benchmark.ladder_figures import ladder_of, write_ladder
 from benchmark.options import manifest_of
 from benchmark.records import TASKS, RunFiles
@@ -19,15 +20,17 @@ from model_export.float32 import prepare_float32
 from model_export.manifest import Manifest, float32_folder
 
 DURATION_S = 10.0
-PLAN = LadderPlan(("onnx_int8",), TASKS, (("unique", 1), ("zipf", 1)), (50,), 3, DURATION_S, 1.0, 60.0)
 RATES = {
     "pytorch_eager": 12.0,
     "onnx_float32": 36.0,
-    "onnx_int8": 90.0,
+    "onnx_int8": 60.0,
+    "native_kernels": 90.0,
+    "no_cache": 90.0,
     "request_batching": 180.0,
     "continuous_batching": 270.0,
     "redis_cache": 400.0,
 }
+PLAN = LadderPlan(tuple(RATES), TASKS, (("unique", 1), ("zipf", 1)), (50,), 3, DURATION_S, 1.0, 60.0)
 
 
 def answered(rate: float, seed: int, hits: bool) -> pd.DataFrame:
@@ -50,7 +53,9 @@ def answered(rate: float, seed: int, hits: bool) -> pd.DataFrame:
 @pytest.fixture
 def run(tmp_path: Path) -> RunFiles:
     """A ladder whose machine is 20 % slower in each round than in the one before: no factor feels it."""
-    known = configurations(EMBEDDED, manifest_of(EMBEDDED), EMBEDDED, manifest_of(EMBEDDED))
+    models = Models(EMBEDDED, manifest_of(EMBEDDED))
+    known = {"native_kernels": usual("optimized", EMBEDDED, models.manifest)}
+    known |= configurations(models, models, models)
     files = RunFiles(tmp_path / "ladder")
     files.write_run({"name": "ladder", "kind": KIND, "plan": PLAN.as_json(), "environment": {}, "models": {}})
     files.cells_folder.mkdir()
@@ -69,8 +74,8 @@ def run(tmp_path: Path) -> RunFiles:
 
 def test_each_round_holds_every_rung_once_and_begins_with_another() -> None:
     cells = list(PLAN.cells())
-    assert len(cells) == len(set(cells)) == 3 * (7 + 6)
-    for task, count in (("translation", 7), ("sentiment", 6)):
+    assert len(cells) == len(set(cells)) == 3 * (8 + 7)
+    for task, count in (("translation", 8), ("sentiment", 7)):
         firsts = set()
         for repeat in (1, 2, 3):
             own = [cell for cell in cells if (cell.task, cell.repeat) == (task, repeat)]
@@ -84,17 +89,20 @@ def test_a_ladders_plan_survives_its_file(tmp_path: Path) -> None:
     assert LadderPlan.from_json(RunFiles(tmp_path).read_run()["plan"]) == PLAN
 
 
-def test_one_decision_sets_each_rung_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("kernels", "count"), [("native", 6), ("onnxruntime", 5)])
+def test_one_decision_sets_each_rung_apart(monkeypatch: pytest.MonkeyPatch, kernels: str, count: int) -> None:
     monkeypatch.setenv("REDIS_URL", "redis://of.the.user")
-    known = configurations(Path("int8"), {"artefacts": {}}, Path("float32"), {"artefacts": {}})
+    int8, plain, float32 = (Models(Path(name), {"artefacts": {"translation/onnx": {}}}) for name in "ipf")
+    int8.manifest["artefacts"]["translation/onnx"]["kernels"] = kernels
+    known = configurations(int8, plain, float32)
     seen = []
-    for rung in rungs("translation", "unique"):
+    for rung in rungs("translation", "unique", known):
         environment = known[rung.configuration].environment("redis://of.the.run")
         assert environment["REDIS_URL"] is None, "no rung of the climb has a cache"
         seen.append((known[rung.configuration].server, *map(str, environment.values())))
-    assert len(set(seen)) == 5
+    assert len(set(seen)) == len(seen) == count
     cached = known["redis_cache"].environment("redis://of.the.run")
-    without = known["onnx_int8"].environment("redis://of.the.run")
+    without = known["no_cache"].environment("redis://of.the.run")
     assert {key for key in cached if cached[key] != without[key]} == {"REDIS_URL"}
 
 
@@ -106,7 +114,8 @@ def test_a_rungs_factor_is_over_the_one_below_in_the_same_rounds(run: RunFiles) 
         if step.factor
     }
     assert factors["translation", "onnx_float32", "unique"] == pytest.approx(3, rel=0.03)
-    assert factors["translation", "onnx_int8", "unique"] == pytest.approx(2.5, rel=0.03)
+    assert factors["translation", "onnx_int8", "unique"] == pytest.approx(60 / 36, rel=0.03)
+    assert factors["translation", "native_kernels", "unique"] == pytest.approx(1.5, rel=0.03)
     assert factors["translation", "continuous_batching", "unique"] == pytest.approx(1.5, rel=0.03)
     assert factors["sentiment", "redis_cache", "zipf"] == pytest.approx(400 / 90, rel=0.03)
     assert ("sentiment", "continuous_batching", "unique") not in factors
@@ -114,14 +123,14 @@ def test_a_rungs_factor_is_over_the_one_below_in_the_same_rounds(run: RunFiles) 
         if step.factor:
             assert step.factor.interval.high / step.factor.interval.low < 1.1, "rounds differ by 20 % each"
             assert step.p95_factor is not None and step.p95_factor.value < 1
-    climb = [step.factor.value for step in ladder if step.factor and step.rung.workload == "unique"][:4]
-    assert geometric_mean(climb) ** 4 == pytest.approx(270 / 12, rel=0.05)
+    climb = [step.factor.value for step in ladder if step.factor and step.rung.workload == "unique"][:5]
+    assert geometric_mean(climb) ** 5 == pytest.approx(270 / 12, rel=0.05)
 
 
 def test_the_table_on_disk_is_the_ladder(run: RunFiles) -> None:
     ladder = ladder_of(run)
     written = pd.read_csv(write_ladder(run, ladder))
-    assert len(written) == len(ladder) == 7 + 6
+    assert len(written) == len(ladder) == 8 + 7
     for (_, row), step in zip(written.iterrows(), ladder, strict=True):
         assert row["throughput_rps"] == pytest.approx(step.figures["throughput_rps"])
         assert row["model_bytes"] > 1e6 and row["rss_peak_bytes"] == 2e8

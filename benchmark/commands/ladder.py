@@ -31,6 +31,10 @@ def ladder(
         float, typer.Option(min=0, help="Seconds to measure the load generator's own limit at each level.")
     ] = 3.0,
     models: Annotated[Path, typer.Option(help="What optimize_model.py --float32 wrote.")] = Path("models"),
+    plain_models: Annotated[
+        Path | None,
+        typer.Option(help="What optimize_model.py --kernels onnxruntime wrote; MODELS-onnxruntime."),
+    ] = None,
     server_cores: Annotated[
         int | None, typer.Option(min=1, help="Cores of the server; all but one unless given.")
     ] = None,
@@ -43,7 +47,7 @@ def ladder(
     manifest = manifest_of(models)
 
     from benchmark.commands.session import begin, go_through, one_line_errors
-    from benchmark.ladder import APART, CLIMB, KIND, LadderPlan, configurations
+    from benchmark.ladder import APART, CLIMB, KIND, NATIVE, LadderPlan, Models, configurations
     from benchmark.ladder_figures import ladder_of, table, write_ladder
     from benchmark.runner import Runner
     from model_export.manifest import float32_folder
@@ -51,7 +55,12 @@ def ladder(
     float32_dir = float32_folder(models)
     if not (float32_dir / "manifest.json").is_file():
         raise fail(f"{float32_dir} is missing; `python optimize_model.py --float32` prepares it")
-    known = configurations(models, manifest, float32_dir, manifest_of(float32_dir))
+    int8 = Models(models, manifest)
+    plain_dir = plain_models or models.with_name(f"{models.name}-onnxruntime")
+    plain = Models(plain_dir, manifest_of(plain_dir)) if int8.kernels == NATIVE else int8
+    if plain.kernels == NATIVE:
+        raise fail(f"{plain.folder} is made for kernels of its own, not for ONNX Runtime's")
+    known = configurations(int8, plain, Models(float32_dir, manifest_of(float32_dir)))
     plan = LadderPlan(
         servers=tuple(known),
         tasks=chosen_tasks,

@@ -1,14 +1,15 @@
-"""A wall clock that is stepped back and forth by an hour at every look; on PYTHONPATH, Python imports it."""
+"""A wall clock that any two looks find an hour or more apart; on PYTHONPATH, Python imports it."""
 
 import itertools
 import time
 
 _HOUR_S = 3600.0
-_true, _steps = time.time, itertools.cycle((0.0, _HOUR_S, -_HOUR_S))
+_true, _looks = time.time, itertools.count()
 
 
 def _stepped() -> float:
-    return _true() + next(_steps)
+    look = next(_looks)
+    return _true() + (look if look % 2 else -look) * _HOUR_S
 
 
 time.time = _stepped
