@@ -91,18 +91,15 @@ class Asks:
         count = rng.randint(2, self._mix.largest_batch) if batch else 1
         return self._of(kind, task, self._texts(task, count), batch, **more)
 
-    def slow(self, kind: str, mute: bool = False) -> Ask:
+    def slow(self, kind: str) -> Ask:
         """A request of which some bytes come a second apart; 408 may answer it."""
-        rng = self._random
-        return self.valid(
-            kind,
-            batch=False,
-            manner=SLOW,
-            cut=0.9 * rng.random(),
-            delay_s=rng.randint(2, 6),
-            statuses=WORKED | {408},
-            mute=mute,
-        )
+        cut, count = 0.9 * self._random.random(), self._random.randint(2, 8)
+        statuses = WORKED | {408}
+        return self.valid(kind, batch=False, manner=SLOW, cut=cut, delay_s=count, statuses=statuses)
+
+    def endless(self, kind: str) -> Ask:
+        """A request whose bytes come a second apart for so long that it is never whole."""
+        return self.valid(kind, batch=False, manner=SLOW, cut=0.1, delay_s=1_000, statuses=frozenset({503}))
 
     def large_batch(self, kind: str, texts: int) -> Ask:
         """A batch of translations, the longest work that a request can ask for."""

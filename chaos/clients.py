@@ -104,6 +104,8 @@ class Client:
             await connection.send(head + body[:cut])
             for at in range(len(slow)):
                 await asyncio.sleep(self._slow_byte_s)
+                if connection.ended:
+                    return
                 await connection.send(slow[at : at + 1])
             await connection.send(body[cut + len(slow) :])
             return

@@ -51,7 +51,7 @@ class Plan:
     stall_ms: int = 5_000
     engine_stall_ms: int = 2_000
     timeout_ms: int = 20_000
-    receive_timeout_ms: int = 4_000
+    receive_timeout_ms: int = 6_000
     drain_timeout_ms: int = 4_000
     largest_growth: float = 0.10
     texts_share: float = 1.0
@@ -101,7 +101,7 @@ SHORT = {
     "slow_byte_s": 0.2,
     "stall_ms": 1_000,
     "engine_stall_ms": 500,
-    "receive_timeout_ms": 1_000,
+    "receive_timeout_ms": 2_500,
     "drain_timeout_ms": 1_000,
     "texts_share": 0.02,
     "beam_texts": 3,

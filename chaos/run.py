@@ -224,7 +224,7 @@ class Run:
         name = "at the stop"
         asks = [self.asks.valid(name) for _ in range(self.plan.in_flight)]
         asks += [self.asks.large_batch(name, LARGEST_BATCH) for _ in range(LARGE_BATCHES)]
-        return asks + [self.asks.slow(name, mute=True) for _ in range(SLOW_SENDERS)]
+        return asks + [self.asks.endless(name) for _ in range(SLOW_SENDERS)]
 
     def _judge(self) -> None:
         result, excuse = self.result, self.faults.excuse
