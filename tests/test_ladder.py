@@ -14,7 +14,7 @@ from benchmark.configurations import usual
 from benchmark.ladder import KIND, LadderPlan, Models, configurations, rungs
 from benchmark.ladder_figures import ladder_of, write_ladder
 from benchmark.options import manifest_of
-from benchmark.records import TASKS, RunFiles
+from benchmark.records import TASKS, RunFiles, read_json, write_json
 from model_export import verify
 from model_export.float32 import prepare_float32
 from model_export.manifest import Manifest, float32_folder
@@ -152,6 +152,13 @@ def test_the_charts_texts_stay_apart_and_on_the_sheet(run: RunFiles) -> None:
         for index, box in enumerate(boxes):
             assert box.x0 >= 0 and box.x1 <= sheet.figure.bbox.x1
             assert not any(box.overlaps(other) for other in boxes[index + 1 :])
+
+
+def test_a_title_says_when_a_step_is_missing(run: RunFiles) -> None:
+    assert "steps valid" not in plots.drawings(RunData(run))[0].draw().title
+    for path in run.cells_folder.glob("pytorch_eager-translation-*.json"):
+        write_json(path, {**read_json(path), "status": "invalid", "invalid_reasons": ["wrong"]})
+    assert plots.drawings(RunData(run))[0].draw().title.endswith("with 5 of 6 steps valid")
 
 
 def test_float32_graphs_are_prepared_as_the_server_loads_them_and_kept(

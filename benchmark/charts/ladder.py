@@ -149,6 +149,8 @@ def title(climb: Sequence[Step], task: str) -> str:
         return f"Too few valid {task} cells for a ladder"
     first, last = (one.figures["throughput_rps"] or 0.0 for one in (measured[0], measured[-1]))
     climbed = f"From {figure(first)} to {figure(last)} {task} requests a second, {times(last / first)}"
+    if len(measured) < len(climb):
+        return f"{climbed}, with {len(measured)} of {len(climb)} steps valid"
     factors = [(step.factor.value, step.rung.decision) for step in measured if step.factor]
     if not factors:
         return climbed
