@@ -5,7 +5,7 @@ import sys
 from uvicorn.main import main
 
 # Forwarded headers and WebSockets are off: nothing here needs them, and either takes what a client says.
-DEFAULTS = ["--host", "127.0.0.1", "--http", "dynamic_batching.protocol:LimitedHttp", "--ws", "none"]
+DEFAULTS = ["--host", "127.0.0.1", "--http", "dynamic_batching.gate:GatedHttp", "--ws", "none"]
 DEFAULTS += ["--no-proxy-headers", "--no-server-header"]
 
 

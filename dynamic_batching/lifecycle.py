@@ -13,6 +13,7 @@ from typing import Any
 import psutil
 from fastapi import FastAPI, Request
 
+from .batcher import Batcher
 from .batchers import Batchers
 from .draining import Requests
 from .errors import NotReady
@@ -49,6 +50,11 @@ class Lifecycle:
         if self._batchers is None:
             raise NotReady(f"not ready: {self.state}")
         return self._batchers
+
+    def batcher(self, task: str) -> Batcher:
+        """The task's batcher, or NotReady while there is none."""
+        found: Batcher = getattr(self.batchers(), task)
+        return found
 
     def check_ready(self) -> None:
         """Raises NotReady while models load, an engine hangs or is being replaced, or the server drains."""

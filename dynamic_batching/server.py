@@ -8,7 +8,9 @@ The event loop reads, tokenizes and admits; a task's engines form batches of wha
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, NamedTuple
 
 from fastapi import FastAPI, Request, Response
@@ -24,6 +26,7 @@ from .bodies import BodyReader, text_body, texts_body, translation_body, transla
 from .config import Settings, read_settings
 from .draining import Draining, Requests
 from .errors import add_error_handlers
+from .gate import GATE, Gate
 from .hot_routes import HotRoutes
 from .lifecycle import Lifecycle, ready_batchers
 from .models import load_models
@@ -139,18 +142,26 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     requests = Requests()
     lifecycle = Lifecycle(load, requests, settings.drain_timeout_ms / 1e3)
-    app = FastAPI(title="inference-gap: dynamic batching", lifespan=lifecycle.run, redirect_slashes=False)
+    batcher_of: dict[str, Callable[[], Batcher]] = {}
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Gate]]:
+        async with lifecycle.run(app):
+            yield {GATE: Gate(batcher_of, settings.timeout_ms, metrics)}
+
+    app = FastAPI(title="inference-gap: dynamic batching", lifespan=lifespan, redirect_slashes=False)
     app.state.settings = settings
     app.state.lifecycle = lifecycle
     app.state.metrics = metrics
     app.state.bodies = bodies = BodyReader(settings)
     add_error_handlers(app)
-    for path, endpoint, kind, answer_kind in (
-        ("/translate", translate, bodies.translation, Translation),
-        ("/translate/batch", translate_batch, bodies.translations, Translations),
-        ("/sentiment", sentiment, bodies.text, Sentiment),
-        ("/sentiment/batch", sentiment_batch, bodies.texts, Sentiments),
+    for path, task, endpoint, kind, answer_kind in (
+        ("/translate", "translation", translate, bodies.translation, Translation),
+        ("/translate/batch", "translation", translate_batch, bodies.translations, Translations),
+        ("/sentiment", "sentiment", sentiment, bodies.text, Sentiment),
+        ("/sentiment/batch", "sentiment", sentiment_batch, bodies.texts, Sentiments),
     ):
+        batcher_of[path] = partial(lifecycle.batcher, task)
         app.post(path, response_model=answer_kind, responses=ERROR_ANSWERS, openapi_extra=described(kind))(
             endpoint
         )

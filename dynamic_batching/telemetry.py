@@ -34,8 +34,12 @@ class RequestClock:
 async def request_clock(request: Request) -> RequestClock:
     """The request's clock, its deadline set: the server's own, or the client's where that is sooner."""
     clock: RequestClock = request.scope["clock"]
-    timeout_ms: float = request.app.state.settings.timeout_ms
-    asked = request.headers.get("x-timeout-ms")
+    set_deadline(clock, request.headers.get("x-timeout-ms"), request.app.state.settings.timeout_ms)
+    return clock
+
+
+def set_deadline(clock: RequestClock, asked: str | None, timeout_ms: float) -> None:
+    """`timeout_ms` after the arrival, or sooner if `asked` for; InvalidInput where that is no time in ms."""
     if asked is not None:
         if not (asked.isascii() and asked.isdigit() and 0 < int(asked[:12]) <= LONGEST_TIMEOUT_MS):
             raise InvalidInput(
@@ -43,7 +47,6 @@ async def request_clock(request: Request) -> RequestClock:
             )
         timeout_ms = min(timeout_ms, int(asked))
     clock.deadline_s = clock.arrived_s + timeout_ms / 1e3
-    return clock
 
 
 class Metrics:
@@ -84,6 +87,14 @@ class Metrics:
             self._of[route, status] = found
         return found
 
+    def record(self, route: str, status: int, clock: RequestClock) -> None:
+        """An answer that ends now."""
+        requests, duration, phases = self.of(route, status)
+        requests.inc()
+        duration.observe(time.perf_counter() - clock.arrived_s)
+        for name, seconds in clock.phases_s.items():
+            phases[name].observe(seconds)
+
 
 class Telemetry:
     """ASGI middleware: gives each request its clock, and records the answer it got."""
@@ -111,9 +122,4 @@ class Telemetry:
         try:
             await self.app(scope, receive, send_timed)
         finally:
-            route = getattr(scope.get("route"), "path", "unknown")
-            requests, duration, phases = self.metrics.of(route, status)
-            requests.inc()
-            duration.observe(time.perf_counter() - clock.arrived_s)
-            for name, seconds in clock.phases_s.items():
-                phases[name].observe(seconds)
+            self.metrics.record(getattr(scope.get("route"), "path", "unknown"), status, clock)

@@ -1,0 +1,86 @@
+"""What a full server refuses as soon as a request's header is there: no task, no body, no framework.
+
+Under overload refusals outnumber answers, and what they cost is taken from inference on the same core.
+An ASGI server that is not `GatedHttp` has no gate: there the endpoints refuse, with the same answers.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
+from uvicorn.protocols.utils import get_client_addr, get_path_with_query_string
+
+from .batcher import Batcher
+from .errors import NotReady, RequestError, error_answer
+from .protocol import LimitedHttp
+from .telemetry import Metrics, RequestClock, set_deadline
+
+# The name under which an app's lifespan hands its gate to the connections.
+GATE = "gate"
+
+
+class Gate:
+    """Asks the batcher of a request's path whether it takes any more; refusals count like all answers."""
+
+    def __init__(
+        self, batchers: Mapping[str, Callable[[], Batcher]], timeout_ms: float, metrics: Metrics
+    ) -> None:
+        """`batchers` gives each path's, or raises NotReady; `timeout_ms` is the server's own deadline."""
+        self._batchers = batchers
+        self._timeout_ms = timeout_ms
+        self._metrics = metrics
+
+    def refusal(self, scope: Mapping[str, Any]) -> NotReady | None:
+        """Why the request of an HTTP `scope` is refused, or None: then the app is to see it."""
+        path = scope["path"]
+        if scope["method"] != "POST" or path not in self._batchers:
+            return None
+        clock = RequestClock()
+        try:
+            batcher = self._batchers[path]()
+            asked = next((value for name, value in scope["headers"] if name == b"x-timeout-ms"), None)
+            set_deadline(clock, None if asked is None else asked.decode("latin-1"), self._timeout_ms)
+            batcher.check_open(clock)
+        except NotReady as error:
+            self._metrics.received.inc()
+            self._metrics.record(path, error.status, clock)
+            return error
+        except RequestError:
+            # The app says it, as it does without a gate.
+            return None
+        return None
+
+
+class GatedHttp(LimitedHttp):
+    """A connection that answers with 503 what the app's gate refuses, and starts the app for the rest."""
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        gate: Gate | None = self.app_state.get(GATE)
+        # Behind a pipelined request come more: refused one in the other's call they would nest too deep.
+        if gate is not None and not self.pipeline and (refusal := gate.refusal(cycle.scope)) is not None:
+            self._answer(cycle, refusal)
+        else:
+            super()._start_asgi_task(cycle, app)
+
+    def _answer(self, cycle: RequestResponseCycle, error: RequestError) -> None:
+        """Writes what the app would have answered; the body, where one is yet to come, is passed over."""
+        answer = error_answer(error)
+        lines = [STATUS_LINE[answer.status_code]]
+        for name, value in (*cycle.default_headers, *answer.raw_headers):
+            lines += (name, b": ", value, b"\r\n")
+        if not cycle.keep_alive:
+            lines.append(b"connection: close\r\n")
+        self.transport.write(b"".join((*lines, b"\r\n", answer.body)))
+        if cycle.access_log:
+            cycle.access_logger.info(
+                '%s - "%s %s HTTP/%s" %d',
+                get_client_addr(cycle.scope),
+                cycle.scope["method"],
+                get_path_with_query_string(cycle.scope),
+                cycle.scope["http_version"],
+                answer.status_code,
+            )
+        cycle.response_started = cycle.response_complete = True
+        if not cycle.keep_alive:
+            self.transport.close()
+        self.on_response_complete()
