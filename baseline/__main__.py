@@ -7,6 +7,8 @@ from uvicorn.main import main
 # Forwarded headers and WebSockets are off: nothing here needs them, and either takes what a client says.
 DEFAULTS = ["--host", "127.0.0.1", "--http", "baseline.protocol:LimitedHttp", "--ws", "none"]
 DEFAULTS += ["--no-proxy-headers", "--no-server-header"]
+# Longer than clients and proxies keep an idle connection, so that none is closed under their next request.
+DEFAULTS += ["--timeout-keep-alive", "75"]
 
 
 def serve(options: list[str]) -> None:

@@ -31,15 +31,19 @@ class Admission:
         self.refused: Counter[str] = Counter(queue_full=0, deadline_unmeetable=0, draining=0, no_engine=0)
 
     def check_open(self, remaining_s: float, load: float) -> None:
-        """Raises what `check` would raise for any request, before its texts cost any work.
+        """Raises what `check` would raise for a text as long as those that wait, before it costs any work.
+
+        Under overload the queue is always nearly full. If whatever might just fit were read first, almost all
+        would be tokenized only to be refused, and the shortest texts alone would be admitted.
 
         Raises:
             NotReady: the server is draining.
             Overloaded: as many requests wait as may, or too many to be answered in `remaining_s`.
         """
-        self._check_bounds(0)
-        if self.queue.texts:
-            self._check_deadline([1], remaining_s, load)
+        typical = self.queue.tokens // self.queue.texts if self.queue.texts else 0
+        self._check_bounds(typical)
+        if typical:
+            self._check_deadline([typical], remaining_s, load)
 
     def check(self, lengths: list[int], remaining_s: float, load: float) -> None:
         """Admits a request with texts of `lengths` tokens and `remaining_s` to its deadline, or raises.

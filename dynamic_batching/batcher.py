@@ -78,7 +78,7 @@ class Batcher:
         await self.pool.start()
 
     def check_open(self, clock: RequestClock) -> None:
-        """Raises what `infer` would raise for any request with this clock, before its body costs any work."""
+        """Raises what `infer` would raise for a text as long as those that wait, before it costs any work."""
         self._check_engines()
         now_s = self.clock_s()
         with self.work:

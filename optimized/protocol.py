@@ -56,7 +56,7 @@ class LimitedHttp(HttpToolsProtocol):
         if self.receiving and self._grows_too_large(len(data)):
             return
         super().data_received(data)
-        if self.timer is None and (self.receiving or self.cycle is None or self.cycle.response_complete):
+        if self.timer is None and (self.receiving or self._idles_untimed()):
             self._start_timer()
 
     def on_message_begin(self) -> None:
@@ -91,6 +91,11 @@ class LimitedHttp(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         self._refuse(*(self.refusal or (400, msg)))
+
+    def _idles_untimed(self) -> bool:
+        """Whether nothing is asked or answered with no timer on; bare line ends stop the server's own."""
+        answered = self.cycle is None or self.cycle.response_complete
+        return answered and self.timeout_keep_alive_task is None
 
     def _grows_too_large(self, more_bytes: int) -> bool:
         self.wire_bytes += more_bytes

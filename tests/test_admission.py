@@ -170,6 +170,15 @@ def test_a_deadline_shorter_than_the_fastest_run_is_refused_even_when_idle() -> 
         make().check([100], 0.05, 0.0)
 
 
+def test_what_is_refused_unread_is_what_would_fit_only_if_it_were_short() -> None:
+    admission = make(max_queue_tokens=100)
+    admission.check_open(FOREVER_S, 0.0)
+    fill(admission, 30, 30, 21)
+    admission.check([19], FOREVER_S, 0.0)
+    with pytest.raises(Overloaded, match="81 tokens"):
+        admission.check_open(FOREVER_S, 0.0)
+
+
 def test_draining_refuses_all() -> None:
     admission = make()
     admission.draining = True
