@@ -30,20 +30,17 @@ class Admission:
         self.draining = False
         self.refused: Counter[str] = Counter(queue_full=0, deadline_unmeetable=0, draining=0, no_engine=0)
 
-    def check_open(self, remaining_s: float, load: float) -> None:
-        """Raises what `check` would raise for a text as long as those that wait, before it costs any work.
+    def refusal(self, remaining_s: float, load: float) -> NotReady | None:
+        """What `check` would raise for a text as long as those that wait, before it is read; else None.
 
         Under overload the queue is always nearly full. If whatever might just fit were read first, almost all
         would be tokenized only to be refused, and the shortest texts alone would be admitted.
-
-        Raises:
-            NotReady: the server is draining.
-            Overloaded: as many requests wait as may, or too many to be answered in `remaining_s`.
+        It is returned, not raised: a traceback and its frames are garbage that only a collection frees.
         """
         typical = self.queue.tokens // self.queue.texts if self.queue.texts else 0
-        self._check_bounds(typical)
-        if typical:
-            self._check_deadline([typical], remaining_s, load)
+        return self._out_of_bounds(typical) or (
+            self._too_late([typical], remaining_s, load) if typical else None
+        )
 
     def check(self, lengths: list[int], remaining_s: float, load: float) -> None:
         """Admits a request with texts of `lengths` tokens and `remaining_s` to its deadline, or raises.
@@ -54,28 +51,31 @@ class Admission:
             NotReady: the server is draining.
             Overloaded: the queue is full, or what is before the request leaves it too little time.
         """
-        self._check_bounds(sum(lengths))
-        self._check_deadline(lengths, remaining_s, load)
+        if refusal := self._out_of_bounds(sum(lengths)) or self._too_late(lengths, remaining_s, load):
+            raise refusal
 
-    def _check_bounds(self, tokens: int) -> None:
+    def _out_of_bounds(self, tokens: int) -> NotReady | None:
+        queue = self.queue
         if self.draining:
             self.refused["draining"] += 1
-            raise NotReady("not ready: draining")
-        if self.queue.requests >= self.queue_size:
+            return NotReady("not ready: draining")
+        if queue.requests >= self.queue_size:
             self.refused["queue_full"] += 1
-            raise Overloaded(f"{self.queue.requests} requests are waiting already", self.retry_after_s())
-        if self.queue.texts and self.queue.tokens + tokens > self.max_queue_tokens:
+            return Overloaded(f"{queue.requests} requests are waiting already", self.retry_after_s())
+        if queue.texts and queue.tokens + tokens > self.max_queue_tokens:
             self.refused["queue_full"] += 1
-            raise Overloaded(f"{self.queue.tokens} tokens are waiting already", self.retry_after_s())
+            return Overloaded(f"{queue.tokens} tokens are waiting already", self.retry_after_s())
+        return None
 
-    def _check_deadline(self, lengths: list[int], remaining_s: float, load: float) -> None:
+    def _too_late(self, lengths: list[int], remaining_s: float, load: float) -> NotReady | None:
         needed_s = self.cost.needed_s(lengths, self.queue, load)
-        if needed_s > remaining_s * (FILLED_SHARE if self.queue.texts else 1):
-            self.refused["deadline_unmeetable"] += 1
-            raise Overloaded(
-                f"the answer would take {needed_s * 1e3:.0f} ms, longer than the deadline allows",
-                whole_seconds(needed_s - remaining_s),
-            )
+        if needed_s <= remaining_s * (FILLED_SHARE if self.queue.texts else 1):
+            return None
+        self.refused["deadline_unmeetable"] += 1
+        return Overloaded(
+            f"the answer would take {needed_s * 1e3:.0f} ms, longer than the deadline allows",
+            whole_seconds(needed_s - remaining_s),
+        )
 
     def retry_after_s(self) -> int:
         """Whole seconds, at least 1, in which all that waits now will have had its turn."""

@@ -77,12 +77,13 @@ class Batcher:
         self._loop = asyncio.get_running_loop()
         await self.pool.start()
 
-    def check_open(self, clock: RequestClock) -> None:
-        """Raises what `infer` would raise for a text as long as those that wait, before it costs any work."""
-        self._check_engines()
+    def refusal(self, clock: RequestClock) -> NotReady | None:
+        """What `infer` would raise for a text as long as those that wait, before it is read; else None."""
+        if not self.pool.engines:
+            return self._no_engine()
         now_s = self.clock_s()
         with self.work:
-            self.admission.check_open(clock.deadline_s - now_s, self._load(now_s))
+            return self.admission.refusal(clock.deadline_s - now_s, self._load(now_s))
 
     async def infer(
         self,
@@ -101,7 +102,8 @@ class Batcher:
             DeadlineExceeded, Disconnected, EngineLost: it was admitted, then dropped or failed.
             InferenceFailed: the model fails on a text of it.
         """
-        self._check_engines()
+        if not self.pool.engines:
+            raise self._no_engine()
         now_s = self.clock_s()
         remaining_s = clock.deadline_s - now_s
         job = Job(tokens, clock.deadline_s, num_beams)
@@ -231,6 +233,8 @@ class Batcher:
             job.timer.cancel()
         if job.watch is not None:
             job.watch.cancel()
+            # Its traceback will hold the job: a cycle that only a collection would free.
+            job.watch = None
         if job.missing:
             with self.work:
                 self.queue.drop(job)
@@ -259,10 +263,9 @@ class Batcher:
         for job in list(lost):
             self._fail(job, EngineLost())
 
-    def _check_engines(self) -> None:
-        if not self.pool.engines:
-            self.admission.refused["no_engine"] += 1
-            raise NotReady(f"not ready: no {self.task} engine works")
+    def _no_engine(self) -> NotReady:
+        self.admission.refused["no_engine"] += 1
+        return NotReady(f"not ready: no {self.task} engine works")
 
     def _load(self, now_s: float) -> float:
         """What the engines are at: the rows of all in slots, or seconds until the first of them is free."""

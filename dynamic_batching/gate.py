@@ -40,15 +40,14 @@ class Gate:
             batcher = self._batchers[path]()
             asked = next((value for name, value in scope["headers"] if name == b"x-timeout-ms"), None)
             set_deadline(clock, None if asked is None else asked.decode("latin-1"), self._timeout_ms)
-            batcher.check_open(clock)
-        except NotReady as error:
-            self._metrics.received.inc()
-            self._metrics.record(path, error.status, clock)
-            return error
         except RequestError:
             # The app says it, as it does without a gate.
             return None
-        return None
+        refusal = batcher.refusal(clock)
+        if refusal is not None:
+            self._metrics.received.inc()
+            self._metrics.record(path, refusal.status, clock)
+        return refusal
 
 
 class GatedHttp(LimitedHttp):

@@ -81,7 +81,8 @@ async def answer(request: Request, batcher: Batcher, read: ReadTexts) -> list[An
     A server that is full refuses before it has read and tokenized anything.
     """
     clock = await request_clock(request)
-    batcher.check_open(clock)
+    if refusal := batcher.refusal(clock):
+        raise refusal
     asked = await read(request)
     tokens: list[list[int]] = []
     for text, place in zip(asked.texts, asked.where, strict=True):

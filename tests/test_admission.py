@@ -79,8 +79,7 @@ def test_a_queue_is_full_at_its_number_of_requests() -> None:
     with pytest.raises(Overloaded, match="3 requests") as refusal:
         admission.check([5], FOREVER_S, 0.0)
     assert retry_after_s(refusal) == 1
-    with pytest.raises(Overloaded):
-        admission.check_open(FOREVER_S, 0.0)
+    assert isinstance(admission.refusal(FOREVER_S, 0.0), Overloaded)
     assert admission.refused["queue_full"] == 2
 
 
@@ -172,23 +171,20 @@ def test_a_deadline_shorter_than_the_fastest_run_is_refused_even_when_idle() -> 
 
 def test_what_is_refused_unread_is_what_would_fit_only_if_it_were_short() -> None:
     admission = make(max_queue_tokens=100)
-    admission.check_open(FOREVER_S, 0.0)
+    assert admission.refusal(FOREVER_S, 0.0) is None
     fill(admission, 30, 30, 21)
     admission.check([19], FOREVER_S, 0.0)
-    with pytest.raises(Overloaded, match="81 tokens"):
-        admission.check_open(FOREVER_S, 0.0)
+    refusal = admission.refusal(FOREVER_S, 0.0)
+    assert isinstance(refusal, Overloaded) and refusal.detail == "81 tokens are waiting already"
 
 
 def test_draining_refuses_all() -> None:
     admission = make()
     admission.draining = True
-    for refuse in (
-        lambda: admission.check_open(FOREVER_S, 0.0),
-        lambda: admission.check([1], FOREVER_S, 0.0),
-    ):
-        with pytest.raises(NotReady, match="draining") as refusal:
-            refuse()
-        assert retry_after_s(refusal) == 1
+    with pytest.raises(NotReady, match="draining") as refusal:
+        admission.check([1], FOREVER_S, 0.0)
+    assert retry_after_s(refusal) == 1
+    assert isinstance(admission.refusal(FOREVER_S, 0.0), NotReady)
     assert admission.refused["draining"] == 2
 
 

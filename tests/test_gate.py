@@ -1,5 +1,6 @@
 """A full server's refusals at the header, over real sockets: the same answers as the app's, counted alike."""
 
+import gc
 import json
 import logging
 import re
@@ -23,7 +24,8 @@ from dynamic_batching.protocol import LimitedHttp
 from dynamic_batching.schemas import Sentiment
 
 TIMEOUT_S = 60.0
-RUN_S = 0.02
+# Longer than it takes until a waiting client is watched for hanging up.
+RUN_S = 0.08
 WAITING = b'{"text": "wait"}'
 
 
@@ -186,6 +188,22 @@ def test_the_gate_starts_nothing_for_what_it_refuses(full: Full, monkeypatch: py
     assert started == []
     assert ask(full.port, posted(b'{"text": "a"}', route=b"/sentiment"))[0] == 200
     assert started == ["/sentiment"], "the other task is not full"
+
+
+@pytest.mark.parametrize(("route", "status"), [(b"/translate", 503), (b"/sentiment", 200)])
+def test_a_request_leaves_no_garbage_for_a_collection(full: Full, route: bytes, status: int) -> None:
+    requests = 20
+    ask(full.port, posted())
+    gc.collect()
+    gc.disable()
+    try:
+        with connected(full.port) as connection:
+            for _ in range(requests):
+                connection.sendall(posted(b'{"text": "a"}', route=route))
+                assert read_answers(connection, 1)[0][0] == status
+        assert gc.collect() < requests, "each request leaves a cycle behind"
+    finally:
+        gc.enable()
 
 
 @both
