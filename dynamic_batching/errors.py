@@ -59,6 +59,8 @@ class NotReady(RequestError):
 
     def __init__(self, detail: str, retry_after_s: int = 1) -> None:
         super().__init__(detail, {"Retry-After": str(retry_after_s)})
+        self.detail: str = detail
+        self.retry_after_s = retry_after_s
 
 
 class Overloaded(NotReady):

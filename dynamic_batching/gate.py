@@ -5,6 +5,7 @@ An ASGI server that is not `GatedHttp` has no gate: there the endpoints refuse, 
 """
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
@@ -38,8 +39,7 @@ class Gate:
         clock = RequestClock()
         try:
             batcher = self._batchers[path]()
-            asked = next((value for name, value in scope["headers"] if name == b"x-timeout-ms"), None)
-            set_deadline(clock, None if asked is None else asked.decode("latin-1"), self._timeout_ms)
+            set_deadline(clock, first_value(scope["headers"], b"x-timeout-ms"), self._timeout_ms)
         except RequestError:
             # The app says it, as it does without a gate.
             return None
@@ -61,15 +61,8 @@ class GatedHttp(LimitedHttp):
         else:
             super()._start_asgi_task(cycle, app)
 
-    def _answer(self, cycle: RequestResponseCycle, error: RequestError) -> None:
+    def _answer(self, cycle: RequestResponseCycle, error: NotReady) -> None:
         """Writes what the app would have answered; the body, where one is yet to come, is passed over."""
-        answer = error_answer(error)
-        lines = [STATUS_LINE[answer.status_code]]
-        for name, value in (*cycle.default_headers, *answer.raw_headers):
-            lines += (name, b": ", value, b"\r\n")
-        if not cycle.keep_alive:
-            lines.append(b"connection: close\r\n")
-        self.transport.write(b"".join((*lines, b"\r\n", answer.body)))
         if cycle.access_log:
             cycle.access_logger.info(
                 '%s - "%s %s HTTP/%s" %d',
@@ -77,9 +70,29 @@ class GatedHttp(LimitedHttp):
                 cycle.scope["method"],
                 get_path_with_query_string(cycle.scope),
                 cycle.scope["http_version"],
-                answer.status_code,
+                error.status,
             )
+        header, body = rendered(error.detail, error.retry_after_s)
+        lines = [STATUS_LINE[error.status]]
+        for name, value in cycle.default_headers:
+            lines += (name, b": ", value, b"\r\n")
+        lines += (header, b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n", body)
+        self.transport.write(b"".join(lines))
         cycle.response_started = cycle.response_complete = True
         if not cycle.keep_alive:
             self.transport.close()
         self.on_response_complete()
+
+
+def first_value(headers: list[tuple[bytes, bytes]], wanted: bytes) -> str | None:
+    for name, value in headers:
+        if name == wanted:
+            return value.decode("latin-1")
+    return None
+
+
+@lru_cache(maxsize=1_024)
+def rendered(detail: str, retry_after_s: int) -> tuple[bytes, bytes]:
+    """The header lines and the body of such an answer; the same few come again and again."""
+    answer = error_answer(NotReady(detail, retry_after_s))
+    return b"".join(name + b": " + value + b"\r\n" for name, value in answer.raw_headers), bytes(answer.body)
