@@ -30,17 +30,18 @@ class Admission:
         self.draining = False
         self.refused: Counter[str] = Counter(queue_full=0, deadline_unmeetable=0, draining=0, no_engine=0)
 
-    def refusal(self, remaining_s: float, load: float) -> NotReady | None:
+    def refusal(self, remaining_s: float, load: float, expected: int = 0) -> NotReady | None:
         """What `check` would raise for a text as long as those that wait, before it is read; else None.
 
+        `expected` requests were let in before it and do not wait yet.
         Under overload the queue is always nearly full. If whatever might just fit were read first, almost all
         would be tokenized only to be refused, and the shortest texts alone would be admitted.
         It is returned, not raised: a traceback and its frames are garbage that only a collection frees.
         """
-        typical = self.queue.tokens // self.queue.texts if self.queue.texts else 0
-        return self._out_of_bounds(typical) or (
-            self._too_late([typical], remaining_s, load) if typical else None
-        )
+        if not self.queue.texts:
+            return self._out_of_bounds(0, expected)
+        lengths = [self.queue.tokens // self.queue.texts] * (expected + 1)
+        return self._out_of_bounds(sum(lengths), expected) or self._too_late(lengths, remaining_s, load)
 
     def check(self, lengths: list[int], remaining_s: float, load: float) -> None:
         """Admits a request with texts of `lengths` tokens and `remaining_s` to its deadline, or raises.
@@ -54,12 +55,12 @@ class Admission:
         if refusal := self._out_of_bounds(sum(lengths)) or self._too_late(lengths, remaining_s, load):
             raise refusal
 
-    def _out_of_bounds(self, tokens: int) -> NotReady | None:
+    def _out_of_bounds(self, tokens: int, expected: int = 0) -> NotReady | None:
         queue = self.queue
         if self.draining:
             self.refused["draining"] += 1
             return NotReady("not ready: draining")
-        if queue.requests >= self.queue_size:
+        if queue.requests + expected >= self.queue_size:
             self.refused["queue_full"] += 1
             return Overloaded(f"{queue.requests} requests are waiting already", self.retry_after_s())
         if queue.texts and queue.tokens + tokens > self.max_queue_tokens:

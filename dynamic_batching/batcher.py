@@ -68,6 +68,7 @@ class Batcher:
         self.pool = EnginePool(self, task, settings.threads, settings.engine_stall_ms / 1e3)
         self._metrics = metrics
         self._trace = trace
+        self.expected = 0
         self._unwatched: list[tuple[Job, Receive]] = []
         self._watching: asyncio.TimerHandle | None = None
         metrics.observe(self)
@@ -77,13 +78,24 @@ class Batcher:
         self._loop = asyncio.get_running_loop()
         await self.pool.start()
 
-    def refusal(self, clock: RequestClock) -> NotReady | None:
+    def refusal(self, clock: RequestClock, expected: int = 0) -> NotReady | None:
         """What `infer` would raise for a text as long as those that wait, before it is read; else None."""
         if not self.pool.engines:
             return self._no_engine()
         now_s = self.clock_s()
         with self.work:
-            return self.admission.refusal(clock.deadline_s - now_s, self._load(now_s))
+            return self.admission.refusal(clock.deadline_s - now_s, self._load(now_s), expected)
+
+    def expect(self) -> None:
+        """A request was let in; its task starts in this turn of the event loop, until then it is expected.
+
+        Many arrive in one turn of a busy loop. Judged by the queue alone, all would be let in.
+        """
+        self.expected += 1
+        self._loop.call_soon(self._expect_no_more)
+
+    def _expect_no_more(self) -> None:
+        self.expected -= 1
 
     async def infer(
         self,

@@ -12,7 +12,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCy
 from uvicorn.protocols.utils import get_client_addr, get_path_with_query_string
 
 from .batcher import Batcher
-from .errors import NotReady, RequestError, error_answer
+from .errors import InvalidInput, NotReady, error_answer
 from .protocol import LimitedHttp
 from .telemetry import Metrics, RequestClock, set_deadline
 
@@ -31,22 +31,27 @@ class Gate:
         self._timeout_ms = timeout_ms
         self._metrics = metrics
 
-    def refusal(self, scope: Mapping[str, Any]) -> NotReady | None:
-        """Why the request of an HTTP `scope` is refused, or None: then the app is to see it."""
-        path = scope["path"]
-        if scope["method"] != "POST" or path not in self._batchers:
+    def batcher(self, scope: Mapping[str, Any]) -> Batcher | None:
+        """Who is to answer the request of an HTTP `scope`, if that takes a batcher and there is one."""
+        find = self._batchers.get(scope["path"])
+        if find is None or scope["method"] != "POST":
             return None
+        try:
+            return find()
+        except NotReady:
+            return None
+
+    def refusal(self, scope: Mapping[str, Any], batcher: Batcher) -> NotReady | None:
+        """Why `batcher` does not take the request of an HTTP `scope`, or None: then the app is to see it."""
         clock = RequestClock()
         try:
-            batcher = self._batchers[path]()
             set_deadline(clock, first_value(scope["headers"], b"x-timeout-ms"), self._timeout_ms)
-        except RequestError:
-            # The app says it, as it does without a gate.
+        except InvalidInput:
             return None
-        refusal = batcher.refusal(clock)
+        refusal = batcher.refusal(clock, batcher.expected)
         if refusal is not None:
             self._metrics.received.inc()
-            self._metrics.record(path, refusal.status, clock)
+            self._metrics.record(scope["path"], refusal.status, clock)
         return refusal
 
 
@@ -56,10 +61,14 @@ class GatedHttp(LimitedHttp):
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         gate: Gate | None = self.app_state.get(GATE)
         # Behind a pipelined request come more: refused one in the other's call they would nest too deep.
-        if gate is not None and not self.pipeline and (refusal := gate.refusal(cycle.scope)) is not None:
+        batcher = None if gate is None or self.pipeline else gate.batcher(cycle.scope)
+        if gate is None or batcher is None:
+            super()._start_asgi_task(cycle, app)
+        elif refusal := gate.refusal(cycle.scope, batcher):
             self._answer(cycle, refusal)
         else:
             super()._start_asgi_task(cycle, app)
+            batcher.expect()
 
     def _answer(self, cycle: RequestResponseCycle, error: NotReady) -> None:
         """Writes what the app would have answered; the body, where one is yet to come, is passed over."""

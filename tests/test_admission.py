@@ -174,6 +174,10 @@ def test_what_is_refused_unread_is_what_would_fit_only_if_it_were_short() -> Non
     assert admission.refusal(FOREVER_S, 0.0) is None
     fill(admission, 30, 30, 21)
     admission.check([19], FOREVER_S, 0.0)
+    admission.max_queue_tokens += 27
+    assert admission.refusal(FOREVER_S, 0.0) is None
+    assert isinstance(admission.refusal(FOREVER_S, 0.0, expected=1), Overloaded)
+    admission.max_queue_tokens -= 27
     refusal = admission.refusal(FOREVER_S, 0.0)
     assert isinstance(refusal, Overloaded) and refusal.detail == "81 tokens are waiting already"
 

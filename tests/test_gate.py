@@ -1,5 +1,6 @@
 """A full server's refusals at the header, over real sockets: the same answers as the app's, counted alike."""
 
+import contextlib
 import gc
 import json
 import logging
@@ -23,7 +24,7 @@ from dynamic_batching.gate import GatedHttp
 from dynamic_batching.protocol import LimitedHttp
 from dynamic_batching.schemas import Sentiment
 
-TIMEOUT_S = 60.0
+TIMEOUT_S = 20.0
 # Longer than it takes until a waiting client is watched for hanging up.
 RUN_S = 0.08
 WAITING = b'{"text": "wait"}'
@@ -103,10 +104,10 @@ def metrics(port: int) -> dict[str, float]:
     return {name: float(number) for name, _, number in samples}
 
 
-def state_is(port: int, waiting: int) -> bool:
-    """Whether one translation runs, and so many wait."""
+def state_is(port: int, waiting: int, task: str = "translation") -> bool:
+    """Whether one request runs, and so many wait."""
     page = metrics(port)
-    counted = page['gap_queue_requests{task="translation"}'], page['gap_pending{task="translation"}']
+    counted = page[f'gap_queue_requests{{task="{task}"}}'], page[f'gap_pending{{task="{task}"}}']
     return counted == (waiting, waiting + 1)
 
 
@@ -188,6 +189,46 @@ def test_the_gate_starts_nothing_for_what_it_refuses(full: Full, monkeypatch: py
     assert started == []
     assert ask(full.port, posted(b'{"text": "a"}', route=b"/sentiment"))[0] == 200
     assert started == ["/sentiment"], "the other task is not full"
+
+
+def test_of_many_that_arrive_at_once_no_more_are_started_than_have_room(
+    full: Full, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[str] = []
+    start = HttpToolsProtocol._start_asgi_task
+    monkeypatch.setattr(
+        HttpToolsProtocol,
+        "_start_asgi_task",
+        lambda self, cycle, app: started.append(cycle.scope["path"]) or start(self, cycle, app),
+    )
+    held = threading.Event()
+    holding = threading.Event()
+
+    def hold_the_event_loop(text: str, where: list[str | int]) -> list[int]:
+        if text == "hold":
+            holding.set()
+            held.wait(TIMEOUT_S)
+        return [65]
+
+    with contextlib.ExitStack() as stack:
+        busy, holds = (stack.enter_context(connected(full.port)) for _ in range(2))
+        busy.sendall(posted(route=b"/sentiment"))
+        until(partial(state_is, full.port, 0, "sentiment"))
+        monkeypatch.setattr(full.classifier, "tokenize", hold_the_event_loop)
+        many = [stack.enter_context(connected(full.port)) for _ in range(20)]
+        metrics(full.port)
+        started.clear()
+        holds.sendall(posted(b'{"text": "hold"}', route=b"/sentiment"))
+        assert holding.wait(TIMEOUT_S)
+        for connection in many:
+            connection.sendall(posted(b'{"text": "a"}', route=b"/sentiment"))
+        time.sleep(RUN_S)
+        held.set()
+        until(partial(state_is, full.port, 2, "sentiment"))
+        full.classifier.go_on.set()
+        statuses = [read_answers(connection, 1)[0][0] for connection in many]
+    assert sorted(statuses) == [200] + [503] * 19
+    assert started.count("/sentiment") == 2, "the one that held the event loop, and one for the last place"
 
 
 @pytest.mark.parametrize(("route", "status"), [(b"/translate", 503), (b"/sentiment", 200)])
