@@ -1,12 +1,10 @@
 """The two tasks' batchers, started, drained and closed together."""
 
-import contextlib
-import os
-
 from .batch_metrics import BatchMetrics
 from .batcher import Batcher
 from .config import Settings
 from .models import Models
+from .scheduling import yield_to_engines
 from .trace import Trace
 
 
@@ -44,13 +42,3 @@ class Batchers:
     def close(self) -> None:
         for batcher in self._all:
             batcher.close()
-
-
-def yield_to_engines() -> None:
-    """From now on the calling thread, the event loop's, interrupts no engine on its core for each arrival.
-
-    Under overload the arrivals are many, and after each an engine would find its caches cold. Method:
-    SCHED_BATCH (sched(7)), where the system has it.
-    """
-    with contextlib.suppress(AttributeError, OSError):
-        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from .batch_queue import BatchQueue
 from .errors import InferenceFailed
 from .job import Done, Job, Text
+from .scheduling import take_long_turns
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +65,7 @@ class Engine(ABC):
 
     def _run_thread(self) -> None:
         ended_by: BaseException | None = None
+        take_long_turns()
         try:
             self.warm_up()
             self.work()

@@ -24,6 +24,7 @@ from fastapi.testclient import TestClient
 
 from benchmark.environment import ROOT
 from benchmark.processes import Server
+from dynamic_batching import scheduling
 from dynamic_batching import server as dynamic_server
 from dynamic_batching.artefacts import find_artefact
 from dynamic_batching.config import Settings
@@ -131,6 +132,7 @@ def test_neither_torch_nor_transformers_nor_redis_is_loaded() -> None:
 import sys
 from pathlib import Path
 import dynamic_batching.server
+from dynamic_batching import scheduling
 from dynamic_batching import server as dynamic_server
 from dynamic_batching.artefacts import find_artefact
 from dynamic_batching.config import Settings
@@ -158,6 +160,9 @@ def test_requests_that_arrive_one_by_one_leave_as_batches(running: Server) -> No
 
 def test_the_event_loop_interrupts_no_engine(running: Server) -> None:
     assert os.sched_getscheduler(running.pid) == os.SCHED_BATCH
+    threads = [int(thread.name) for thread in Path(f"/proc/{running.pid}/task").iterdir()]
+    turns = [scheduling.turn_s(thread) for thread in threads]
+    assert turns.count(scheduling.ENGINE_TURN_S) == 2 or None in turns
 
 
 def test_translations_share_their_decoding_steps(running: Server) -> None:

@@ -1,0 +1,60 @@
+"""How the event loop and the engines share a core: each of them in turns long enough for warm caches.
+
+Woken for each arrival, the event loop finds its caches cold, and then so does the engine. In longer turns it
+handles the same arrivals in little more than half the time (measured at 4 times a server's capacity).
+"""
+
+import contextlib
+import ctypes
+import os
+import platform
+import struct
+
+# The turn of an engine, and the longest that an arrival waits for the event loop on a core that they share.
+ENGINE_TURN_S = 0.012
+
+# Numbers of the system calls sched_setattr and sched_getattr, and struct sched_attr: sched_setattr(2).
+SYSTEM_CALLS = {"x86_64": (314, 315), "aarch64": (274, 275)}
+ATTRIBUTES = struct.Struct("=IIQiIQQQII")
+POLICY_FIELD = 1
+RUNTIME_FIELD = 5
+
+
+def yield_to_engines() -> None:
+    """From now on the calling thread, the event loop's, interrupts no engine on its core for each arrival.
+
+    Method: SCHED_BATCH (sched(7)), where the system has it.
+    """
+    with contextlib.suppress(AttributeError, OSError):
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+
+
+def take_long_turns() -> None:
+    """From now on the calling thread, an engine's, runs for ENGINE_TURN_S before another has its turn.
+
+    Method: a slice of its own for the thread, which Linux heeds from 6.12 on (EEVDF); elsewhere nothing.
+    """
+    set_attributes, _ = SYSTEM_CALLS.get(platform.machine(), (None, None))
+    fields = attributes_of(0)
+    if fields is not None:
+        # A thread starts with the policy of the one that started it: the event loop's.
+        fields[POLICY_FIELD] = os.SCHED_OTHER
+        fields[RUNTIME_FIELD] = round(ENGINE_TURN_S * 1e9)
+        ctypes.CDLL(None).syscall(set_attributes, 0, ATTRIBUTES.pack(*fields), 0)
+
+
+def turn_s(thread_id: int) -> float | None:
+    """A thread's slice in seconds; 0 or the system's own where it was given none, None where none is told."""
+    fields = attributes_of(thread_id)
+    return None if fields is None else float(fields[RUNTIME_FIELD]) / 1e9
+
+
+def attributes_of(thread_id: int) -> list[int] | None:
+    """The fields of a thread's struct sched_attr, 0 for the calling thread's; None where there are none."""
+    _, get_attributes = SYSTEM_CALLS.get(platform.machine(), (None, None))
+    if platform.system() != "Linux" or get_attributes is None:
+        return None
+    read = ctypes.create_string_buffer(ATTRIBUTES.size)
+    if ctypes.CDLL(None).syscall(get_attributes, thread_id, read, ATTRIBUTES.size, 0):
+        return None
+    return list(ATTRIBUTES.unpack(read.raw))
