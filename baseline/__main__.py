@@ -4,6 +4,8 @@ import sys
 
 from uvicorn.main import main
 
+from .stopping import end_at_sigterm
+
 # Forwarded headers and WebSockets are off: nothing here needs them, and either takes what a client says.
 DEFAULTS = ["--host", "127.0.0.1", "--http", "baseline.protocol:LimitedHttp", "--ws", "none"]
 DEFAULTS += ["--no-proxy-headers", "--no-server-header"]
@@ -12,6 +14,7 @@ DEFAULTS += ["--timeout-keep-alive", "75"]
 
 
 def serve(options: list[str]) -> None:
+    end_at_sigterm()
     main(["baseline.server:app", *DEFAULTS, *options], prog_name="python -m baseline")
 
 

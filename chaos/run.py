@@ -32,7 +32,7 @@ REST_TIMEOUT_S = 30.0
 REST_POLL_S = 0.1
 # uvicorn grants requests 5 s; a run that hangs may hold a thread that much longer.
 STOP_BOUND_S = 8.0
-STOPPED = (0, -signal.SIGTERM)
+STOPPED = 0
 UNFORESEEN = re.compile(r"^[\w.]*(?:Error|Exception|Interrupt|Exit)\b.*", re.MULTILINE)
 
 
@@ -206,7 +206,7 @@ class Run:
         for client in self.clients:
             client.close()
         code = await ending
-        if code not in STOPPED or self.result.stop_s > STOP_BOUND_S:
+        if code != STOPPED or self.result.stop_s > STOP_BOUND_S:
             self.result.add("bad stop", [f"it ended with {code} after {self.result.stop_s:.1f} s"])
 
     async def _ending(self) -> int | None:

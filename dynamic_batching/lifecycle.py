@@ -18,6 +18,7 @@ from .batcher import Batcher
 from .batchers import Batchers
 from .draining import Requests
 from .errors import NotReady
+from .stopping import give_up
 
 # New containers until the youngest are collected; Python's own 700 are a handful of requests.
 GC_THRESHOLD = 20_000
@@ -74,7 +75,7 @@ class Lifecycle:
             # A server without models can do nothing; stopping says so to whoever supervises it.
             log.error("models cannot be loaded: %s", error)
             self.state = "failed"
-            signal.raise_signal(signal.SIGTERM)
+            give_up()
             return
         # What is loaded stays to the end, so no collection need look at it; requests leave few cycles behind.
         gc.collect()

@@ -16,6 +16,7 @@ from fastapi import FastAPI, Request
 from .draining import Requests
 from .errors import NotReady
 from .models import Models
+from .stopping import give_up
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +54,7 @@ class Lifecycle:
             # A server without models can do nothing; stopping says so to whoever supervises it.
             log.error("models cannot be loaded: %s", error)
             self.state = "failed"
-            signal.raise_signal(signal.SIGTERM)
+            give_up()
             return
         self.cold_start_s = time.time() - psutil.Process().create_time()
         app.state.metrics.cold_start.set(self.cold_start_s)
