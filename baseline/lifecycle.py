@@ -8,15 +8,17 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
 from fastapi import FastAPI, Request
 
 from .draining import Requests
 from .errors import NotReady
-from .models import Models
 from .stopping import give_up
+
+if TYPE_CHECKING:
+    from .models import Models
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +26,7 @@ log = logging.getLogger(__name__)
 class Lifecycle:
     """Holds the models once they are loaded and warm; `state` is loading, ready, draining or failed."""
 
-    def __init__(self, load: Callable[[], Models], requests: Requests, drain_timeout_s: float) -> None:
+    def __init__(self, load: Callable[[], "Models"], requests: Requests, drain_timeout_s: float) -> None:
         self._load = load
         self._requests = requests
         self._drain_timeout_s = drain_timeout_s
@@ -41,7 +43,7 @@ class Lifecycle:
             self.state = "draining"
             await asyncio.wait([loading])
 
-    def models(self) -> Models:
+    def models(self) -> "Models":
         """The models; NotReady while there are none or the server is draining."""
         if self.state != "ready" or self._models is None:
             raise NotReady(f"not ready: {self.state}")
@@ -90,7 +92,7 @@ class Lifecycle:
                 signal.signal(number, handler)
 
 
-async def ready_models(request: Request) -> Models:
+async def ready_models(request: Request) -> "Models":
     """Dependency: the models, or a 503."""
     lifecycle: Lifecycle = request.app.state.lifecycle
     return lifecycle.models()

@@ -6,7 +6,7 @@ serves it with settings from GAP_* variables.
 """
 
 import logging
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import Depends, FastAPI, Response
 from fastapi.responses import RedirectResponse
@@ -18,7 +18,6 @@ from .config import Settings, read_settings
 from .draining import Draining, Requests
 from .errors import add_error_handlers
 from .lifecycle import Lifecycle, ready_models
-from .models import Models, SentimentClassifier, Translator, load_models
 from .schemas import (
     ERROR_ANSWERS,
     Sentiment,
@@ -33,8 +32,11 @@ from .schemas import (
 )
 from .telemetry import Metrics, RequestClock, Telemetry, request_clock
 
+if TYPE_CHECKING:
+    from .models import Models, SentimentClassifier, Translator
+
 Clock = Annotated[RequestClock, Depends(request_clock)]
-Ready = Annotated[Models, Depends(ready_models)]
+Ready = Annotated["Models", Depends(ready_models)]
 Text = Annotated[TextRequest, Depends(text_body)]
 Texts = Annotated[TextsRequest, Depends(texts_body)]
 ToTranslate = Annotated[TranslationRequest, Depends(translation_body)]
@@ -60,7 +62,7 @@ def sentiment_batch(body: Texts, models: Ready, clock: Clock) -> Sentiments:
 
 
 def answer_one(
-    model: Translator | SentimentClassifier, text: str, clock: RequestClock, **options: int
+    model: "Translator | SentimentClassifier", text: str, clock: RequestClock, **options: int
 ) -> Any:
     clock.started_working()
     with clock.phase("tokenize"):
@@ -69,7 +71,7 @@ def answer_one(
 
 
 def answer_each(
-    model: Translator | SentimentClassifier, texts: list[str], clock: RequestClock, **options: int
+    model: "Translator | SentimentClassifier", texts: list[str], clock: RequestClock, **options: int
 ) -> list[Any]:
     clock.started_working()
     with clock.phase("tokenize"):
@@ -78,7 +80,7 @@ def answer_each(
 
 
 def infer(
-    model: Translator | SentimentClassifier,
+    model: "Translator | SentimentClassifier",
     token_ids: list[int],
     clock: RequestClock,
     options: dict[str, int],
@@ -105,10 +107,15 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         raise SystemExit(f"error: {error}") from None
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger(__package__).setLevel(logging.INFO)
+
+    def load() -> "Models":
+        # PyTorch takes seconds to import: meanwhile /health answers, and a bad setting has been told at once.
+        from .models import load_models
+
+        return load_models(translation, classification, settings)
+
     requests = Requests()
-    lifecycle = Lifecycle(
-        lambda: load_models(translation, classification, settings), requests, settings.drain_timeout_ms / 1e3
-    )
+    lifecycle = Lifecycle(load, requests, settings.drain_timeout_ms / 1e3)
     metrics = Metrics()
     app = FastAPI(title="inference-gap: baseline", lifespan=lifecycle.run, redirect_slashes=False)
     app.state.settings = settings

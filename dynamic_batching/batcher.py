@@ -25,13 +25,10 @@ from .decode_engine import DecodeEngine
 from .engine import Engine
 from .engine_pool import EnginePool
 from .errors import DEADLINE_PASSED, DeadlineExceeded, Disconnected, EngineLost, NotReady
+from .hang_ups import HangUps
 from .job import Done, Job, Text
 from .telemetry import RequestClock
 from .trace import Trace
-
-# Clients are watched for hanging up from the first of these moments that their request sees: most requests
-# are answered before and pay for no task, and those that wait share one timer.
-WATCH_INTERVAL_S = 0.05
 
 
 class Batcher:
@@ -69,8 +66,7 @@ class Batcher:
         self._metrics = metrics
         self._trace = trace
         self.expected = 0
-        self._unwatched: list[tuple[Job, Receive]] = []
-        self._watching: asyncio.TimerHandle | None = None
+        self._hang_ups = HangUps(self._drop_hung_up)
         metrics.observe(self)
 
     async def start(self) -> None:
@@ -131,9 +127,7 @@ class Batcher:
         job.future = self._loop.create_future()
         job.timer = self._loop.call_later(remaining_s, self._drop_expired, [job])
         if receive is not None:
-            self._unwatched.append((job, receive))
-            if self._watching is None:
-                self._watching = self._loop.call_later(WATCH_INTERVAL_S, self._watch_waiting)
+            self._hang_ups.watch(job, receive)
         self.pool.watch()
         try:
             return await job.future
@@ -161,8 +155,7 @@ class Batcher:
         """Drops what is left and ends the engines; one that hangs is left behind."""
         self.admission.draining = True
         self._drop_all()
-        if self._watching is not None:
-            self._watching.cancel()
+        self._hang_ups.close()
         self.pool.close()
 
     # What engines report, on their threads.
@@ -234,6 +227,9 @@ class Batcher:
         for job in jobs:
             self._drop(job, "deadline_passed", DeadlineExceeded(DEADLINE_PASSED))
 
+    def _drop_hung_up(self, job: Job) -> None:
+        self._drop(job, "disconnected", Disconnected("the client hung up"))
+
     def _drop_all(self) -> None:
         for job in list(self.jobs):
             self._drop(job, "draining", NotReady("not ready: draining"))
@@ -243,26 +239,10 @@ class Batcher:
         self.jobs.remove(job)
         if job.timer is not None:
             job.timer.cancel()
-        if job.watch is not None:
-            job.watch.cancel()
-            # Its traceback will hold the job: a cycle that only a collection would free.
-            job.watch = None
+        self._hang_ups.forget(job)
         if job.missing:
             with self.work:
                 self.queue.drop(job)
-
-    def _watch_waiting(self) -> None:
-        """Has the clients watched of all requests that came since the last time and still wait."""
-        self._watching = None
-        for job, receive in self._unwatched:
-            if job.open:
-                job.watch = self._loop.create_task(self._watch(job, receive))
-        self._unwatched.clear()
-
-    async def _watch(self, job: Job, receive: Receive) -> None:
-        while (await receive())["type"] != "http.disconnect":
-            pass
-        self._drop(job, "disconnected", Disconnected("the client hung up"))
 
     def _note_warm(self, engine: Engine, measured: list[Any]) -> None:
         if not any(engine.warm for engine in self.pool.engines):
