@@ -1,9 +1,9 @@
-"""Real servers on the embedded models, one process each for the whole session."""
+"""Real servers on the embedded models, one process each for the whole session of a test worker."""
 
 import functools
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import httpx
@@ -61,14 +61,21 @@ def cache() -> Iterator[RedisProcess]:
         yield server
 
 
-@pytest.fixture(scope="session", params=SERVERS)
-def server(
-    request: pytest.FixtureRequest, cache: RedisProcess, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Server]:
-    folder = tmp_path_factory.mktemp("server")
+@pytest.fixture(scope="session")
+def servers(
+    cache: RedisProcess, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[str], Server]]:
+    """Each server by name, started when it is first asked for and kept: the baseline takes seconds."""
     settings = {"REDIS_URL": cache.url, "GAP_RECEIVE_TIMEOUT_MS": RECEIVE_TIMEOUT_MS}
-    with serving(request.param, folder, **settings) as running:
-        yield running
+    with ExitStack() as stack:
+        yield functools.cache(
+            lambda name: stack.enter_context(serving(name, tmp_path_factory.mktemp("server"), **settings))
+        )
+
+
+@pytest.fixture(scope="session", params=SERVERS)
+def server(request: pytest.FixtureRequest, servers: Callable[[str], Server]) -> Server:
+    return servers(request.param)
 
 
 @pytest.fixture(scope="session")
