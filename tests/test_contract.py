@@ -74,7 +74,7 @@ def test_batches_answer_in_order_and_like_single_requests(client: httpx.Client) 
 
 @cache
 def texts_for_beams() -> list[str]:
-    return [sample.text for sample in islice(unique("translation", 21), 32)]
+    return [sample.text for sample in islice(unique("translation", 21), 24)]
 
 
 @cache
