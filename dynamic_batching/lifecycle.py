@@ -1,7 +1,6 @@
 """The server's life: loading, ready, draining. Models load in a thread, so /health answers at once."""
 
 import asyncio
-import gc
 import logging
 import signal
 import threading
@@ -19,9 +18,6 @@ from .batchers import Batchers
 from .draining import Requests
 from .errors import NotReady
 from .stopping import give_up
-
-# New containers until the youngest are collected; Python's own 700 are a handful of requests.
-GC_THRESHOLD = 20_000
 
 log = logging.getLogger(__name__)
 
@@ -77,10 +73,6 @@ class Lifecycle:
             self.state = "failed"
             give_up()
             return
-        # What is loaded stays to the end, so no collection need look at it; requests leave few cycles behind.
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(GC_THRESHOLD)
         self.cold_start_s = time.time() - psutil.Process().create_time()
         app.state.metrics.cold_start.set(self.cold_start_s)
         log.info("Model loaded! Cold start %.2f s", self.cold_start_s)

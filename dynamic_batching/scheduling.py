@@ -1,7 +1,7 @@
 """How the event loop and the engines share a core: each of them in turns long enough for warm caches.
 
-Woken for each arrival, the event loop finds its caches cold, and then so does the engine. In longer turns it
-handles the same arrivals in little more than half the time (measured at 4 times a server's capacity).
+Woken for each arrival, the event loop finds its caches cold, and then so does the engine. In a longer turn
+it handles several arrivals, and under overload leaves the engine more of the core.
 """
 
 import contextlib

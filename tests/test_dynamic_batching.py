@@ -132,7 +132,6 @@ def test_neither_torch_nor_transformers_nor_redis_is_loaded() -> None:
 import sys
 from pathlib import Path
 import dynamic_batching.server
-from dynamic_batching import scheduling
 from dynamic_batching import server as dynamic_server
 from dynamic_batching.artefacts import find_artefact
 from dynamic_batching.config import Settings

@@ -149,6 +149,19 @@ def full(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
     assert not thread.is_alive()
 
 
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The paths of the requests that the app is started for, from now on."""
+    paths: list[str] = []
+    start = HttpToolsProtocol._start_asgi_task
+    monkeypatch.setattr(
+        HttpToolsProtocol,
+        "_start_asgi_task",
+        lambda self, cycle, app: paths.append(cycle.scope["path"]) or start(self, cycle, app),
+    )
+    return paths
+
+
 both = pytest.mark.parametrize("full", [GatedHttp, LimitedHttp], indirect=True)
 
 
@@ -176,14 +189,8 @@ def test_a_refusal_says_the_same_with_a_gate_and_without_one(full: Full) -> None
     assert len(full.translator.tokenized) == 3, "a refused text cost work"
 
 
-def test_the_gate_starts_nothing_for_what_it_refuses(full: Full, monkeypatch: pytest.MonkeyPatch) -> None:
-    started: list[str] = []
-    start = HttpToolsProtocol._start_asgi_task
-    monkeypatch.setattr(
-        HttpToolsProtocol,
-        "_start_asgi_task",
-        lambda self, cycle, app: started.append(cycle.scope["path"]) or start(self, cycle, app),
-    )
+def test_the_gate_starts_nothing_for_what_it_refuses(full: Full, started: list[str]) -> None:
+    started.clear()
     assert ask(full.port, posted())[0] == 503
     assert ask(full.port, posted(route=b"/translate/batch"))[0] == 503
     assert started == []
@@ -192,15 +199,8 @@ def test_the_gate_starts_nothing_for_what_it_refuses(full: Full, monkeypatch: py
 
 
 def test_of_many_that_arrive_at_once_no_more_are_started_than_have_room(
-    full: Full, monkeypatch: pytest.MonkeyPatch
+    full: Full, started: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    started: list[str] = []
-    start = HttpToolsProtocol._start_asgi_task
-    monkeypatch.setattr(
-        HttpToolsProtocol,
-        "_start_asgi_task",
-        lambda self, cycle, app: started.append(cycle.scope["path"]) or start(self, cycle, app),
-    )
     held = threading.Event()
     holding = threading.Event()
 
@@ -216,13 +216,11 @@ def test_of_many_that_arrive_at_once_no_more_are_started_than_have_room(
         until(partial(state_is, full.port, 0, "sentiment"))
         monkeypatch.setattr(full.classifier, "tokenize", hold_the_event_loop)
         many = [stack.enter_context(connected(full.port)) for _ in range(20)]
-        metrics(full.port)
         started.clear()
         holds.sendall(posted(b'{"text": "hold"}', route=b"/sentiment"))
         assert holding.wait(TIMEOUT_S)
         for connection in many:
             connection.sendall(posted(b'{"text": "a"}', route=b"/sentiment"))
-        time.sleep(RUN_S)
         held.set()
         until(partial(state_is, full.port, 2, "sentiment"))
         full.classifier.go_on.set()
