@@ -16,6 +16,7 @@ NEWEST_WEIGHT = 0.01
 class KeyValues:
     """Tensors [slots,heads,stride,head_dim], one behind the other, which graphs use where they lie.
 
+    The native kernels have all heads of a token side by side, which here is one head of the model's width.
     `stride` is how many tokens a slot has room for. It changes only by `fit`: as short as the rows allow,
     because rows that lie far apart cost a step some percent.
     """

@@ -11,6 +11,8 @@ namespace gap {
 namespace {
 
 constexpr size_t kQueries = 8;  // queries that share each load of keys and values
+constexpr size_t kVector = 16;
+constexpr size_t kHeads = 4;  // heads whose sums are kept in registers at once
 
 // Scores to unnormalised weights, with zeros beyond `length` up to a multiple of 16; returns 1/sum.
 float softmax(float* scores, size_t length) {
@@ -90,6 +92,115 @@ __m512 load_half(__mmask16 lanes, const half* x) {
     return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(lanes, x));
 }
 
+// What row_attention computes for one row, of whose keys and values each token's heads lie side by side.
+// `kHeadDim` is the size of a head where it is known at compile time, else 0.
+template <size_t kHeadDim>
+struct Row {
+    const float* query;
+    const half* keys;
+    const half* values;
+    size_t length;
+    size_t heads;
+    size_t any_head_dim;
+
+    size_t head_dim() const { return kHeadDim ? kHeadDim : any_head_dim; }
+
+    // Query times key, [length, heads]. Keys are read in the order in which they lie, and each asks for its
+    // value, so that memory has the time of a row to bring it.
+    void score(float* scores) const {
+        const half* key = keys;
+        size_t head = 0;
+        for (size_t first = 0; first < length * heads; first += kVector) {
+            const size_t count = std::min(kVector, length * heads - first);
+            __m512 sums[kVector];
+            for (size_t i = 0; i < count; ++i, key += head_dim()) {
+                const float* q = query + head * head_dim();
+                __m512 sum = _mm512_setzero_ps();
+                for (size_t d = 0; d < head_dim(); d += kVector) {
+                    if (d % 32 == 0)
+                        _mm_prefetch(reinterpret_cast<const char*>(values + (key - keys) + d), _MM_HINT_T0);
+                    const __mmask16 lanes = lanes_at(d, head_dim());
+                    sum = _mm512_fmadd_ps(_mm512_maskz_loadu_ps(lanes, q + d), load_half(lanes, key + d), sum);
+                }
+                sums[i] = sum;
+                head = head + 1 == heads ? 0 : head + 1;
+            }
+            for (size_t i = count; i < kVector; ++i) sums[i] = _mm512_setzero_ps();
+            _mm512_storeu_ps(scores + first, sums_16x16(sums));
+        }
+    }
+
+    // Scores to weights that add up, over the tokens, to the 1/norm of their head.
+    void softmax(float* scores, float* norm) const {
+        for (size_t head = 0; head < heads; head += kVector) {
+            const __mmask16 lanes = lanes_at(head, heads);
+            float* of_heads = scores + head;
+            __m512 largest = _mm512_set1_ps(-3.4e38f), sum = _mm512_setzero_ps();
+            for (size_t j = 0; j < length; ++j)
+                largest = _mm512_max_ps(largest, _mm512_maskz_loadu_ps(lanes, of_heads + j * heads));
+            for (size_t j = 0; j < length; ++j) {
+                const __m512 score = _mm512_maskz_loadu_ps(lanes, of_heads + j * heads);
+                const __m512 weight = exp_ps(_mm512_sub_ps(score, largest));
+                _mm512_mask_storeu_ps(of_heads + j * heads, lanes, weight);
+                sum = _mm512_add_ps(sum, weight);
+            }
+            _mm512_mask_storeu_ps(norm + head, lanes, _mm512_div_ps(_mm512_set1_ps(1.f), sum));
+        }
+    }
+
+    // The values by their weights; heads beyond the last are the last again.
+    void sum(const float* weights, const float* norm, float* y) const {
+        constexpr size_t kVectors = 4;
+        for (size_t first = 0; first < heads; first += kHeads) {
+            for (size_t d = 0; d < head_dim(); d += kVectors * kVector) {
+                __m512 sums[kHeads][kVectors];
+                size_t place[kHeads];
+#pragma GCC unroll 4
+                for (size_t h = 0; h < kHeads; ++h) {
+                    place[h] = std::min(first + h, heads - 1);
+#pragma GCC unroll 4
+                    for (size_t v = 0; v < kVectors; ++v) sums[h][v] = _mm512_setzero_ps();
+                }
+                for (size_t j = 0; j < length; ++j) {
+#pragma GCC unroll 4
+                    for (size_t h = 0; h < kHeads; ++h) {
+                        const __m512 weight = _mm512_set1_ps(weights[j * heads + place[h]]);
+                        const half* value = values + (j * heads + place[h]) * head_dim() + d;
+#pragma GCC unroll 4
+                        for (size_t v = 0; v < kVectors; ++v)
+                            sums[h][v] = _mm512_fmadd_ps(
+                                weight, load_half(lanes_at(d + v * kVector, head_dim()), value + v * kVector), sums[h][v]);
+                    }
+                }
+#pragma GCC unroll 4
+                for (size_t h = 0; h < kHeads; ++h)
+#pragma GCC unroll 4
+                    for (size_t v = 0; v < kVectors; ++v)
+                        _mm512_mask_storeu_ps(y + place[h] * head_dim() + d + v * kVector,
+                                              lanes_at(d + v * kVector, head_dim()),
+                                              _mm512_mul_ps(sums[h][v], _mm512_set1_ps(norm[place[h]])));
+            }
+        }
+    }
+};
+
+template <size_t kHeadDim>
+void attend_rows(const float* query, size_t query_stride, const half* keys, const half* values,
+                 const int32_t* lengths, int32_t more, size_t rows, size_t heads, size_t stride, size_t head_dim,
+                 float* y) {
+    static thread_local Scratch score_memory, norm_memory;
+    float* scores = score_memory.get<float>(stride * heads + kVector);
+    float* norm = norm_memory.get<float>(heads);
+    const size_t width = heads * head_dim;
+    for (size_t r = 0; r < rows; ++r) {
+        const Row<kHeadDim> row{query + r * query_stride, keys + r * stride * width, values + r * stride * width,
+                                size_t(lengths[r] + more), heads, head_dim};
+        row.score(scores);
+        row.softmax(scores, norm);
+        row.sum(scores, norm, y + r * width);
+    }
+}
+
 }  // namespace
 
 void to_half(const float* x, size_t count, half* y) {
@@ -124,35 +235,8 @@ void packed_attention(const float* qkv, const int32_t* lengths, size_t texts, si
 void row_attention(const float* query, size_t query_stride, const half* keys, const half* values,
                    const int32_t* lengths, int32_t more, size_t rows, size_t heads, size_t stride,
                    size_t head_dim, float* y) {
-    static thread_local Scratch score_memory;
-    float* scores = score_memory.get<float>(stride + 16);
-    for (size_t row = 0; row < rows; ++row) {
-        const size_t length = lengths[row] + more;
-        for (size_t head = 0; head < heads; ++head) {
-            const float* q = query + row * query_stride + head * head_dim;
-            const half* k = keys + (row * heads + head) * stride * head_dim;
-            const half* v = values + (row * heads + head) * stride * head_dim;
-            float* out = y + (row * heads + head) * head_dim;
-            for (size_t j = 0; j < length; ++j) {
-                __m512 sum = _mm512_setzero_ps();
-                for (size_t d = 0; d < head_dim; d += 16) {
-                    const __mmask16 lanes = first_lanes(head_dim - d);
-                    sum = _mm512_fmadd_ps(_mm512_maskz_loadu_ps(lanes, q + d),
-                                          load_half(lanes, k + j * head_dim + d), sum);
-                }
-                scores[j] = _mm512_reduce_add_ps(sum);
-            }
-            const __m512 norm = _mm512_set1_ps(softmax(scores, length));
-            for (size_t d = 0; d < head_dim; d += 16) {
-                const __mmask16 lanes = first_lanes(head_dim - d);
-                __m512 sum = _mm512_setzero_ps();
-                for (size_t j = 0; j < length; ++j)
-                    sum = _mm512_fmadd_ps(_mm512_set1_ps(scores[j]),
-                                          load_half(lanes, v + j * head_dim + d), sum);
-                _mm512_mask_storeu_ps(out + d, lanes, _mm512_mul_ps(sum, norm));
-            }
-        }
-    }
+    const auto attend = head_dim == 64 ? attend_rows<64> : head_dim == 32 ? attend_rows<32> : attend_rows<0>;
+    attend(query, query_stride, keys, values, lengths, more, rows, heads, stride, head_dim, y);
 }
 
 }  // namespace gap

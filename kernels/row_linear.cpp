@@ -16,11 +16,6 @@ constexpr size_t kMaxTileRows = 6;  // 6 x 4 accumulators, 4 weights and an inpu
 constexpr size_t kVectors = kPanel / 16;
 constexpr size_t kBlockBytes = 384 * 1024;  // input codes that stay in the second-level cache beside a panel
 
-// Which of the 16 columns from `column` are outputs: of the last panel some are padding.
-__mmask16 lanes_at(size_t column, size_t outputs) {
-    return column < outputs ? first_lanes(outputs - column) : __mmask16(0);
-}
-
 // Codes of one row: round(x * 127 / max|x|) + 128. Returns the scale, 0 for a row of zeros.
 float quantize_row(const float* x, size_t inputs, uint8_t* codes) {
     __m512 largest = _mm512_setzero_ps();
@@ -201,12 +196,13 @@ void multiply(const LinearWeights& w, const float* x, size_t rows, const Sink& s
         const size_t last = std::min(rows, first + block);
         for (size_t panel = 0; panel < panels; ++panel) {
             const int8_t* next = panel + 1 < panels ? w.codes + (panel + 1) * kPanel * w.inputs : nullptr;
+            // Tiles of like size: each reads all of the panel, and one of few rows would wait for it.
             const size_t count = (last - first + kMaxTileRows - 1) / kMaxTileRows;
             for (size_t i = 0; i < count; ++i) {
-                const size_t row = first + i * kMaxTileRows;
+                const size_t row = first + i * (last - first) / count;
+                const size_t height = first + (i + 1) * (last - first) / count - row;
                 const Ahead ahead = ahead_of(i, count, next, w.inputs);
-                tiles[std::min(kMaxTileRows, last - row) - 1](w, quantized.codes, quantized.scale, row, panel, ahead,
-                                                              sink);
+                tiles[height - 1](w, quantized.codes, quantized.scale, row, panel, ahead, sink);
             }
         }
     }
@@ -246,11 +242,20 @@ void row_argmax(const LinearWeights& w, const float* x, size_t rows, const int64
 }
 
 void embed_rows(const int8_t* codes, const float* scale, size_t inputs, const int64_t* ids, size_t count, float* y) {
-    for (size_t i = 0; i < count; ++i) {
+    const auto row_of = [=](size_t i) {
         const size_t id = ids[i];
-        const int8_t* column = codes + id / kPanel * kPanel * inputs + id % kPanel * 4;
-        for (size_t k = 0; k < inputs; k += 4, column += 4 * kPanel)
-            for (size_t j = 0; j < 4; ++j) y[i * inputs + k + j] = scale[id] * column[j];
+        return codes + id / kPanel * kPanel * inputs + id % kPanel * 4;
+    };
+    const auto fetch = [=](const int8_t* row) {
+        for (size_t k = 0; k < inputs; k += 4)
+            _mm_prefetch(reinterpret_cast<const char*>(row + k * kPanel), _MM_HINT_T0);
+    };
+    if (count) fetch(row_of(0));
+    for (size_t i = 0; i < count; ++i) {
+        if (i + 1 < count) fetch(row_of(i + 1));
+        const int8_t* row = row_of(i);
+        for (size_t k = 0; k < inputs; k += 4)
+            for (size_t j = 0; j < 4; ++j) y[i * inputs + k + j] = scale[ids[i]] * row[k * kPanel + j];
     }
 }
 

@@ -11,6 +11,11 @@ inline __mmask16 first_lanes(size_t count) {
     return count >= 16 ? __mmask16(0xffff) : __mmask16((1u << count) - 1);
 }
 
+// Which of the 16 columns from `column` there are.
+inline __mmask16 lanes_at(size_t column, size_t columns) {
+    return column < columns ? first_lanes(columns - column) : __mmask16(0);
+}
+
 // 2^x for x in [-126, 126]: 2^n by exponent, 2^f for f in [-0.5, 0.5] by its Taylor series (1e-7 relative).
 inline __m512 exp2_ps(__m512 x) {
     x = _mm512_max_ps(_mm512_set1_ps(-126.f), _mm512_min_ps(_mm512_set1_ps(126.f), x));
@@ -52,6 +57,27 @@ inline __m512 gelu_ps(__m512 x) {
     const __m512 e = exp_ps(_mm512_mul_ps(_mm512_sub_ps(_mm512_setzero_ps(), z), z));
     const __m512 tail = _mm512_mul_ps(_mm512_mul_ps(y, t), _mm512_mul_ps(e, _mm512_set1_ps(0.5f)));
     return _mm512_fnmadd_ps(magnitude, tail, _mm512_max_ps(x, _mm512_setzero_ps()));
+}
+
+// The sum over the lanes of each of 16 vectors; all are added up in the same order.
+inline __m512 sums_16x16(const __m512 (&r)[16]) {
+    // Brings vector i into lane i.
+    constexpr int order[16] = {0, 8, 4, 12, 1, 9, 5, 13, 2, 10, 6, 14, 3, 11, 7, 15};
+    __m512 pairs[8], fours[4], eights[2];
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; ++i) {
+        const __m512 a = r[order[i]], b = r[order[i + 8]];
+        pairs[i] = _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i)
+        fours[i] = _mm512_add_ps(_mm512_unpacklo_ps(pairs[i], pairs[i + 4]),
+                                 _mm512_unpackhi_ps(pairs[i], pairs[i + 4]));
+    for (int i = 0; i < 2; ++i)
+        eights[i] = _mm512_add_ps(_mm512_shuffle_f32x4(fours[i], fours[i + 2], 0x88),
+                                  _mm512_shuffle_f32x4(fours[i], fours[i + 2], 0xdd));
+    return _mm512_add_ps(_mm512_shuffle_f32x4(eights[0], eights[1], 0x88),
+                         _mm512_shuffle_f32x4(eights[0], eights[1], 0xdd));
 }
 
 // Turns 16 rows of 16 floats into their columns, in place.

@@ -24,8 +24,8 @@ _NONE, _RELU, _GELU, _SILU = range(4)
 def quantize_for_kernels(graphs: dict[str, onnx.ModelProto]) -> dict[str, onnx.ModelProto]:
     """The INT8 form, for the operators of kernels/, of graphs that read the token ids `input_ids`.
 
-    Inputs and outputs keep their names, shapes and meaning; keys and values that are kept between calls are
-    float16. Beside a `decoder.onnx` comes `greedy.onnx`, which in place of logits gives `next_ids` int64
+    Inputs and outputs keep their names and meaning, and their shapes but for keys and values that are kept
+    between calls: float16 [rows,1,tokens,heads*head_dim], so that what a row reads lies in one piece. Beside a `decoder.onnx` comes `greedy.onnx`, which in place of logits gives `next_ids` int64
     [B,1]: each row's best token (the first of equals) that is not one of its `forbidden` int64 [B,F]
     (negative for none). So the logits of a vocabulary are never written.
     Raises PreparationError for a layer whose inputs are no multiple of 4.
@@ -77,7 +77,7 @@ class KernelQuantizer(GraphRewriter):
                     else:
                         self.attend_packed(query, length, node, heads)
                 case _ if node.output[0] in self.caches:
-                    self.keep_as_cache(node)
+                    self.keep_rows(node.output[0], node.output[0])
                 case _:
                     self.keep(node)
         self.drop_unread()
@@ -91,8 +91,9 @@ class KernelQuantizer(GraphRewriter):
         )
 
     def linear(self, x: str, weight: str, output: str) -> None:
-        """A product with the bias, activation and residual that follow it, if they do."""
+        """A product with the bias, activation, residual and norm that follow it, if they do."""
         bias = residual = ""
+        norm: list[str] = []
         activation = _NONE
         reader = self.only_reader(output)
         if reader is not None and reader.op_type == "Add":
@@ -105,28 +106,41 @@ class KernelQuantizer(GraphRewriter):
         reader = self.only_reader(output)
         if reader is not None and reader.op_type == "Sum" and len(reader.input) == 2:
             residual, output = other_input(reader, output), reader.output[0]
-        self.row_linear(x, weight, bias, residual, activation, output)
-
-    def row_linear(self, x: str, weight: str, bias: str, residual: str, activation: int, output: str) -> None:
-        inputs = [x, *self.packed(weight), self.half(bias, self.floats[bias]) if bias else "", residual]
+        reader = self.only_reader(output)
+        if reader is not None and reader.op_type == "LayerNormalization":
+            norm, output = self.norm(reader), reader.output[0]
+        inputs = [x, *self.packed(weight), self.bias(bias), residual, *norm]
         self.emit("RowLinear", inputs, [output], activation=activation)
 
+    def norm(self, node: onnx.NodeProto) -> list[str]:
+        """Weight, bias and epsilon of a norm over the last axis."""
+        _, weight, bias = node.input
+        epsilon = next(value.f for value in node.attribute if value.name == "epsilon")
+        constants = [self.half(name, self.floats[name]) for name in (weight, bias)]
+        return [*constants, self.const(f"epsilon_{epsilon:g}", np.array([epsilon], np.float32))]
+
+    def bias(self, name: str) -> str:
+        return self.half(name, self.floats[name]) if name else ""
+
     def project(self, x: str, bias: str, output: str) -> None:
-        self.row_linear(x, EMBEDDING, bias, "", _NONE, output)
+        inputs = [x, *self.packed(EMBEDDING), self.bias(bias)]
+        self.emit("RowLinear", inputs, [output], activation=_NONE)
 
     def cached(self, name: str) -> str:
-        """Keys or values as the kernels read them: float16."""
+        """Keys or values as the kernels read them."""
         if name in self.caches or not name:
             return name
-        return self.op("Cast", [name], f"{name}.cached", to=TensorProto.FLOAT16)
+        return self.keep_rows(name, f"{name}.cached")
 
-    def keep_as_cache(self, node: onnx.NodeProto) -> None:
-        """Takes over a node that gives an output of keys or values."""
-        wide = onnx.NodeProto()
-        wide.CopyFrom(node)
-        wide.name = wide.output[0] = f"{node.output[0]}.float32"
-        self.keep(wide)
-        self.op("Cast", [wide.output[0]], node.output[0], to=TensorProto.FLOAT16)
+    def keep_rows(self, name: str, output: str) -> str:
+        """Keys or values straight from packed texts, where the graph pads them by head."""
+        reshaped = self.producers[self.producers[name].input[0]]
+        padded = self.producers[reshaped.input[0]]
+        assert reshaped.op_type == "Reshape" and padded.op_type == "Gather"
+        starts = next(node for node in self.model.graph.node if node.op_type == "CumSum")
+        (lengths,) = self.producers[starts.input[0]].input
+        self.emit("KeepRows", [padded.input[0], lengths], [output])
+        return output
 
     def attend_packed(self, query: str, last_index: str, node: onnx.NodeProto, heads: int) -> None:
         """Attention between the Gather that pads packed rows, and the Reshape and Gather that pack them."""
@@ -195,8 +209,7 @@ class GreedyQuantizer(KernelQuantizer):
         self.outputs = [helper.make_tensor_value_info(NEXT_IDS, TensorProto.INT64, ["B", 1]), *caches]
 
     def project(self, x: str, bias: str, output: str) -> None:
-        bias = self.half(bias, self.floats[bias]) if bias else ""
-        self.emit("RowArgMax", [x, *self.packed(EMBEDDING), "forbidden", bias], [NEXT_IDS])
+        self.emit("RowArgMax", [x, *self.packed(EMBEDDING), "forbidden", self.bias(bias)], [NEXT_IDS])
 
 
 def is_cache(value: onnx.ValueInfoProto) -> bool:
@@ -205,12 +218,14 @@ def is_cache(value: onnx.ValueInfoProto) -> bool:
 
 
 def cache_type(value: onnx.ValueInfoProto) -> onnx.ValueInfoProto:
-    """The input or output as it is with the kernels: keys and values are float16."""
-    typed = onnx.ValueInfoProto()
-    typed.CopyFrom(value)
-    if is_cache(value):
-        typed.type.tensor_type.elem_type = TensorProto.FLOAT16
-    return typed
+    """The input or output as it is with the kernels."""
+    if not is_cache(value):
+        return value
+    rows, heads, tokens, head_dim = (
+        size.dim_value or size.dim_param for size in value.type.tensor_type.shape.dim
+    )
+    shape = [rows, 1, tokens, heads * head_dim]
+    return helper.make_tensor_value_info(value.name, TensorProto.FLOAT16, shape)
 
 
 def panels(codes: np.ndarray) -> np.ndarray:

@@ -31,8 +31,9 @@ def built_kernels() -> Path | str:
 
 
 def native_kernels() -> Path:
-    """The library of native kernels; skips the test where it cannot be had."""
+    """The library of native kernels; a test is skipped where there can be none, and fails if it is broken."""
     built = built_kernels()
+    assert "could not compile" not in str(built)
     if isinstance(built, str):
         pytest.skip(f"native kernels: {built}")
     return built

@@ -84,6 +84,28 @@ def test_a_layer_is_near_its_definition(
 
 
 @EXAMPLES
+@given(SEEDS, ROWS, WIDTHS, st.integers(2, 200), MAGNITUDES, st.sampled_from([1e-12, 1e-5, 1e-1]))
+def test_a_layers_norm_is_near_its_definition(
+    seed: int, rows: int, width: int, outputs: int, magnitude: float, epsilon: float
+) -> None:
+    draw = np.random.default_rng(seed)
+    codes, scale = weights(draw, outputs, width)
+    magnitude = min(magnitude, 1e15)
+    x, residual = (floats(draw, rows, size) * np.float32(magnitude) for size in (width, outputs))
+    x[draw.random(rows) < 0.2] = 0
+    layer = [x, *linear_inputs(codes, scale), None, residual]
+    norm = [floats(draw, outputs), floats(draw, outputs), np.array([epsilon], np.float32)]
+    (before,) = run("RowLinear", layer, FLOAT, activation=0)
+    (got,) = run("RowLinear", [*layer, *norm], FLOAT, activation=0)
+    wide = before.astype(np.float64)
+    normal = wide - wide.mean(axis=1, keepdims=True)
+    normal /= np.sqrt((normal**2).mean(axis=1, keepdims=True) + np.float32(epsilon))
+    close(got, normal * norm[0] + norm[1], 10 * (np.abs(normal * norm[0]) + np.abs(norm[1]) + 1))
+    (alone,) = run("RowLinear", [x[:1], *layer[1:-1], residual[:1], *norm], FLOAT, activation=0)
+    assert np.array_equal(alone, got[:1])
+
+
+@EXAMPLES
 @given(SEEDS, ROWS, WIDTHS, OUTPUTS, st.integers(0, 3))
 def test_a_layers_row_is_the_same_bits_alone_and_in_any_batch(
     seed: int, rows: int, width: int, outputs: int, activation: int
@@ -167,26 +189,42 @@ def caches(draw: np.random.Generator, *shape: int) -> np.ndarray:
 
 
 @EXAMPLES
+@given(SEEDS, LENGTHS, st.integers(1, 90))
+def test_packed_texts_are_kept_as_rows(seed: int, lengths: list[int], width: int) -> None:
+    x = floats(np.random.default_rng(seed), sum(lengths), width)
+    (got,) = run("KeepRows", [x, np.array(lengths, np.int32)], (np.float16,))
+    assert got.shape == (len(lengths), 1, max(lengths), width)
+    starts = np.cumsum([0, *lengths])
+    for row, length in enumerate(lengths):
+        kept = x[starts[row] : starts[row + 1]].astype(np.float16)
+        assert np.array_equal(got[row, 0, :length], kept) and not got[row, 0, length:].any()
+
+
+@EXAMPLES
 @given(SEEDS, LENGTHS, HEADS, HEAD_DIMS)
 def test_a_query_attends_to_its_rows_valid_keys(
     seed: int, lengths: list[int], heads: int, head_dim: int
 ) -> None:
     draw = np.random.default_rng(seed)
-    rows, longest = len(lengths), max(lengths) + int(draw.integers(3))
-    keys, values = (caches(draw, rows, heads, longest, head_dim) for _ in range(2))
-    query, valid = floats(draw, rows, 1, heads * head_dim), np.array(lengths, np.int32)
+    rows, longest, width = len(lengths), max(lengths) + int(draw.integers(3)), heads * head_dim
+    keys, values = (caches(draw, rows, 1, longest, width) for _ in range(2))
+    query, valid = floats(draw, rows, 1, width), np.array(lengths, np.int32)
     for row, length in enumerate(lengths):
         # What is beyond a row's length must not be read.
         keys[row, :, length:] = values[row, :, length:] = np.nan
     (got,) = run("CrossAttention", [query, keys, values, valid], FLOAT, heads=heads)
     for row, length in enumerate(lengths):
-        of_heads = enumerate(heads_of(query[row], heads))
-        each = [attention(q, keys[row, h, :length], values[row, h, :length]) for h, q in of_heads]
-        close(got[row], np.hstack(each), 4)
+        close(got[row], attended(query[row], keys[row, 0, :length], values[row, 0, :length], heads), 4)
         one = slice(row, row + 1)
         parts = [query[one], keys[one, :, :length].copy(), values[one, :, :length].copy(), valid[one]]
         (alone,) = run("CrossAttention", parts, FLOAT, heads=heads)
         assert np.array_equal(alone, got[one])
+
+
+def attended(query: np.ndarray, keys: np.ndarray, values: np.ndarray, heads: int) -> np.ndarray:
+    """One query [1,W] over keys and values [L,W], head by head."""
+    of_heads = zip(*(heads_of(part, heads) for part in (query, keys, values)), strict=True)
+    return np.hstack([attention(*parts) for parts in of_heads])
 
 
 STEP = (np.float32, np.float16, np.float16)
@@ -200,7 +238,7 @@ def test_a_step_appends_its_key_and_value_and_attends_to_all(
     draw = np.random.default_rng(seed)
     rows, width = len(lengths), heads * head_dim
     past_len = np.array(lengths, np.int32) - 1
-    past = [caches(draw, rows, heads, max(lengths) + 2, head_dim) for _ in range(2)]
+    past = [caches(draw, rows, 1, max(lengths) + 2, width) for _ in range(2)]
     given_past = [values.copy() for values in past]
     qkv = floats(draw, rows, 1, 3 * width)
     query, *new = np.split(qkv[:, 0], 3, axis=1)
@@ -210,13 +248,12 @@ def test_a_step_appends_its_key_and_value_and_attends_to_all(
     expected = [values.copy() for values in past]
     for row, at in enumerate(past_len):
         for values, token in zip(expected, new, strict=True):
-            values[row, :, at] = token[row].reshape(heads, head_dim).astype(np.float16)
+            values[row, 0, at] = token[row].astype(np.float16)
     for values, wanted in zip(present, expected, strict=True):
         assert np.array_equal(values, wanted)
     for row, length in enumerate(lengths):
-        keys, values = (cache[row, :, :length] for cache in expected)
-        of_heads = enumerate(heads_of(query[row : row + 1], heads))
-        close(got[row], np.hstack([attention(q, keys[h], values[h]) for h, q in of_heads]), 4)
+        keys, values = (cache[row, 0, :length] for cache in expected)
+        close(got[row], attended(query[row : row + 1], keys, values, heads), 4)
         one = slice(row, row + 1)
         alone, *_ = run(
             "StepAttention",
@@ -264,7 +301,13 @@ def test_what_does_not_fit_is_an_error_of_the_run() -> None:
     for lengths in ([3], [5], [4, 0]):
         with pytest.raises(Exception, match=r"a text has no tokens|do not add up"):
             run("PackedAttention", [qkv, np.array(lengths, np.int32)], FLOAT, heads=2)
-    cache = caches(draw, 1, 2, 3, 8)
+        with pytest.raises(Exception, match=r"a text has no tokens|do not add up"):
+            run("KeepRows", [qkv, np.array(lengths, np.int32)], (np.float16,))
+    norm = floats(draw, 4), floats(draw, 4), np.ones(1, np.float32)
+    with pytest.raises(Exception, match="norm does not fit"):
+        layer = [floats(draw, 2, 8), *linear_inputs(codes, scale), None, None]
+        run("RowLinear", [*layer, *norm], FLOAT, activation=0)
+    cache = caches(draw, 1, 1, 3, 16)
     for past_len in (-1, 3):
         inputs = [qkv[:1, None], cache, cache, np.array([past_len], np.int32)]
         with pytest.raises(Exception, match="a length is beyond the buffer"):

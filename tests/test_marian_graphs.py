@@ -281,8 +281,7 @@ def _logits_error(float32: GreedyDecoder, int8: GreedyDecoder, batch: list[list[
     rows, errors = len(batch), []
     for _ in range(steps):
         copies = {
-            name: value.astype(int8._cache_dtype if value.ndim == 4 else value.dtype)
-            for name, value in tensors.items()
+            name: as_kept(value, int8) if value.ndim == 4 else value.copy() for name, value in tensors.items()
         }
         float32.decoder.run_with_iobinding(float32.bind(float32.decoder, tensors, rows))
         int8.decoder.run_with_iobinding(int8.bind(int8.decoder, copies, rows))
@@ -292,6 +291,14 @@ def _logits_error(float32: GreedyDecoder, int8: GreedyDecoder, batch: list[list[
         tensors["input_ids"][:, 0] = tensors["logits"].argmax(axis=1)
         tensors["past_len"] += 1
     return float(np.mean(errors))
+
+
+def as_kept(cache: np.ndarray, by: GreedyDecoder) -> np.ndarray:
+    """Keys or values [B,heads,L,head_dim] as a decoder's graph takes them."""
+    rows, heads, tokens, head_dim = cache.shape
+    groups = by._inputs["pk0"].shape[1]
+    grouped = cache.reshape(rows, groups, heads // groups, tokens, head_dim).transpose(0, 1, 3, 2, 4)
+    return grouped.reshape(rows, groups, tokens, -1).astype(by._cache_dtype)
 
 
 @BOTH_INT8

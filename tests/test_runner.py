@@ -24,7 +24,7 @@ TIMEOUT_S = 120
 def command(results: Path, *options: str) -> list[str]:
     run = [sys.executable, "-m", "benchmark", "run", "--models", str(EMBEDDED), "--results", str(results)]
     run += ["--name", "run", "--duration", "2", "--warmup", "0.5", "--tasks", "sentiment"]
-    run += ["--max-duration", "2", "--client-ceiling", "0"]
+    run += ["--max-duration", "2", "--client-ceiling", "0", "--servers", "dynamic_batching"]
     return [*run, *options]
 
 
@@ -108,7 +108,7 @@ def test_a_run_ends_with_charts_and_a_report(run: tuple[RunFiles, str]) -> None:
 
 def test_progress_names_cell_phase_and_time_left(run: tuple[RunFiles, str]) -> None:
     _, output = run
-    assert "[1/2] baseline-sentiment-unique-x1-u1-r1  measure" in output
+    assert "[1/2] dynamic_batching-sentiment-unique-x1-u1-r1  measure" in output
     assert "RPS" in output and "left" in output and "errors" in output
 
 
@@ -158,7 +158,7 @@ def test_a_fault_costs_the_cell_it_falls_on_and_the_same_command_measures_it(
     message: str,
     statuses: list[str],
 ) -> None:
-    plan = ["--servers", "dynamic_batching", "--users", "1,2", "--no-charts"]
+    plan = ["--users", "1,2", "--no-charts"]
     process = start(tmp_path, *plan)
     wait_for(process, at)
     children = children_of(process)
