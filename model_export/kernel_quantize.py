@@ -25,9 +25,11 @@ def quantize_for_kernels(graphs: dict[str, onnx.ModelProto]) -> dict[str, onnx.M
     """The INT8 form, for the operators of kernels/, of graphs that read the token ids `input_ids`.
 
     Inputs and outputs keep their names and meaning, and their shapes but for keys and values that are kept
-    between calls: float16 [rows,1,tokens,heads*head_dim], so that what a row reads lies in one piece. Beside a `decoder.onnx` comes `greedy.onnx`, which in place of logits gives `next_ids` int64
-    [B,1]: each row's best token (the first of equals) that is not one of its `forbidden` int64 [B,F]
-    (negative for none). So the logits of a vocabulary are never written.
+    between calls: float16 [rows,1,tokens,heads*head_dim], so that what a row reads lies in one piece.
+
+    Beside a `decoder.onnx` comes `greedy.onnx`, which in place of logits gives `next_ids` int64 [B,1]: each
+    row's best token (the first of equals) that is not one of its `forbidden` int64 [B,F] (negative for none).
+    So the logits of a vocabulary are never written.
     Raises PreparationError for a layer whose inputs are no multiple of 4.
     """
     rewritten = {name: KernelQuantizer(model).run() for name, model in graphs.items()}
