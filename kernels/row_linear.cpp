@@ -54,7 +54,7 @@ struct Store {
     float* y;
     size_t outputs;
 
-    [[gnu::always_inline]] void operator()(size_t row, size_t column, const __m512 (&values)[kVectors]) const {
+    [[gnu::always_inline]] void operator()(size_t row, size_t column, __m512 (&values)[kVectors]) const {
         const size_t place = row * outputs + column;
 #pragma GCC unroll 4
         for (size_t v = 0; v < kVectors; ++v) {
@@ -72,23 +72,26 @@ struct Best {
     __m512i* column;
     const int64_t* forbidden;  // [rows, forbidden_count], negative for none
     size_t forbidden_count;
+    const bool* whole;  // for each panel: every column is an output, and no row's forbidden one
     size_t outputs;
 
-    [[gnu::always_inline]] void operator()(size_t row, size_t first, const __m512 (&values)[kVectors]) const {
-        const __m512 never = _mm512_set1_ps(-INFINITY);
-        uint64_t allowed = outputs - first >= kPanel ? ~0ull : (1ull << (outputs - first)) - 1;
-        for (size_t i = 0; i < forbidden_count; ++i) {
-            const uint64_t offset = uint64_t(forbidden[row * forbidden_count + i]) - first;
-            if (offset < kPanel) allowed &= ~(1ull << offset);
+    [[gnu::always_inline]] void operator()(size_t row, size_t first, __m512 (&values)[kVectors]) const {
+        if (!whole[first / kPanel]) {
+            uint64_t allowed = outputs - first >= kPanel ? ~0ull : (1ull << (outputs - first)) - 1;
+            for (size_t i = 0; i < forbidden_count; ++i) {
+                const uint64_t offset = uint64_t(forbidden[row * forbidden_count + i]) - first;
+                if (offset < kPanel) allowed &= ~(1ull << offset);
+            }
+            for (size_t v = 0; v < kVectors; ++v)
+                values[v] = _mm512_mask_mov_ps(_mm512_set1_ps(-INFINITY), __mmask16(allowed >> (16 * v)), values[v]);
         }
         __m512 best = value[row];
         __m512i best_column = column[row];
 #pragma GCC unroll 4
         for (size_t v = 0; v < kVectors; ++v) {
-            const __m512 candidate = _mm512_mask_mov_ps(never, __mmask16(allowed >> (16 * v)), values[v]);
-            const __mmask16 larger = _mm512_cmp_ps_mask(candidate, best, _CMP_GT_OQ);
-            best = _mm512_mask_mov_ps(best, larger, candidate);
-            best_column = _mm512_mask_mov_epi32(best_column, larger, _mm512_set1_epi32(int(first + 16 * v)));
+            const __mmask16 larger = _mm512_cmp_ps_mask(values[v], best, _CMP_GT_OQ);
+            best = _mm512_mask_mov_ps(best, larger, values[v]);
+            best_column = _mm512_mask_set1_epi32(best_column, larger, int(first + 16 * v));
         }
         value[row] = best;
         column[row] = best_column;
@@ -110,16 +113,16 @@ Ahead ahead_of(size_t tile, size_t count, const int8_t* next, size_t inputs) {
     return {next + tile * lines * 16 * inputs, lines};
 }
 
-// Integer products of `kRows` rows and one panel, summed over the inputs: vpdpbusd adds four products of
+// Integer products of `kRows` rows and one panel, summed over the inputs onto `shift`: vpdpbusd adds four products of
 // unsigned by signed bytes. A function of its own, or the compiler keeps the sums in memory within the loop.
 template <size_t kRows>
 [[gnu::noinline]] void accumulate(const uint8_t* codes, const int8_t* weight, size_t inputs, Ahead ahead,
-                                  __m512i (&out)[kMaxTileRows][kVectors]) {
+                                  const __m512i (&shift)[kVectors], __m512i (&out)[kMaxTileRows][kVectors]) {
     __m512i sums[kRows][kVectors];
 #pragma GCC unroll 8
     for (size_t r = 0; r < kRows; ++r)
 #pragma GCC unroll 4
-        for (size_t v = 0; v < kVectors; ++v) sums[r][v] = _mm512_setzero_si512();
+        for (size_t v = 0; v < kVectors; ++v) sums[r][v] = shift[v];
     for (size_t k = 0; k < inputs; k += 4, weight += 4 * kPanel) {
         for (size_t line = 0; line < ahead.lines; ++line, ahead.weight += 64)
             _mm_prefetch(reinterpret_cast<const char*>(ahead.weight), _MM_HINT_T1);
@@ -147,26 +150,32 @@ template <size_t kRows>
 template <size_t kRows, typename Sink>
 void tile(const LinearWeights& w, const uint8_t* codes, const float* row_scale, size_t row, size_t panel,
           Ahead ahead, const Sink& sink) {
-    const size_t outputs = w.outputs;
-    __m512i sums[kMaxTileRows][kVectors];
-    accumulate<kRows>(codes + row * w.inputs, w.codes + panel * kPanel * w.inputs, w.inputs, ahead, sums);
-    __m512 values[kRows][kVectors];
+    const size_t first = panel * kPanel;
+    __m512i shift[kVectors], sums[kMaxTileRows][kVectors];
 #pragma GCC unroll 4
     for (size_t v = 0; v < kVectors; ++v) {
-        const size_t column = panel * kPanel + 16 * v;
-        const __mmask16 lanes = lanes_at(column, outputs);
-        const __m512i shift = _mm512_slli_epi32(_mm512_maskz_loadu_epi32(lanes, w.code_sum + column), 7);
-        const __m512 scale = _mm512_maskz_loadu_ps(lanes, w.scale + column);
-        const __m512 bias = w.bias ? _mm512_maskz_loadu_ps(lanes, w.bias + column) : _mm512_setzero_ps();
-#pragma GCC unroll 8
-        for (size_t r = 0; r < kRows; ++r) {
-            const __m512 product = _mm512_cvtepi32_ps(_mm512_sub_epi32(sums[r][v], shift));
-            const __m512 factor = _mm512_set1_ps(row_scale[row + r]);
-            values[r][v] = _mm512_fmadd_ps(_mm512_mul_ps(product, scale), factor, bias);
-        }
+        const __mmask16 lanes = lanes_at(first + 16 * v, w.outputs);
+        const __m512i code_sum = _mm512_maskz_loadu_epi32(lanes, w.code_sum + first + 16 * v);
+        shift[v] = _mm512_sub_epi32(_mm512_setzero_si512(), _mm512_slli_epi32(code_sum, 7));
+    }
+    accumulate<kRows>(codes + row * w.inputs, w.codes + first * w.inputs, w.inputs, ahead, shift, sums);
+    __m512 scale[kVectors], bias[kVectors];
+#pragma GCC unroll 4
+    for (size_t v = 0; v < kVectors; ++v) {
+        const __mmask16 lanes = lanes_at(first + 16 * v, w.outputs);
+        scale[v] = _mm512_maskz_loadu_ps(lanes, w.scale + first + 16 * v);
+        bias[v] = w.bias ? _mm512_maskz_loadu_ps(lanes, w.bias + first + 16 * v) : _mm512_setzero_ps();
     }
 #pragma GCC unroll 8
-    for (size_t r = 0; r < kRows; ++r) sink(row + r, panel * kPanel, values[r]);
+    for (size_t r = 0; r < kRows; ++r) {
+        const __m512 factor = _mm512_set1_ps(row_scale[row + r]);
+        __m512 values[kVectors];
+#pragma GCC unroll 4
+        for (size_t v = 0; v < kVectors; ++v)
+            values[v] =
+                _mm512_fmadd_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(sums[r][v]), scale[v]), factor, bias[v]);
+        sink(row + r, first, values);
+    }
 }
 
 // The codes of `rows` rows, quantized, and their scales.
@@ -226,9 +235,15 @@ void row_linear(const LinearWeights& w, const float* x, size_t rows, const float
 
 void row_argmax(const LinearWeights& w, const float* x, size_t rows, const int64_t* forbidden,
                 size_t forbidden_count, int64_t* chosen) {
-    static thread_local Scratch value_memory, column_memory;
+    static thread_local Scratch value_memory, column_memory, whole_memory;
+    const size_t panels = (w.outputs + kPanel - 1) / kPanel;
+    bool* whole = whole_memory.get<bool>(panels);
+    std::fill_n(whole, panels, true);
+    whole[panels - 1] = w.outputs % kPanel == 0;
+    for (size_t i = 0; i < rows * forbidden_count; ++i)
+        if (size_t(forbidden[i]) < w.outputs) whole[forbidden[i] / kPanel] = false;
     const Best best{value_memory.get<__m512>(rows), column_memory.get<__m512i>(rows), forbidden, forbidden_count,
-                    w.outputs};
+                    whole, w.outputs};
     std::fill_n(best.value, rows, _mm512_set1_ps(-INFINITY));
     std::fill_n(best.column, rows, _mm512_setzero_si512());
     multiply(w, x, rows, best);
