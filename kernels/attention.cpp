@@ -92,6 +92,11 @@ __m512 load_half(__mmask16 lanes, const half* x) {
     return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(lanes, x));
 }
 
+// Asks for memory that is read soon.
+void fetch(const half* x, size_t count) {
+    for (size_t i = 0; i < count; i += 32) _mm_prefetch(reinterpret_cast<const char*>(x + i), _MM_HINT_T1);
+}
+
 // What row_attention computes for one row, of whose keys and values each token's heads lie side by side.
 // `kHeadDim` is the size of a head where it is known at compile time, else 0.
 template <size_t kHeadDim>
@@ -102,23 +107,24 @@ struct Row {
     size_t length;
     size_t heads;
     size_t any_head_dim;
+    const half* next_keys;  // of the row after this one
 
     size_t head_dim() const { return kHeadDim ? kHeadDim : any_head_dim; }
 
-    // Query times key, [length, heads]. Keys are read in the order in which they lie, and each asks for its
-    // value, so that memory has the time of a row to bring it.
+    // Query times key, [length, heads]. Keys are read in the order in which they lie, and ask for as many values
+    // and keys of the next row: rows come from memory, each from pages of its own, and this keeps it busy.
     void score(float* scores) const {
         const half* key = keys;
         size_t head = 0;
         for (size_t first = 0; first < length * heads; first += kVector) {
             const size_t count = std::min(kVector, length * heads - first);
+            fetch(values + first * head_dim(), count * head_dim());
+            fetch(next_keys + first * head_dim(), count * head_dim());
             __m512 sums[kVector];
             for (size_t i = 0; i < count; ++i, key += head_dim()) {
                 const float* q = query + head * head_dim();
                 __m512 sum = _mm512_setzero_ps();
                 for (size_t d = 0; d < head_dim(); d += kVector) {
-                    if (d % 32 == 0)
-                        _mm_prefetch(reinterpret_cast<const char*>(values + (key - keys) + d), _MM_HINT_T0);
                     const __mmask16 lanes = lanes_at(d, head_dim());
                     sum = _mm512_fmadd_ps(_mm512_maskz_loadu_ps(lanes, q + d), load_half(lanes, key + d), sum);
                 }
@@ -192,9 +198,10 @@ void attend_rows(const float* query, size_t query_stride, const half* keys, cons
     float* scores = score_memory.get<float>(stride * heads + kVector);
     float* norm = norm_memory.get<float>(heads);
     const size_t width = heads * head_dim;
-    for (size_t r = 0; r < rows; ++r) {
-        const Row<kHeadDim> row{query + r * query_stride, keys + r * stride * width, values + r * stride * width,
-                                size_t(lengths[r] + more), heads, head_dim};
+    for (size_t r = 0; r < rows; ++r, keys += stride * width, values += stride * width) {
+        const half* next_keys = r + 1 < rows ? keys + stride * width : keys;
+        const Row<kHeadDim> row{query + r * query_stride, keys, values, size_t(lengths[r] + more), heads, head_dim,
+                                next_keys};
         row.score(scores);
         row.softmax(scores, norm);
         row.sum(scores, norm, y + r * width);
