@@ -15,7 +15,8 @@ from benchmark.records import SERVERS
 def mix(
     server: Annotated[str, typer.Option(help=f"One of {', '.join(SERVERS)}.")] = "dynamic_batching",
     rate: Annotated[
-        float, typer.Option(min=0, help="Requests a second; 0: half of what a closed loop measures.")
+        float,
+        typer.Option(min=0, help="Requests a second; 0: half of what the server can do with the long ones."),
     ] = 0.0,
     long_share: Annotated[float, typer.Option(min=0.01, max=0.5, help="Of the requests.")] = 0.05,
     long_tokens: Annotated[int, typer.Option(min=2, help="Source tokens of a long text, about.")] = 200,
@@ -36,7 +37,7 @@ def mix(
     one_of(server, SERVERS, "--server")
     manifest = manifest_of(models)
 
-    from benchmark.mix import FOLDER, TASK, Mix, measure_mix
+    from benchmark.mix import FOLDER, TASK, Mix, measure_mix, texts_in_a_long_one
     from benchmark.open_loop_target import Target
     from benchmark.probe import closed_loop_rps
 
@@ -45,7 +46,9 @@ def mix(
         target = Target(server, TASK, folder, models, manifest, Cores.split(server_cores))
         folder.mkdir(parents=True, exist_ok=True)
         with target.with_cache():
-            rate = rate or closed_loop_rps(target, probe_users, probe_s, warmup, seed) / 2
+            if not rate:
+                texts_a_request = 1 + long_share * (texts_in_a_long_one(target, long_tokens) - 1)
+                rate = closed_loop_rps(target, probe_users, probe_s, warmup, seed) / texts_a_request / 2
             offered = Mix(rate, long_share, long_tokens, repeats, duration, warmup, 10_000, seed)
             found = measure_mix(target, offered, plainly)["figures"]
     if found["p95_ratio"] is None:
