@@ -7,7 +7,7 @@ that one under the wrong key is seen, and is validated before use: whatever Redi
 import asyncio
 import hashlib
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Generic, TypeVar
 
 from .store import RedisStore
@@ -19,6 +19,16 @@ Tokenize = Callable[[list[int]], Awaitable[list[Tokens]]]
 Compute = Callable[[list[Tokens]], Awaitable[list[Answer]]]
 
 DIGEST_BYTES = 16
+
+
+class Computation:
+    """Texts that are computed together, by digest, and how many requests wait for one of them."""
+
+    def __init__(self, digests: Iterable[bytes]) -> None:
+        loop = asyncio.get_running_loop()
+        self.flights: dict[bytes, asyncio.Future[Any]] = {digest: loop.create_future() for digest in digests}
+        self.waiting = 0
+        self.task: asyncio.Task[None] | None = None
 
 
 class ResultCache(Generic[Answer]):
@@ -38,8 +48,7 @@ class ResultCache(Generic[Answer]):
         self._encode = encode
         self._decode = decode
         self._metrics = metrics
-        self._flights: dict[bytes, asyncio.Future[Answer]] = {}
-        self._computing: set[asyncio.Task[None]] = set()
+        self._computing: dict[bytes, Computation] = {}
 
     async def answers(
         self, texts: Sequence[str], tokenize: Tokenize, compute: Compute[Answer]
@@ -49,13 +58,22 @@ class ResultCache(Generic[Answer]):
         `tokenize` gets the positions of the texts that no cache holds, and may refuse them; `compute` gets
         the tokens of those that nobody computes yet. Identical texts, in one call or in several at once, are
         computed once. A batch is a hit if all of it is, coalesced if nothing of it had to be computed.
-        Raises whatever `tokenize` or `compute` raises; cancelling this call cancels no computation that
-        others wait for.
+        Raises whatever `tokenize` or `compute` raises. Cancelling this call, as a deadline does, cancels a
+        computation once nobody else waits for it.
         """
+        held: set[Computation] = set()
+        try:
+            return await self._answers(texts, tokenize, compute, held)
+        finally:
+            self._leave(held)
+
+    async def _answers(
+        self, texts: Sequence[str], tokenize: Tokenize, compute: Compute[Answer], held: set[Computation]
+    ) -> tuple[list[Answer], str]:
         digests = [self._digest(text) for text in texts]
         position = {digest: index for index, digest in reversed(list(enumerate(digests)))}
         known: dict[bytes, Answer] = {}
-        waiting = {digest: self._flights[digest] for digest in position if digest in self._flights}
+        waiting = self._join(position, held)
         asked = [digest for digest in position if digest not in waiting]
         if asked and self._store is not None:
             values = await self._store.get([self._prefix + digest.hex().encode() for digest in asked])
@@ -69,62 +87,72 @@ class ResultCache(Generic[Answer]):
         if missing:
             tokens = dict(zip(missing, await tokenize([position[digest] for digest in missing]), strict=True))
             # While this call waited, another one may have begun on the same text.
-            waiting |= {digest: self._flights[digest] for digest in missing if digest in self._flights}
-            lead = [digest for digest in missing if digest not in waiting]
+            waiting |= self._join(missing, held)
+            lead = {digest: tokens[digest] for digest in missing if digest not in waiting}
             computed = len(lead)
             if lead:
-                waiting |= self._begin({digest: tokens[digest] for digest in lead}, compute)
+                self._begin(lead, compute)
+                waiting |= self._join(lead, held)
         self._count(len(known), computed, len(position) - len(known) - computed)
-        for digest, flight in waiting.items():
-            known[digest] = await asyncio.shield(flight)
+        for digest, computation in waiting.items():
+            known[digest] = await asyncio.shield(computation.flights[digest])
         outcome = "miss" if computed else "coalesced" if waiting else "hit"
         return [known[digest] for digest in digests], outcome
 
-    def _begin(
-        self, lead: dict[bytes, Tokens], compute: Compute[Answer]
-    ) -> dict[bytes, asyncio.Future[Answer]]:
-        loop = asyncio.get_running_loop()
-        flights: dict[bytes, asyncio.Future[Answer]] = {digest: loop.create_future() for digest in lead}
-        self._flights |= flights
+    def _begin(self, lead: dict[bytes, Tokens], compute: Compute[Answer]) -> None:
+        begun = Computation(lead)
+        self._computing |= dict.fromkeys(lead, begun)
         # A task of its own: whoever asked first may hang up while others wait for the same text.
-        task = asyncio.create_task(self._fly(flights, [*lead.values()], compute))
-        self._computing.add(task)
-        task.add_done_callback(self._computing.discard)
-        return flights
+        begun.task = asyncio.create_task(self._compute(begun, lead, compute))
 
-    async def _fly(
-        self,
-        flights: dict[bytes, asyncio.Future[Answer]],
-        tokens: list[Tokens],
-        compute: Compute[Answer],
-    ) -> None:
+    def _join(self, digests: Iterable[bytes], held: set[Computation]) -> dict[bytes, Computation]:
+        """The computations of those texts that are being computed, which count the request as waiting."""
+        found = {digest: self._computing[digest] for digest in digests if digest in self._computing}
+        for computation in {*found.values()} - held:
+            computation.waiting += 1
+            held.add(computation)
+        return found
+
+    def _leave(self, held: set[Computation]) -> None:
+        for computation in held:
+            computation.waiting -= 1
+            if not computation.waiting and computation.task is not None:
+                # Before the task has seen it: whoever asks from now on begins anew.
+                self._end(computation, computation.flights)
+                computation.task.cancel()
+
+    async def _compute(self, of: Computation, tokens: dict[bytes, Tokens], compute: Compute[Answer]) -> None:
         try:
             try:
-                answers = await compute(tokens)
+                answers = await compute([*tokens.values()])
             except Exception:
                 if len(tokens) == 1:
                     raise
                 # Who waits for one of these texts shall not fail for another.
-                for (digest, flight), token_ids in zip(flights.items(), tokens, strict=True):
-                    await self._fly({digest: flight}, [token_ids], compute)
+                for digest, token_ids in tokens.items():
+                    await self._compute(of, {digest: token_ids}, compute)
                 return
-            for (digest, flight), answer in zip(flights.items(), answers, strict=True):
-                flight.set_result(answer)
+            for digest, answer in zip(tokens, answers, strict=True):
+                of.flights[digest].set_result(answer)
                 if self._store is not None:
                     value = digest + json.dumps(self._encode(answer)).encode()
                     self._store.put(self._prefix + digest.hex().encode(), value)
         except BaseException as error:
-            for flight in flights.values():
+            for digest in tokens:
+                flight = of.flights[digest]
                 if not flight.done():
                     flight.set_exception(error if isinstance(error, Exception) else asyncio.CancelledError())
                     flight.exception()  # looked at, so that a flight nobody waits for is no warning
             if not isinstance(error, Exception):
                 raise
         finally:
-            for digest, flight in flights.items():
-                # The text may be in flight anew by now.
-                if self._flights.get(digest) is flight:
-                    del self._flights[digest]
+            self._end(of, tokens)
+
+    def _end(self, computation: Computation, digests: Iterable[bytes]) -> None:
+        for digest in digests:
+            # The text may be computed anew by now.
+            if self._computing.get(digest) is computation:
+                del self._computing[digest]
 
     def _digest(self, text: str) -> bytes:
         return hashlib.blake2b(text.encode(), digest_size=DIGEST_BYTES, key=self._salt[:64]).digest()

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import json
+import threading
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
@@ -12,9 +13,10 @@ from hypothesis import strategies as st
 
 from benchmark.redis_server import RedisProcess, running_redis
 from optimized.cache import DIGEST_BYTES, ResultCache
+from optimized.inference import InferencePool
 from optimized.server import a_sentiment, a_text
 from optimized.store import RedisStore
-from optimized.telemetry import Metrics
+from optimized.telemetry import Metrics, RequestClock
 
 Tokens = list[int]
 
@@ -86,7 +88,7 @@ def test_whatever_is_asked_at_once_each_gets_its_own_and_each_text_is_computed_o
         distinct = {text for texts in requests for text in texts}
         assert sorted(engine.computed) == sorted(distinct)
         assert counted(metrics, "texts", outcome="miss") == len(distinct)
-        assert not cache._flights and not cache._computing
+        assert not cache._computing
 
     run(scenario())
 
@@ -105,6 +107,85 @@ def test_who_asked_first_may_leave_and_the_others_are_answered() -> None:
         engine.gate.set()
         assert await second == (["A"], "coalesced")
         assert first.cancelled() and engine.computed == ["a"]
+
+    run(scenario())
+
+
+def test_what_nobody_waits_for_any_more_is_not_computed() -> None:
+    async def scenario() -> None:
+        engine = Engine()
+        cache = make_cache(None, Metrics())
+        engine.gate.clear()
+        asked = [["a", "b"], ["b", "c"], ["c"], ["d"]]
+        tasks = [asyncio.create_task(cache.answers(texts, *engine.calls(texts))) for texts in asked]
+        for _ in range(3):
+            await asyncio.sleep(0)
+        for index in (0, 3):
+            tasks[index].cancel()
+        # Before the cancelled computation has ended, somebody asks for its text anew.
+        await asyncio.sleep(0)
+        again = asyncio.create_task(cache.answers(["d"], *engine.calls(["d"])))
+        await asyncio.sleep(0)
+        engine.gate.set()
+        assert await tasks[1] == (["B", "C"], "miss") and await tasks[2] == (["C"], "coalesced")
+        assert await again == (["D"], "miss")
+        # "a" was computed together with "b", which the second waited for.
+        assert sorted(engine.computed) == ["a", "b", "c", "d"] and not cache._computing
+
+    run(scenario())
+
+
+def test_a_text_whose_request_has_expired_takes_no_time_of_an_inference_thread() -> None:
+    async def scenario() -> None:
+        pool, engine, inferred = InferencePool(1, max_batch_tokens=100), Engine(), []
+        begun, gate = threading.Event(), threading.Event()
+        cache = make_cache(None, Metrics())
+
+        def infer(batch: list[Tokens]) -> list[str]:
+            inferred.append(["".join(map(chr, tokens)) for tokens in batch])
+            begun.set()
+            gate.wait(10)
+            return [text.upper() for text in inferred[-1]]
+
+        async def compute(batch: list[Tokens]) -> list[str]:
+            return await pool.infer(infer, batch, RequestClock())
+
+        async def ask(text: str) -> tuple[list[str], str]:
+            return await cache.answers([text], engine.calls([text])[0], compute)
+
+        first = asyncio.create_task(ask("first"))
+        await asyncio.to_thread(begun.wait, 10)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(ask("late"), 0.01)
+        last = asyncio.create_task(ask("last"))
+        gate.set()
+        assert await first == (["FIRST"], "miss") and await last == (["LAST"], "miss")
+        assert inferred == [["first"], ["last"]]
+        pool.close()
+
+    run(scenario())
+
+
+def test_who_waits_for_the_store_meanwhile_keeps_a_computation_alive() -> None:
+    async def scenario() -> None:
+        engine, ready = Engine(), asyncio.Event()
+        cache = make_cache(None, Metrics())
+        engine.gate.clear()
+        first = asyncio.create_task(cache.answers(["a"], *engine.calls(["a"])))
+        await asyncio.sleep(0)
+        tokenize, compute = engine.calls(["a", "b"])
+
+        async def slowly(positions: list[int]) -> list[Tokens]:
+            await ready.wait()
+            return await tokenize(positions)
+
+        second = asyncio.create_task(cache.answers(["a", "b"], slowly, compute))
+        await asyncio.sleep(0)
+        first.cancel()
+        await asyncio.sleep(0)
+        ready.set()
+        engine.gate.set()
+        assert await second == (["A", "B"], "miss")
 
     run(scenario())
 
@@ -150,7 +231,7 @@ def test_a_text_that_fails_in_a_batch_fails_nobody_who_waits_for_another() -> No
         assert isinstance(x, RuntimeError)
         with pytest.raises(RuntimeError, match="broken"):
             await batch
-        assert not cache._flights
+        assert not cache._computing
 
     run(scenario())
 
@@ -165,7 +246,7 @@ def test_a_refused_text_leaves_nothing_behind() -> None:
 
         with pytest.raises(ValueError, match="too long"):
             await cache.answers(["a", "b"], refuse, engine.calls(["a", "b"])[1])
-        assert not engine.computed and not cache._flights
+        assert not engine.computed and not cache._computing
 
     run(scenario())
 
