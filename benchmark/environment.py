@@ -1,5 +1,6 @@
 """What a figure depends on besides the code: machine, versions, commit. Each cell's record holds it."""
 
+import os
 import platform
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
@@ -28,7 +29,12 @@ PACKAGES = (
 
 
 def environment_record(cores: Cores, server_settings: dict[str, str]) -> dict[str, Any]:
+    """What a record says of where it was measured.
+
+    `server_settings` are those that the benchmark gives its servers; what they inherit stands beside them.
+    """
     commit, dirty = _commit()
+    inherited = {name: value for name, value in sorted(os.environ.items()) if name.startswith("GAP_")}
     return {
         "machine": {
             "cpu": _cpu_name(),
@@ -40,7 +46,7 @@ def environment_record(cores: Cores, server_settings: dict[str, str]) -> dict[st
         "versions": {"python": platform.python_version()} | _versions(),
         "commit": commit,
         "dirty": dirty,
-        "server_settings": server_settings,
+        "server_settings": inherited | server_settings,
     }
 
 

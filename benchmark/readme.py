@@ -9,6 +9,7 @@ from benchmark.environment import ROOT
 from benchmark.known_figures import known_figures
 from benchmark.markdown import table
 from benchmark.plots import charts_folder, draw_one, drawings
+from benchmark.readme_tables import mix_table, peers_table
 from benchmark.reference_page import circumstances, reference_page
 from benchmark.reference_runs import reference_runs
 from benchmark.repeats import repeats_of
@@ -42,6 +43,8 @@ def write_readme(readme: Path = README, reference: Path = REFERENCE) -> bool:
     text = section(text, "chart", chart(first, readme.parent))
     text = section(text, "figures", figures(first))
     text = section(text, "known", known_figures(alike))
+    text = section(text, "peers", peers_table(reference))
+    text = section(text, "mix", mix_table(reference))
     pages = {readme: text, reference / "README.md": reference_page(runs, reference)}
     changed = [path for path, page in pages.items() if not path.is_file() or path.read_text() != page]
     for path in changed:

@@ -1,7 +1,6 @@
 """Runs a plan: for each cell starts the server, waits until ready, loads it, keeps every request."""
 
 import contextlib
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -57,8 +56,7 @@ class Runner:
         self.configurations = configurations or {
             server: usual(server, models_dir, manifest) for server in plan.servers
         }
-        inherited = {key: value for key, value in sorted(os.environ.items()) if key.startswith("GAP_")}
-        self.environment = environment_record(cores, inherited | SERVER_SETTINGS)
+        self.environment = environment_record(cores, SERVER_SETTINGS)
         self.logs = files.folder / "logs"
         self.ceilings = ClientCeilings(files)
         self.redis_url = ""
