@@ -1,4 +1,4 @@
-"""The README's tables of runs that have no cells: other engines in process, and long texts among short ones."""
+"""The README's tables of runs without cells: other engines in process, long texts among short ones."""
 
 import json
 from collections.abc import Iterator
@@ -31,12 +31,13 @@ def peers_table(reference: Path) -> str:
 
 def peer_row(name: str, engine: dict[str, Any], ratios: dict[str, dict[str, float]]) -> dict[str, str]:
     ratio = ratios.get(name)
+    times = f"{ratio['median']:.2f}x ({ratio['min']:.2f}x to {ratio['max']:.2f}x)" if ratio else "–"
     searched = len(engine["searched"])
     return {
         "engine": engine["title"],
         "version": engine["version"],
         "tokens a second": f"{engine['tokens_per_s']:,.0f}",
-        "ours over it": f"{ratio['median']:.2f}x ({ratio['min']:.2f}x to {ratio['max']:.2f}x)" if ratio else "–",
+        "ours over it": times,
         "settings": ", ".join(f"{key} {value}" for key, value in engine["settings"].items())
         + f" (best of {searched})",
     }

@@ -97,6 +97,5 @@ def command(record: dict[str, Any]) -> str:
     return (
         f".venv/bin/python -m benchmark run --models models-{source} --servers {','.join(plan['servers'])} "
         f"--tasks {','.join(plan['tasks'])} --workloads {workloads} --users "
-        f"{','.join(map(str, plan['users']))} --duration {plan['duration_s']:g} "
-        f"--max-duration {plan['max_duration_s']:g} --repeats {plan['repeats']}"
+        f"{','.join(map(str, plan['users']))} --duration {plan['duration_s']:g} --repeats {plan['repeats']}"
     )

@@ -100,7 +100,8 @@ def bars(
             fontsize=points(fitting(text, LABEL, width)),
             color=ink,
         )
-    ax.set_xlim(0, max([*found.values(), *cells.where(status="ok").frame[METRIC]], default=0) or 1)
+    # Room beyond the largest for its dot.
+    ax.set_xlim(0, 1.03 * max([*found.values(), *cells.where(status="ok").frame[METRIC]], default=0) or 1)
     ax.set_ylim(len(servers) - 0.5, -0.7)
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_locator(NullLocator())
