@@ -9,6 +9,8 @@ PORT ?= 8000
 SERVER ?= dynamic_batching
 REQUESTS ?= 10000
 RUN ?=
+# Requests a second of make mix; 0: half of what the server can do.
+RATE ?= 0
 # Of bench-full and ladder, whose figures are for print.
 ROUNDS = $(if $(filter-out file,$(origin REPEATS)),$(REPEATS),3)
 MAX_DURATION ?= 120
@@ -34,6 +36,7 @@ help: ## Show the targets and variables
 	@echo "  USERS=$(USERS)  levels of concurrency    TASKS=$(TASKS)"
 	@echo "  SERVER=$(SERVER)  of make open-loop and of make chaos (there all of them unless given)"
 	@echo "  PORT=$(PORT)  of make serve-*                RUN=NAME  go on with an interrupted run"
+	@echo "  RATE=$(RATE)  requests a second of make mix; 0: half of what the server can do"
 
 setup: ## Make .venv and install the pinned requirements, once
 	@$(PYTHON) bootstrap.py
@@ -99,7 +102,7 @@ overload: models ## Offer each server 0.5 to 4 times its capacity, with a deadli
 	$(BIN)/python -m benchmark overload --models $(MODELS)
 
 mix: models ## Measure what a few long texts do to the many short ones
-	$(BIN)/python -m benchmark mix --models $(MODELS)
+	$(BIN)/python -m benchmark mix --models $(MODELS) --rate $(RATE)
 
 slots: models ## Draw the life of the texts in a running batch
 	$(BIN)/python -m benchmark slots --models $(MODELS)

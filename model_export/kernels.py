@@ -32,6 +32,10 @@ class Unavailable(Exception):
     """The native kernels cannot be used or had here; the text is the reason, as a clause."""
 
 
+class DoesNotCompile(Unavailable):
+    """There is a compiler, and it refuses the sources."""
+
+
 @dataclass(frozen=True)
 class Kernels:
     """What the layers and attention of graphs run on: a library, else ONNX Runtime's own kernels."""
@@ -120,7 +124,7 @@ def run_compiler(command: list[str]) -> None:
         raise Unavailable(f"{command[0]} could not be run ({type(error).__name__})") from None
     if ended.returncode:
         lines = [line.strip() for line in ended.stderr.splitlines() if "error" in line] or ["no message"]
-        raise Unavailable(f"{command[0]} could not compile them ({lines[0]})")
+        raise DoesNotCompile(f"{command[0]} could not compile them ({lines[0]})")
 
 
 def require_loadable(library: Path) -> None:
