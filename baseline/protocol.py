@@ -42,6 +42,7 @@ class LimitedHttp(HttpToolsProtocol):
         self.refusal: tuple[int, str] | None = None
         self.in_header = False
         self.receiving = False
+        self.begun = False
         self.wire_bytes = 0
         self.timer: asyncio.TimerHandle | None = None
         self._start_timer()
@@ -53,15 +54,16 @@ class LimitedHttp(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self.refusal is not None:
             return
-        if self.receiving and self._grows_too_large(len(data)):
-            return
+        self.begun = False
         super().data_received(data)
-        if self.timer is None and (self.receiving or self._idles_untimed()):
+        if self.refusal is None and self.receiving and not self.begun:
+            self._bound(len(data))
+        if self.refusal is None and self.timer is None and (self.receiving or self._idles_untimed()):
             self._start_timer()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self.in_header = self.receiving = True
+        self.in_header = self.receiving = self.begun = True
         self.wire_bytes = 0
 
     def on_headers_complete(self) -> None:
@@ -97,13 +99,16 @@ class LimitedHttp(HttpToolsProtocol):
         answered = self.cycle is None or self.cycle.response_complete
         return answered and self.timeout_keep_alive_task is None
 
-    def _grows_too_large(self, more_bytes: int) -> bool:
+    def _bound(self, more_bytes: int) -> None:
+        """Refuses the request under way, all of `more_bytes` its own, once it is too large.
+
+        For bytes that the parser has seen: behind a request's end many more requests may come in one piece.
+        """
         self.wire_bytes += more_bytes
         if self.in_header and self.wire_bytes > self.limits.max_header_bytes:
             self._refuse(431, self._header_limit())
         elif not self.in_header and self.wire_bytes > self.limits.max_body_bytes * WIRE_BYTES_PER_BYTE:
             self._refuse(413, f"The body should have at most {self.limits.max_body_bytes} bytes")
-        return self.refusal is not None
 
     def _header_limit(self) -> str:
         return f"The request line and headers should have at most {self.limits.max_header_bytes} bytes"

@@ -25,11 +25,15 @@ def request(*headers: bytes, body: bytes = ASKED, route: bytes = b"/translate") 
     return b"\r\n".join([*lines, b"", body])
 
 
+def connected(server: Server) -> socket.socket:
+    host, _, port = server.url.removeprefix("http://").partition(":")
+    return socket.create_connection((host, int(port)), timeout=SOCKET_TIMEOUT_S)
+
+
 def exchange(server: Server, *pieces: bytes, endless: bytes = b"") -> list[tuple[int, object]]:
     """The answers to what is sent, up to the end of the connection; `endless` is repeated until that."""
-    host, _, port = server.url.removeprefix("http://").partition(":")
     received = b""
-    with socket.create_connection((host, int(port)), timeout=SOCKET_TIMEOUT_S) as connection:
+    with connected(server) as connection:
         try:
             for piece in pieces:
                 connection.sendall(piece)
@@ -86,6 +90,18 @@ def test_a_large_header_in_one_piece(server: Server, header: bytes) -> None:
 def test_an_endless_header(server: Server, endless: bytes) -> None:
     status, detail = refused(server, b"GET /health HTTP/1.1\r\nX-A: ", endless=endless)
     assert status == 431 and "16384 bytes" in detail
+
+
+def test_what_follows_a_header_in_one_piece_with_its_end_is_not_counted_as_header(server: Server) -> None:
+    asked = request(body=b'{"text": ""}')
+    with connected(server) as connection:
+        connection.sendall(asked + asked[:30])
+        received = connection.recv(65_536)
+        connection.sendall(asked[30:] + asked * 299)
+        while received.count(b" 422 ") < 301:
+            more = connection.recv(65_536)
+            assert more, received[-500:]
+            received += more
 
 
 def test_an_endless_request_line(server: Server) -> None:
