@@ -32,8 +32,8 @@ class Unavailable(Exception):
     """The native kernels cannot be used or had here; the text is the reason, as a clause."""
 
 
-class DoesNotCompile(Unavailable):
-    """There is a compiler, and it refuses the sources."""
+class BuildFailed(Unavailable):
+    """There is a compiler, and it makes no library of them that loads."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def run_compiler(command: list[str]) -> None:
         raise Unavailable(f"{command[0]} could not be run ({type(error).__name__})") from None
     if ended.returncode:
         lines = [line.strip() for line in ended.stderr.splitlines() if "error" in line] or ["no message"]
-        raise DoesNotCompile(f"{command[0]} could not compile them ({lines[0]})")
+        raise BuildFailed(f"{command[0]} could not compile them ({lines[0]})")
 
 
 def require_loadable(library: Path) -> None:
@@ -135,7 +135,7 @@ def require_loadable(library: Path) -> None:
         onnxruntime.SessionOptions().register_custom_ops_library(str(library))
     except Exception as error:  # ONNX Runtime raises classes of its own, which share no base but this
         reason = str(error).splitlines()[0]
-        raise Unavailable(f"ONNX Runtime does not load what the compiler made ({reason})") from None
+        raise BuildFailed(f"ONNX Runtime does not load what the compiler made ({reason})") from None
 
 
 def sources_sha256() -> str:

@@ -11,7 +11,7 @@ import pytest
 
 from benchmark.processes import Server, free_port
 from benchmark.redis_server import RedisProcess, running_redis
-from model_export.kernels import DoesNotCompile, Unavailable, build, require_cpu
+from model_export.kernels import BuildFailed, Unavailable, build, require_cpu
 
 SERVERS = ("baseline", "optimized", "dynamic_batching")
 EMBEDDED = Path(__file__).resolve().parent.parent / "models-embedded"
@@ -21,21 +21,21 @@ RECEIVE_TIMEOUT_MS = "3000"
 
 
 @functools.cache
-def built_kernels() -> Path | str:
+def built_kernels() -> Path | Unavailable:
     """The library of native kernels, or why there is none here."""
     try:
         require_cpu()
         return build(print)
-    except DoesNotCompile:
-        raise
     except Unavailable as reason:
-        return str(reason)
+        return reason
 
 
 def native_kernels() -> Path:
     """The library of native kernels; a test is skipped where there can be none, and fails if it is broken."""
     built = built_kernels()
-    if isinstance(built, str):
+    if isinstance(built, BuildFailed):
+        raise built
+    if isinstance(built, Unavailable):
         pytest.skip(f"native kernels: {built}")
     return built
 
