@@ -34,7 +34,7 @@ def native_kernels() -> Path:
     """The library of native kernels; a test is skipped where there can be none, and fails if it is broken."""
     built = built_kernels()
     if isinstance(built, BuildFailed):
-        raise built
+        raise BuildFailed(str(built))  # a new one: a raised error keeps the traceback of each time it was
     if isinstance(built, Unavailable):
         pytest.skip(f"native kernels: {built}")
     return built
