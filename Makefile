@@ -23,9 +23,9 @@ BENCH = $(BIN)/python -m benchmark run --models $(MODELS) --tasks $(TASKS) --use
 	--duration $(DURATION) --repeats $(REPEATS) $(if $(RUN),--name $(RUN))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup models serve-baseline serve-optimized serve-dynamic-batching bench bench-baseline \
-	bench-optimized bench-dynamic-batching bench-full ladder ceiling peers open-loop capacity overload mix \
-	slots soak chaos plot report compare readme test fuzz lint clean
+.PHONY: help setup models models-embedded serve-baseline serve-optimized serve-dynamic-batching bench \
+	bench-baseline bench-optimized bench-dynamic-batching bench-full ladder ceiling peers open-loop capacity \
+	overload mix slots soak chaos plot report compare readme test fuzz lint clean
 
 help: ## Show the targets and variables
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-23s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ setup: ## Make .venv and install the pinned requirements, once
 
 models: setup ## Prepare the models of SOURCE, once
 	@$(BIN)/python optimize_model.py --source $(SOURCE) --kernels $(KERNELS) --output $(MODELS)
+
+models-embedded: setup
+	@$(BIN)/python optimize_model.py --source embedded --output $@
 
 serve-baseline: models ## Serve the baseline on PORT
 	GAP_MODELS_DIR=$(MODELS) $(BIN)/python -m baseline --port $(PORT)
@@ -107,8 +110,7 @@ mix: models ## Measure what a few long texts do to the many short ones
 slots: models ## Draw the life of the texts in a running batch
 	$(BIN)/python -m benchmark slots --models $(MODELS)
 
-soak: setup ## 50,000 translations in a row: memory and open files must stay as they are
-	@$(BIN)/python optimize_model.py --source embedded --output models-embedded
+soak: models-embedded ## 50,000 translations in a row: memory and open files must stay as they are
 	$(BIN)/python -m benchmark soak --models models-embedded
 
 plot: setup ## Redraw the latest run's charts from its files
@@ -123,12 +125,11 @@ compare: setup ## Say whether run B is slower than run A by more than noise: mak
 readme: setup ## Rewrite the README's figures and chart from results/reference/
 	@$(BIN)/python -m benchmark readme
 
-test: setup lint ## Lint, type check, and every test, on the embedded models
-	@$(BIN)/python optimize_model.py --source embedded --output models-embedded
+test: setup ## Lint, type check, and every test, on the embedded models
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync lint models-embedded
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
-fuzz: setup ## Send each server 20,000 requests made from its OpenAPI page, and check every answer
-	@$(BIN)/python optimize_model.py --source embedded --output models-embedded
+fuzz: models-embedded ## Send each server 20,000 requests made from its OpenAPI page, and check every answer
 	PYTHONPATH=. $(BIN)/python tests/fuzz_contract.py
 
 lint: setup ## ruff and mypy
