@@ -44,7 +44,7 @@ setup: ## Make .venv and install the pinned requirements, once
 models: setup ## Prepare the models of SOURCE, once
 	@$(BIN)/python optimize_model.py --source $(SOURCE) --kernels $(KERNELS) --output $(MODELS)
 
-models-embedded: setup
+models-embedded: setup ## Prepare the embedded models, which tests and soak run on
 	@$(BIN)/python optimize_model.py --source embedded --output $@
 
 serve-baseline: models ## Serve the baseline on PORT
