@@ -1,16 +1,19 @@
 """Holds one run against another, cell by cell: which figures changed by more than noise."""
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.table import Table
 
+from benchmark.elasticity import Elasticity, elasticity
 from benchmark.intervals import DRIFT, FASTER, SAME, SLOWER, SMALLEST_EFFECT, Ratio
 from benchmark.progress import number
 from benchmark.records import Cell, RunFiles, RunNotFound
-from benchmark.repeats import COMPARED, Compared, compare, repeats_of
+from benchmark.repeats import COMPARED, Compared, Repeats, compare, repeats_of
 
 STYLES = {FASTER: "green", SLOWER: "red", SAME: ""}
 
@@ -56,16 +59,29 @@ def compare_runs(
     warnings = differences(first.read_run(), second.read_run())
     of_first, of_second = repeats_of(first), repeats_of(second)
     rows = []
-    for cell in sorted(of_first.keys() & of_second.keys()):
-        if of_first[cell].borrowed or of_second[cell].borrowed:
-            continue
+    common = [
+        cell
+        for cell in sorted(of_first.keys() & of_second.keys())
+        if not of_first[cell].borrowed and not of_second[cell].borrowed
+    ]
+    follows = elasticities([(cell, run[cell]) for cell in common for run in (of_first, of_second)])
+    for cell in common:
+        one, other, follow = of_first[cell], of_second[cell], follows[cell.server, cell.task]
         for figure in COMPARED:
-            found = compare(of_first[cell], of_second[cell], figure, interleaved=False, drift=drift)
+            found = compare(one, other, figure, interleaved=False, drift=drift, follows=follow)
             if found:
                 rows.append(Row(cell, found, found.verdict(smallest_effect)))
     if not rows:
         raise NotComparable("the runs have no valid cell in common")
     return rows, warnings
+
+
+def elasticities(cells: Sequence[tuple[Cell, Repeats]]) -> dict[tuple[str, str], Elasticity | None]:
+    """Server and task -> how its speed follows the machine's, seen within all of its cells in both runs."""
+    windows: dict[tuple[str, str], list[tuple[np.ndarray, np.ndarray]]] = defaultdict(list)
+    for cell, repeats in cells:
+        windows[cell.server, cell.task] += [repeats.block_logs(number) for number in repeats.records]
+    return {key: elasticity(found) for key, found in windows.items()}
 
 
 def differences(first: dict[str, Any], second: dict[str, Any]) -> list[str]:
@@ -102,10 +118,11 @@ def differences(first: dict[str, Any], second: dict[str, Any]) -> list[str]:
 def table(rows: list[Row], first: str, second: str) -> Table:
     """The rows for a terminal; a verdict is of `second` against `first`."""
     shown = Table(
-        title=f"A: {first}, B: {second}; geometric means over the rounds that both have",
+        title=f"A: {first}, B: {second}; geometric means over the rounds that both have; "
+        "machine: its speed in B over that in A, taken out of B/A",
         title_justify="left",
     )
-    headings = ("cell", "users", "figure", "A", "B", "B/A", "interval", "of", "B is")
+    headings = ("cell", "users", "figure", "A", "B", "machine", "B/A", "interval", "of", "B is")
     for heading in headings:
         left = heading in ("cell", "figure", "of", "B is")
         shown.add_column(heading, justify="left" if left else "right", no_wrap=heading != "cell")
@@ -118,6 +135,7 @@ def table(rows: list[Row], first: str, second: str) -> Table:
             found.figure.heading,
             number(found.first, digits_of(found.first)),
             number(found.second, digits_of(found.second)),
+            f"{found.speed_ratio:.3f}" if found.speed_ratio else "",
             *ratio_texts(found.ratio),
             found.ratio.interval.method,
             row.verdict,

@@ -81,7 +81,21 @@ def of_blocks(estimates: Sequence[Estimate]) -> Interval:
     return _interval(float(np.mean(logs)), _parts(estimates), f"95 % within {repeats}")
 
 
-def ratio_of_rounds(first: Sequence[float], second: Sequence[float], drift: float) -> Ratio:
+@dataclass(frozen=True)
+class Correction:
+    """What to take from the log ratio of each round, and the variance of their mean with its freedom."""
+
+    logs: np.ndarray
+    variance: float
+    freedom: float
+
+
+NO_CORRECTION = Correction(np.zeros(1), 0.0, math.inf)
+
+
+def ratio_of_rounds(
+    first: Sequence[float], second: Sequence[float], drift: float, correction: Correction = NO_CORRECTION
+) -> Ratio:
     """The ratio of two figures measured in the same three or more rounds, paired by round.
 
     `drift`: 0 where the rounds were interleaved, so that a drift of the machine falls on both alike: the t
@@ -90,20 +104,26 @@ def ratio_of_rounds(first: Sequence[float], second: Sequence[float], drift: floa
     deviation of a log ratio between runs, is then a part of the variance, as a known standard uncertainty
     beside a measured one (Guide to the Expression of Uncertainty in Measurement, JCGM 100:2008, 5.1 and G.4).
     """
-    logs = np.log(second) - np.log(first)
+    logs = np.log(second) - np.log(first) - correction.logs
     count, centre = len(logs), float(logs.mean())
     if not drift and count < ROUNDS_FOR_T:
         return Ratio(math.exp(centre), _range(logs, f"min-max of {count} rounds"))
     parts = [(float(logs.var(ddof=1)) / count, count - 1.0), (drift**2, math.inf)]
+    parts.append((correction.variance, correction.freedom))
     method = f"95 %, {count} rounds and drift" if drift else f"95 % t, {count} rounds"
     return Ratio(math.exp(centre), _interval(centre, parts, method))
 
 
-def ratio_of_blocks(first: Sequence[Estimate], second: Sequence[Estimate], drift: float) -> Ratio:
+def ratio_of_blocks(
+    first: Sequence[Estimate],
+    second: Sequence[Estimate],
+    drift: float,
+    correction: Correction = NO_CORRECTION,
+) -> Ratio:
     """The ratio of two figures of one or two rounds, from the requests within them and `drift`."""
     centre = float(np.mean([math.log(one.value) for one in second]))
-    centre -= float(np.mean([math.log(one.value) for one in first]))
-    parts = [*_parts(first), *_parts(second), (drift**2, math.inf)]
+    centre -= float(np.mean([math.log(one.value) for one in first])) + float(correction.logs.mean())
+    parts = [*_parts(first), *_parts(second), (drift**2, math.inf), (correction.variance, correction.freedom)]
     return Ratio(math.exp(centre), _interval(centre, parts, "95 %, within cells and drift"))
 
 

@@ -1,32 +1,35 @@
 """Draws what a run's files hold beside its cells: capacities, overload, and the batch's life."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmark import capacity, open_loop, slots_trace, style
+from benchmark import capacity, open_loop, slots_trace
 from benchmark.charts import capacity as capacity_chart
 from benchmark.charts import overload as overload_chart
 from benchmark.charts import slots as slots_chart
+from benchmark.charts.data import Drawing
 from benchmark.charts.sheet import Sheet
 from benchmark.records import TASKS, read_json
 
+SLOTS = "slots"
 
-def charts(run: Path) -> Iterator[tuple[str, Callable[[], Sheet]]]:
-    """The stem of each chart that the files of `run` allow, and how to draw it."""
+
+def drawings(run: Path) -> Iterator[Drawing]:
+    """Each chart that the files of the folder `run` allow."""
     capacities = [record for record in records(run / capacity.FOLDER) if record["capacity"]]
-    overloads = [one for one in records(run / open_loop.FOLDER) if one["capacity_rps"] and one["rates"]]
+    overloads = [one for one in records(run / open_loop.FOLDER) if one.get("capacity_rps") and one["rates"]]
     for task in TASKS:
         of_task = [record for record in capacities if record["task"] == task]
         if of_task:
-            yield f"capacity-{task}", partial(capacity_chart.draw, of_task)
+            yield Drawing(f"capacity-{task}", None, partial(capacity_chart.draw, of_task))
         offered = [record for record in overloads if record["offer"]["task"] == task]
         if offered:
-            yield f"overload-{task}", partial(overload_chart.draw, offered)
+            yield Drawing(f"overload-{task}", None, partial(overload_chart.draw, offered))
     lives = records(run / slots_trace.FOLDER)
     if lives:
-        yield "slots", partial(draw_slots, run / slots_trace.FOLDER, lives)
+        yield Drawing(SLOTS, None, partial(draw_slots, run / slots_trace.FOLDER, lives))
 
 
 def draw_slots(folder: Path, lives: list[dict[str, Any]]) -> Sheet:
@@ -39,12 +42,3 @@ def draw_slots(folder: Path, lives: list[dict[str, Any]]) -> Sheet:
 
 def records(folder: Path) -> list[dict[str, Any]]:
     return [read_json(path) for path in sorted(folder.glob("*.json"))]
-
-
-def draw_charts(run: Path) -> list[Path]:
-    """Draws them into <run>/charts/ and returns the files."""
-    written: list[Path] = []
-    for stem, draw in charts(run):
-        with style.applied():
-            written += draw().save(run / "charts" / stem)
-    return written

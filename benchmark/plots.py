@@ -3,17 +3,18 @@
 A new chart is one file in `benchmark/charts/` with a `drawings` function, and its line in CHARTS.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from benchmark import style
+from benchmark import open_loop_charts, style
 from benchmark.charts import (
-    batching,
+    batch_size,
     distribution,
     footprint,
     headline,
     ladder,
     latency,
+    queue_share,
     throughput,
     timeline,
     tradeoff,
@@ -28,7 +29,8 @@ CHARTS: tuple[Callable[[RunData], Iterator[Drawing]], ...] = (
     latency.drawings,
     tradeoff.drawings,
     distribution.drawings,
-    batching.drawings,
+    queue_share.drawings,
+    batch_size.drawings,
     timeline.drawings,
     footprint.drawings,
 )
@@ -53,10 +55,16 @@ def draw_all(run: RunFiles) -> list[Path]:
     for pattern in ("*.png", "*.svg"):
         for stale in folder.glob(pattern):
             stale.unlink()
-    written: list[Path] = []
-    for drawing in drawings(RunData(run)):
-        written += draw_one(drawing, run)
-    return written
+    return draw_each(drawings(RunData(run)), run) + draw_beside_cells(run)
+
+
+def draw_beside_cells(run: RunFiles) -> list[Path]:
+    """Draws what the run's folder holds beside cells into <run>/charts/ and returns the files."""
+    return draw_each(open_loop_charts.drawings(run.folder), run)
+
+
+def draw_each(found: Iterable[Drawing], run: RunFiles) -> list[Path]:
+    return [path for drawing in found for path in draw_one(drawing, run)]
 
 
 def draw_one(drawing: Drawing, run: RunFiles) -> list[Path]:

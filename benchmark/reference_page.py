@@ -93,9 +93,12 @@ def circumstances(run: RunFiles) -> str:
 
 def command(record: dict[str, Any]) -> str:
     plan, source = record["plan"], record["models"]["source"]
+    # Runs of before there was a cap have none.
+    most = f" --max-duration {plan['max_duration_s']:g}" if plan.get("max_duration_s") else ""
     workloads = ",".join(name if texts == 1 else f"{name}:{texts}" for name, texts in plan["workloads"])
+    users = ",".join(map(str, plan["users"]))
     return (
         f".venv/bin/python -m benchmark run --models models-{source} --servers {','.join(plan['servers'])} "
-        f"--tasks {','.join(plan['tasks'])} --workloads {workloads} --users "
-        f"{','.join(map(str, plan['users']))} --duration {plan['duration_s']:g} --repeats {plan['repeats']}"
+        f"--tasks {','.join(plan['tasks'])} --workloads {workloads} --users {users} "
+        f"--duration {plan['duration_s']:g}{most} --repeats {plan['repeats']}"
     )

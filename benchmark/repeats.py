@@ -7,10 +7,13 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from benchmark.blocks import Estimate, percentile_estimate, rate_estimate
+from benchmark.elasticity import Elasticity, block_logs, correction
 from benchmark.intervals import (
     DRIFT,
+    NO_CORRECTION,
     ROUNDS_FOR_RANGE,
     Interval,
     Ratio,
@@ -19,6 +22,7 @@ from benchmark.intervals import (
     ratio_of_blocks,
     ratio_of_rounds,
 )
+from benchmark.machine_speed import log_speeds, within
 from benchmark.records import Cell, RunFiles
 from benchmark.stats import in_window
 
@@ -72,6 +76,17 @@ class Repeats:
         estimates = self.estimates(figure, [*values])
         return of_blocks(estimates) if estimates else None
 
+    def log_speed(self, number: int) -> float | None:
+        """The mean log speed of the machine in the window of a round; None where nobody probed it."""
+        _, speeds = self._probed.get(number, (np.array([]), np.array([])))
+        return float(speeds.mean()) if len(speeds) else None
+
+    def block_logs(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        """Log answers and log speeds of the blocks of a round's window."""
+        probed_s, speeds = self._probed.get(number, (np.array([]), np.array([])))
+        answered_s, _ = self._answered.get(number, (np.array([]), np.array([])))
+        return block_logs(answered_s, probed_s, speeds, self.records[number]["figures"]["duration_s"])
+
     def _estimate(self, figure: Figure, number: int) -> Estimate | None:
         answered_s, latencies_ms = self._answered.get(number, (np.array([]), np.array([])))
         if len(answered_s) == 0:
@@ -79,6 +94,17 @@ class Repeats:
         if figure.percentile is None:
             return rate_estimate(answered_s, self.records[number]["figures"]["duration_s"])
         return percentile_estimate(latencies_ms, figure.percentile)
+
+    @cached_property
+    def _probed(self) -> dict[int, tuple[np.ndarray, np.ndarray]]:
+        """Round -> moments in s and log speeds of the probes within the window."""
+        found = {}
+        for number, record in self.records.items():
+            path = self.files.speed_path(Cell(**record["cell"]))
+            if path.is_file():
+                rows = within(pd.read_csv(path), record["figures"]["duration_s"])
+                found[number] = rows["time_s"].to_numpy(dtype=float), log_speeds(rows)
+        return found
 
     @cached_property
     def _answered(self) -> dict[int, tuple[np.ndarray, np.ndarray]]:
@@ -107,39 +133,66 @@ def repeats_of(files: RunFiles) -> dict[Cell, Repeats]:
 
 @dataclass(frozen=True)
 class Compared:
-    """A figure of two cells: geometric means over the rounds that both have, and their ratio."""
+    """A figure of two cells: geometric means over the rounds that both have, and their ratio.
+
+    `speed_ratio` is that of the machine's speed, where the ratio is of figures at the same speed.
+    """
 
     figure: Figure
     first: float
     second: float
     rounds: int
     ratio: Ratio
+    speed_ratio: float | None = None
 
     def verdict(self, smallest_effect: float) -> str:
         return self.ratio.verdict(self.figure.higher_is_faster, smallest_effect)
 
 
 def compare(
-    first: Repeats, second: Repeats, figure: Figure, interleaved: bool, drift: float = DRIFT
+    first: Repeats,
+    second: Repeats,
+    figure: Figure,
+    interleaved: bool,
+    drift: float = DRIFT,
+    follows: Elasticity | None = None,
 ) -> Compared | None:
     """`second` held against `first` over the rounds in which both have the figure; None without any.
 
     `interleaved`: both were measured in one run, whose rounds go over all servers. With fewer than
     ROUNDS_FOR_RANGE rounds not even that shows how much restarts differ, so `drift` counts all the same.
+    `follows` is how the server's speed follows the machine's: with it, and a machine that was probed in all
+    rounds, the ratio is of figures at the same speed of the machine.
     """
     of_first, of_second = first.values(figure), second.values(figure)
     rounds = sorted(of_first.keys() & of_second.keys())
     if not rounds:
         return None
     firsts, seconds = [of_first[one] for one in rounds], [of_second[one] for one in rounds]
+    found, speed_ratio = NO_CORRECTION, None
+    shifts = speed_shifts(first, second, rounds)
+    if follows and shifts is not None:
+        found = correction(shifts, follows, figure.higher_is_faster)
+        speed_ratio = float(np.exp(np.mean(shifts)))
     if len(rounds) >= ROUNDS_FOR_RANGE:
-        ratio = ratio_of_rounds(firsts, seconds, 0 if interleaved else drift)
+        ratio = ratio_of_rounds(firsts, seconds, 0 if interleaved else drift, found)
     else:
         within_first, within_second = first.estimates(figure, rounds), second.estimates(figure, rounds)
         if not within_first or not within_second:
             return None
-        ratio = ratio_of_blocks(within_first, within_second, drift)
-    return Compared(figure, geometric_mean(firsts), geometric_mean(seconds), len(rounds), ratio)
+        ratio = ratio_of_blocks(within_first, within_second, drift, found)
+    return Compared(figure, geometric_mean(firsts), geometric_mean(seconds), len(rounds), ratio, speed_ratio)
+
+
+def speed_shifts(first: Repeats, second: Repeats, rounds: Sequence[int]) -> list[float] | None:
+    """How much higher the machine's log speed was in `second`, a round each; None unless all were probed."""
+    found = []
+    for number in rounds:
+        one, other = first.log_speed(number), second.log_speed(number)
+        if one is None or other is None:
+            return None
+        found.append(other - one)
+    return found
 
 
 def geometric_mean(values: Sequence[float]) -> float:

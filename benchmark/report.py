@@ -5,7 +5,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from benchmark import stats
+from benchmark import open_loop_charts, stats
 from benchmark.charts import caption, footprint, headline, titles
 from benchmark.charts.data import RunData, Slice
 from benchmark.intervals import DRIFT, SMALLEST_EFFECT
@@ -40,7 +40,8 @@ def write_report(run: RunFiles) -> Path:
 def content(data: RunData) -> dict[str, Any]:
     """What the template shows: every figure as text, with its unit in the heading."""
     drawn = drawings(data)
-    figures = {drawing.name: figure_of(data.files, drawing) for drawing in drawn}
+    beside = list(open_loop_charts.drawings(data.files.folder))
+    figures = {drawing.name: figure_of(data.files, drawing) for drawing in [*drawn, *beside]}
 
     def of(part: Slice) -> list[dict[str, Any]]:
         return [figures[drawing.name] for drawing in drawn if drawing.part == part]
@@ -59,7 +60,8 @@ def content(data: RunData) -> dict[str, Any]:
         "summary": list(summary(data, repeats)),
         "summary_users": titles.users(headline.level_of(data) or 0),
         "run_charts": [
-            figures[drawing.name] for drawing in drawn if drawing.part is None and drawing.name not in apart
+            *(figures[one.name] for one in drawn if one.part is None and one.name not in apart),
+            *named(open_loop_charts.SLOTS),
         ],
         "circumstances": caption.circumstances(data, data),
         "sections": [
@@ -74,6 +76,7 @@ def content(data: RunData) -> dict[str, Any]:
             for part in data.slices
         ],
         "footprint": {"charts": named(footprint.NAME), "rows": list(footprints(data))},
+        "open_loop_charts": [figures[one.name] for one in beside if one.name != open_loop_charts.SLOTS],
         "open_loops": list(open_loops(data.files)),
         "cells": [cell_row(data, row, stable) for row in data.rows()],
         "models": models(data),

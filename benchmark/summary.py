@@ -3,6 +3,8 @@
 import math
 from collections.abc import Iterator
 
+import pandas as pd
+
 from benchmark.charts import headline, titles
 from benchmark.charts.data import RunData
 from benchmark.intervals import SAME, SMALLEST_EFFECT
@@ -35,18 +37,19 @@ def summary(data: RunData, repeats: dict[Cell, Repeats]) -> Iterator[dict[str, s
             if (cell.task, cell.workload, cell.texts_per_request, cell.users)
             == (part.task, part.workload, part.texts_per_request, level)
         }
+        medians = cells.frame.groupby("server")[list(COLUMNS.values())].median()
+        rates = medians[RPS.key]
         for server in cells.servers:
-            medians = cells.where(server=server).frame[list(COLUMNS.values())].median()
             figures = {
                 name: shown(float(value) / SCALE.get(name, 1))
-                for name, value in zip(COLUMNS, medians, strict=True)
+                for name, value in zip(COLUMNS, medians.loc[server], strict=True)
             }
             rate = figures.pop("requests/s")
             yield {
                 "task": part.task,
                 "server": titles.name(server).lower(),
                 "requests/s": rate,
-                "times the baseline": against(own, server),
+                "times the baseline": against(rates, own, server),
                 **figures,
             }
 
@@ -55,8 +58,12 @@ def shown(value: float) -> str:
     return TOO_FEW if math.isnan(value) else titles.figure(value)
 
 
-def against(own: dict[str, Repeats], server: str) -> str:
-    """The ratio to the baseline with its interval, "1" for the baseline itself."""
+def against(rates: "pd.Series[float]", own: dict[str, Repeats], server: str) -> str:
+    """How many times the baseline's of `rates`, with the interval of the ratio; "1" for the baseline itself.
+
+    Of the medians, as on every chart: where both have the same rounds it lies within the smallest and the
+    largest of the rounds' own ratios.
+    """
     if server == titles.REFERENCE or titles.REFERENCE not in own:
         return "1" if server == titles.REFERENCE else "–"
     found = compare(own[titles.REFERENCE], own[server], RPS, interleaved=True)
@@ -64,4 +71,5 @@ def against(own: dict[str, Repeats], server: str) -> str:
         return "–"
     low, high = found.ratio.interval.low, found.ratio.interval.high
     same = ", no clear difference" if found.verdict(SMALLEST_EFFECT) == SAME else ""
-    return f"{titles.times(found.ratio.value)} ({titles.times(low)} to {titles.times(high)}{same})"
+    ratio = titles.times(rates[server] / rates[titles.REFERENCE])
+    return f"{ratio} ({titles.times(low)} to {titles.times(high)}{same})"

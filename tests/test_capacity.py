@@ -1,5 +1,6 @@
 """The highest rate that holds is found, whatever the server; charts and figures say what the files say."""
 
+import html
 import math
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import pytest
 from conftest import EMBEDDED
 from hypothesis import given
 from hypothesis import strategies as st
+from made_runs import make_run
 from typer.testing import CliRunner
 
 from benchmark.__main__ import app
@@ -15,9 +17,10 @@ from benchmark.capacity import Slo, step_duration_s
 from benchmark.capacity_search import Bounds, Verdict, search
 from benchmark.charts import capacity as chart
 from benchmark.charts import overload as overload_chart
-from benchmark.open_loop_charts import draw_charts
 from benchmark.overload import overload_figures, overload_lines
-from benchmark.records import read_json, write_json
+from benchmark.plots import draw_all, draw_beside_cells
+from benchmark.records import RunFiles, read_json, write_json
+from benchmark.report import write_report
 from benchmark.stats import sample_floor
 
 FACTS = {
@@ -172,12 +175,24 @@ def test_charts_are_drawn_from_the_files_of_a_run(tmp_path: Path) -> None:
         overload_record("dynamic_batching", [50, 98, 96, 93.1], [30, 500, 900, 950]),
     ):
         write_json(tmp_path / "open_loop" / f"{record['offer']['server']}-sentiment.json", record)
-    assert [path.name for path in draw_charts(tmp_path)] == [
+    assert [path.name for path in draw_beside_cells(RunFiles(tmp_path))] == [
         "capacity-sentiment.png",
         "capacity-sentiment.svg",
         "overload-sentiment.png",
         "overload-sentiment.svg",
     ]
+
+
+def test_a_runs_charts_and_report_hold_what_was_measured_beside_its_cells(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    found = [capacity_record("baseline", 12, 13), capacity_record("dynamic_batching", 150, 156)]
+    for record in found:
+        write_json(tmp_path / "capacity" / f"{record['server']}-sentiment.json", record)
+    assert {"latency-translation-unique-x1.png", "capacity-sentiment.png"} <= {
+        path.name for path in draw_all(run)
+    }
+    page = write_report(run).read_text()
+    assert "charts/capacity-sentiment.png" in page and chart.title(found) in html.unescape(page)
 
 
 def test_a_real_servers_capacity_is_searched_and_every_step_kept(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from matplotlib.text import Text
 from PIL import Image
 
 from benchmark import plots, style
-from benchmark.charts import axes, batching, sentences, titles
+from benchmark.charts import axes, batch_size, queue_share, sentences, titles
 from benchmark.charts.data import RunData
 from benchmark.charts.labels import spread
 from benchmark.records import Cell, RunFiles
@@ -351,7 +351,7 @@ def test_a_queue_title_is_true() -> None:
         }
         if not any(shares.values()):
             continue
-        sentence = batching.queue_title(shares)
+        sentence = queue_share.title(shares)
         level = told(rf"[Aa]t {NUMBER} users", sentence)
         assert level
         at = {server: levels[int(level[0])] for server, levels in shares.items() if level[0] in levels}
@@ -371,25 +371,23 @@ def test_a_queue_title_is_true() -> None:
 def test_batching_titles_of_known_runs_read_as_designed() -> None:
     two = {"baseline": {10: 0.2, 100: 0.98}, "dynamic_batching": {10: 0.1, 100: 0.45}}
     assert (
-        batching.queue_title(two)
+        queue_share.title(two)
         == "At 100 users the queue takes 98 % of a request's time on the baseline, 45 % on dynamic batching"
     )
     one = {"baseline": two["baseline"]}
     assert (
-        batching.queue_title(one)
+        queue_share.title(one)
         == "The queue takes 98 % of a request's time on the baseline at 100 users, 20 % at 10"
     )
     assert (
-        batching.batch_size_title(
-            {"dynamic_batching": {10: 4.2, 100: 23.4}, "optimized": {100: 1}}, "sentiment"
-        )
+        batch_size.title({"dynamic_batching": {10: 4.2, 100: 23.4}, "optimized": {100: 1}}, "sentiment")
         == "Dynamic batching's sentiment batches hold 23 texts at 100 users, 4.2 at 10"
     )
 
 
 def test_time_shares_follow_from_the_requests(three: RunFiles) -> None:
     cells = RunData(three)
-    shares = batching.time_shares(cells.where(server="optimized"))
+    shares = queue_share.time_shares(cells.where(server="optimized"))
     assert set(shares) == {10, 100}
     for parts in shares.values():
         assert parts == pytest.approx({"queue": 0.7, "inference": 0.3, "elsewhere": 0.0}, abs=1e-9)
@@ -397,14 +395,15 @@ def test_time_shares_follow_from_the_requests(three: RunFiles) -> None:
 
 def test_inference_on_several_threads_never_takes_more_than_all_of_the_time() -> None:
     requests = pd.DataFrame({"latency_ms": [10.0], "queue_ms": [2.0], "inference_ms": [14.0]})
-    assert batching.split(requests) == pytest.approx([2 / 16, 14 / 16, 0])
+    assert queue_share.split(requests) == pytest.approx([2 / 16, 14 / 16, 0])
 
 
 def test_no_batching_chart_without_queue_times_or_batch_sizes(tmp_path: Path) -> None:
     run = make_run(tmp_path)
     for path in run.cells_folder.glob("*.csv.gz"):
         pd.read_csv(path).assign(queue_ms=None, inference_ms=None).to_csv(path, index=False)
-    assert list(batching.drawings(RunData(run))) == []
+    data = RunData(run)
+    assert [*queue_share.drawings(data), *batch_size.drawings(data)] == []
 
 
 def test_titles_of_known_runs_read_as_designed() -> None:

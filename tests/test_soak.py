@@ -10,11 +10,11 @@ from typer.testing import CliRunner
 
 from benchmark.__main__ import app
 from benchmark.mix import ratios
-from benchmark.open_loop_charts import draw_charts
 from benchmark.open_loop_figures import COLUMNS
 from benchmark.open_loop_target import Target
 from benchmark.plan import Cores
-from benchmark.records import read_json
+from benchmark.plots import draw_beside_cells
+from benchmark.records import RunFiles, read_json
 from benchmark.slots_trace import FOLDER, read_trace, record_trace, trace_path
 from benchmark.soak import growth
 from dynamic_batching.decode_cost import Steps
@@ -89,7 +89,7 @@ def test_a_servers_trace_tells_every_texts_life_and_is_drawn(tmp_path: Path) -> 
     assert (texts["started_s"] < texts["decoding_s"]).all()
     assert (texts["decoding_s"] <= texts["ended_s"]).all()
     assert (texts.groupby("started_s")["ended_s"].nunique() > 1).any()
-    assert [path.name for path in draw_charts(tmp_path)] == ["slots.png", "slots.svg"]
+    assert [path.name for path in draw_beside_cells(RunFiles(tmp_path))] == ["slots.png", "slots.svg"]
 
 
 def jobs(*lengths: int) -> tuple[Job, list[Done]]:

@@ -9,7 +9,7 @@ from benchmark.commands import RESULTS
 from benchmark.commands.measured import measured, run_name
 from benchmark.options import chosen, console, manifest_of, plainly
 from benchmark.plan import Cores
-from benchmark.records import SERVERS, TASKS
+from benchmark.records import SERVERS, TASKS, RunFiles
 
 
 def capacity(
@@ -50,7 +50,7 @@ def capacity(
     from benchmark.capacity import Slo, measure_capacity, new_target
     from benchmark.capacity_search import Bounds
     from benchmark.charts.capacity import found_line
-    from benchmark.open_loop_charts import draw_charts
+    from benchmark.plots import draw_beside_cells
 
     bounds = Bounds(start_rps, precision=precision, max_steps=max_steps, max_s=max_minutes * 60)
     run = results / (name or run_name("capacity", manifest))
@@ -61,5 +61,5 @@ def capacity(
                 slo = Slo(limits_ms[task])
                 record = measure_capacity(target, slo, bounds, duration, warmup, seed, plainly)
                 plainly(found_line(record))
-        for path in draw_charts(run):
+        for path in draw_beside_cells(RunFiles(run)):
             console.print(path, highlight=False, soft_wrap=True)

@@ -9,7 +9,7 @@ from benchmark.commands import RESULTS
 from benchmark.commands.measured import measured, run_name
 from benchmark.options import TOO_HIGH, chosen, console, manifest_of, one_of, plainly, positive_numbers
 from benchmark.plan import Cores
-from benchmark.records import SERVERS, TASKS
+from benchmark.records import SERVERS, TASKS, RunFiles
 
 
 def overload(
@@ -44,9 +44,9 @@ def overload(
     manifest = manifest_of(models)
 
     from benchmark.open_loop import Offer, OpenLoop
-    from benchmark.open_loop_charts import draw_charts
     from benchmark.open_loop_figures import recovery_line, table
     from benchmark.overload import overload_lines
+    from benchmark.plots import draw_beside_cells
 
     run = results / (name or run_name("overload", manifest))
     with measured(results):
@@ -69,5 +69,5 @@ def overload(
             console.print(table(record))
             for line in (*overload_lines(record), recovery_line(record)):
                 plainly(line)
-        for path in draw_charts(run):
+        for path in draw_beside_cells(RunFiles(run)):
             console.print(path, highlight=False, soft_wrap=True)

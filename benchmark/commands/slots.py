@@ -9,6 +9,7 @@ from benchmark.commands import RESULTS
 from benchmark.commands.measured import measured, run_name
 from benchmark.options import TOO_HIGH, console, manifest_of, plainly
 from benchmark.plan import Cores
+from benchmark.records import RunFiles
 
 
 def slots(
@@ -25,8 +26,8 @@ def slots(
     """Traces translations of dynamic_batching, decoded in slots and then batch by batch, and draws both."""
     manifest = manifest_of(models)
 
-    from benchmark.open_loop_charts import draw_charts
     from benchmark.open_loop_target import Target
+    from benchmark.plots import draw_beside_cells
     from benchmark.slots_trace import BATCHINGS, FOLDER, TASK, record_trace
 
     run = results / (name or run_name("slots", manifest))
@@ -35,5 +36,5 @@ def slots(
         for batching in BATCHINGS:
             plainly(f"{batching} batching, {users} users, {duration:g} s")
             record_trace(target, batching, users, duration, seed)
-        for path in draw_charts(run):
+        for path in draw_beside_cells(RunFiles(run)):
             console.print(path, highlight=False, soft_wrap=True)

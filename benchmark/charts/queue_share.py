@@ -1,7 +1,4 @@
-"""What batching does: where a request's time goes, queue or inference, and how many texts a batch holds.
-
-One chart of each a slice, where a server tells its queue time and its batches.
-"""
+"""Where a request's time goes: queue, inference, elsewhere. One chart a slice, where a server tells it."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -12,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter
 
 from benchmark import stats
-from benchmark.charts import series, titles
-from benchmark.charts.axes import rps_axis, users_axis, x_label
+from benchmark.charts import titles
+from benchmark.charts.axes import x_label
 from benchmark.charts.caption import caption, missing, subtitle
 from benchmark.charts.data import Cells, Drawing, RunData, Slice
 from benchmark.charts.labels import Label, end_labels, room_for
@@ -36,24 +33,21 @@ from benchmark.style import (
 PARTS = ("queue", "inference", "elsewhere")
 BETWEEN = 30
 BAR = 0.7  # of the room of a level
-METRIC = "batch_size_mean"
 
 
 def drawings(data: RunData) -> Iterator[Drawing]:
     for part in data.slices:
         cells = data.of(part)
         if any(time_shares(cells.where(server=server)) for server in cells.servers):
-            yield Drawing(f"queue-{part.name}", part, partial(draw_queue, data, part))
-        if any(cells.medians(METRIC).values()):
-            yield Drawing(f"batch-size-{part.name}", part, partial(draw_batch_size, data, part))
+            yield Drawing(f"queue-{part.name}", part, partial(draw, data, part))
 
 
-def draw_queue(data: RunData, part: Slice) -> Sheet:
+def draw(data: RunData, part: Slice) -> Sheet:
     cells = data.of(part)
     shares = {server: time_shares(cells.where(server=server)) for server in cells.servers}
     shares = {server: levels for server, levels in shares.items() if levels}
     sheet = Sheet(
-        queue_title(
+        title(
             {
                 server: {level: found["queue"] for level, found in levels.items()}
                 for server, levels in shares.items()
@@ -195,7 +189,7 @@ def normalized(shares: np.ndarray) -> list[float]:
     return [float(share) for share in shares / shares.sum()]
 
 
-def queue_title(shares: Medians) -> str:
+def title(shares: Medians) -> str:
     """How much of a request's time is spent in the queue, as a sentence; `shares` from 0 to 1."""
     shares = titles.present(shares)
     common = set.intersection(*(set(levels) for levels in shares.values()))
@@ -209,10 +203,10 @@ def queue_title(shares: Medians) -> str:
         told = f"{percent(at[most])} of a request's time on every server"
         return f"At {titles.users(max(common))} the queue takes {told}"
     server = max(shares, key=lambda one: max(shares[one].values()))
-    return one_queue_title(server, shares[server])
+    return title_of_one(server, shares[server])
 
 
-def one_queue_title(server: str, levels: Levels) -> str:
+def title_of_one(server: str, levels: Levels) -> str:
     first, last = min(levels), max(levels)
     where = f"of a request's time on {titles.inline(server)}"
     if percent(levels[first]) == percent(levels[last]):
@@ -223,39 +217,3 @@ def one_queue_title(server: str, levels: Levels) -> str:
 
 def percent(share: float) -> str:
     return f"{share:.0%}".replace("%", " %")
-
-
-def draw_batch_size(data: RunData, part: Slice) -> Sheet:
-    cells = data.of(part)
-    told = Cells(data.files, cells.frame.dropna(subset=[METRIC]))
-    dots = "Dot: one repeat; line: their median" if told.repeats > 1 else ""
-    sheet = Sheet(
-        batch_size_title(told.medians(METRIC), part.task),
-        subtitle(data, part, "mean texts in a batch that the model runs"),
-        caption(data, told, [dots, *missing(told)]),
-    )
-    texts = [titles.name(server) for server in told.servers]
-    ax = sheet.axes(right=room_for(texts), unit="texts a batch")
-    rps_axis(ax, list(told.frame[METRIC]))
-    users_axis(ax, told.levels)
-    labels = []
-    for server, text in zip(told.servers, texts, strict=True):
-        place = series.draw(sheet, ax, told.where(server=server), METRIC, "texts a batch")
-        if place is not None:
-            labels.append(Label(*place, text, text_colour(server)))
-    end_labels(sheet, ax, labels)
-    return sheet
-
-
-def batch_size_title(medians: Medians, task: str) -> str:
-    """How many texts a batch holds, as a sentence, of the server whose batches are largest."""
-    medians = titles.present(medians)
-    server = max(medians, key=lambda one: medians[one][max(medians[one])])
-    levels = medians[server]
-    first, last = min(levels), max(levels)
-    whose = f"{titles.name(server)}'s {task} batches hold"
-    texts = "text" if titles.figure(levels[last]) == "1" else "texts"
-    told = f"{whose} {titles.figure(levels[last])} {texts} at {titles.users(last)}"
-    if titles.figure(levels[first]) == titles.figure(levels[last]):
-        return told
-    return f"{told}, {titles.figure(levels[first])} at {first:,}"
