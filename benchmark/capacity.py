@@ -1,7 +1,7 @@
 """Capacity at an SLO: the highest Poisson rate at which p95 stays within a limit and nearly nothing fails.
 
 results/<run>/capacity/<server>-<task>.json                       every step, and what was found
-results/<run>/capacity/<server>-<task>-<rate>rps.requests.csv.gz  one row a request of a step
+results/<run>/capacity/<server>-<task>-<rate>rps.requests.csv.xz  one row a request of a step
 """
 
 import math

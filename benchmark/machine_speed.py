@@ -1,6 +1,7 @@
 """How fast the server's cores were while a cell was measured: the probe's process, its file, its index."""
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from benchmark.processes import Child
+from benchmark.records import Cell
 
 PROBES = ("interpreter_ms", "product_ms", "memory_ms")
 COLUMNS = ("time_s", *PROBES)
@@ -29,8 +31,8 @@ class SpeedProbe:
         rows = [line.split(",") for line in text[: text.rfind("\n") + 1].splitlines()]
         whole = [row for row in rows if len(row) == len(COLUMNS)]
         table = pd.DataFrame(np.array(whole, dtype=float).reshape(-1, len(COLUMNS)), columns=list(COLUMNS))
-        table["time_s"] -= zero_s
-        table.round({"time_s": 3}).to_csv(path, index=False)
+        table["time_s"] = (table["time_s"] - zero_s).round(3)
+        table.to_csv(path, index=False)
         self._child.log_path.unlink()
         return table
 
@@ -52,3 +54,14 @@ def speed_record(table: pd.DataFrame, duration_s: float) -> dict[str, Any] | Non
     """The medians of the measured window, in ms: how long each piece of work took; None without a row."""
     rows = within(table, duration_s)
     return {name: float(rows[name].median()) for name in PROBES} if len(rows) else None
+
+
+def relative_speeds(records: Iterable[dict[str, Any]]) -> dict[str, float]:
+    """Cell -> the machine's speed as it was measured, over that of the run's middle cell; none unprobed."""
+    speeds = {
+        Cell(**record["cell"]).name: float(np.exp(-np.log([*record["machine_speed"].values()]).mean()))
+        for record in records
+        if record.get("machine_speed")
+    }
+    middle = float(np.median([*speeds.values()])) if speeds else 1.0
+    return {name: speed / middle for name, speed in speeds.items()}

@@ -1,7 +1,7 @@
 """What long texts do to short ones: the same short requests without the long ones, then among them.
 
 results/<run>/mix/<server>-translation.json                              figures of every round
-results/<run>/mix/<server>-translation-<short|mixed>-<n>.requests.csv.gz  one row a request
+results/<run>/mix/<server>-translation-<short|mixed>-<n>.requests.csv.xz  one row a request
 """
 
 from collections.abc import Callable
@@ -84,7 +84,7 @@ def measure_mix(target: Target, mix: Mix, say: Callable[[str], None]) -> dict[st
             with target.serving(target.folder / f"{stem}.server.log") as server:
                 target.ask(server, mix.seed)
                 target.offer(server, replace(offered, only_short=kind == "short"), stem)
-            requests = pd.read_csv(target.folder / f"{stem}.requests.csv.gz", dtype=COLUMNS)
+            requests = pd.read_csv(target.folder / f"{stem}.requests.csv.xz", dtype=COLUMNS)
             parts = {"short": requests[~requests["long"]], "long": requests[requests["long"]]}
             found[kind] = {
                 name: figures(part, mix.duration_s, mix.limit_ms) for name, part in parts.items() if len(part)

@@ -1,7 +1,7 @@
 """What a server does at rates it is not asked for in a closed loop: offered and achieved, refused, recovered.
 
 results/<run>/open_loop/<server>-<task>.json, .csv                 one row an offered rate
-results/<run>/open_loop/<server>-<task>-<rate>rps.requests.csv.gz  one row a request
+results/<run>/open_loop/<server>-<task>-<rate>rps.requests.csv.xz  one row a request
 """
 
 import time

@@ -92,13 +92,13 @@ class Target:
             server.stop()
 
     def offer(self, server: Server, offered: Offered, stem: str) -> dict[str, Any]:
-        """The figures of the requests scheduled within the window; all are kept in `stem`.requests.csv.gz.
+        """The figures of the requests scheduled within the window; all are kept in `stem`.requests.csv.xz.
 
         Raises:
             ProcessFailed: the server or the load generator ended early.
         """
         drain_s = offered.limit_ms / 1e3 + 5
-        path = self.folder / f"{stem}.requests.csv.gz"
+        path = self.folder / f"{stem}.requests.csv.xz"
         arguments = ["--host", server.url, "--task", self.task, "--rate", f"{offered.rate:.9g}"]
         arguments += ["--seed", str(offered.seed), "--timeout-ms", str(offered.timeout_ms)]
         arguments += ["--measure-s", f"{offered.duration_s:g}", "--warmup-s", f"{offered.warmup_s:g}"]

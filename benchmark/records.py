@@ -2,7 +2,7 @@
 
 results/<run>/run.json                       plan, environment, model manifest
 results/<run>/cells/<cell>.json              one cell: its figures, validity, environment
-results/<run>/cells/<cell>.requests.csv.gz   one row a request of the whole cell
+results/<run>/cells/<cell>.requests.csv.xz   one row a request of the whole cell
 results/<run>/cells/<cell>.samples.csv       one row a sampling interval: CPU and memory
 results/<run>/cells/<cell>.speed.csv         one row a probe of the speed of the server's cores
 results/<run>/client_ceiling.json            what the load generator reaches at each level
@@ -125,7 +125,7 @@ class RunFiles:
         return (self.cells_folder / f"{cell.name}.json").is_file()
 
     def requests_path(self, cell: Cell) -> Path:
-        return self.cells_folder / f"{cell.name}.requests.csv.gz"
+        return self.cells_folder / f"{cell.name}.requests.csv.xz"
 
     def samples_path(self, cell: Cell) -> Path:
         return self.cells_folder / f"{cell.name}.samples.csv"

@@ -9,6 +9,7 @@ from benchmark import open_loop_charts, stats
 from benchmark.charts import caption, footprint, headline, titles
 from benchmark.charts.data import RunData, Slice
 from benchmark.intervals import DRIFT, SMALLEST_EFFECT
+from benchmark.machine_speed import relative_speeds
 from benchmark.plots import drawings
 from benchmark.records import RunFiles
 from benchmark.repeats import repeats_of
@@ -51,7 +52,7 @@ def content(data: RunData) -> dict[str, Any]:
 
     apart = (headline.NAME, footprint.NAME)
     repeats = repeats_of(data.files)
-    stable = stabilities(data)
+    stable, speeds = stabilities(data), relative_speeds(data.files.read_cells())
     return {
         "run": data.run,
         "palette": palette(),
@@ -78,7 +79,7 @@ def content(data: RunData) -> dict[str, Any]:
         "footprint": {"charts": named(footprint.NAME), "rows": list(footprints(data))},
         "open_loop_charts": [figures[one.name] for one in beside if one.name != open_loop_charts.SLOTS],
         "open_loops": list(open_loops(data.files)),
-        "cells": [cell_row(data, row, stable) for row in data.rows()],
+        "cells": [cell_row(data, row, stable, speeds) for row in data.rows()],
         "models": models(data),
         "facts": list(flat(data.run.get("environment") or {})),
         "plan": list(flat(data.run.get("plan") or {})),

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from benchmark import stats
@@ -72,13 +73,16 @@ def stabilities(data: RunData) -> dict[str, str]:
     return found
 
 
-def cell_row(data: RunData, row: pd.Series, stable: dict[str, str]) -> dict[str, Any]:
-    """One cell as it was recorded, with the addresses of its files."""
+def cell_row(
+    data: RunData, row: pd.Series, stable: dict[str, str], speeds: dict[str, float]
+) -> dict[str, Any]:
+    """One cell as it was recorded, with the addresses of its files; `speeds` are the machine's, by cell."""
     cell = cell_of(row)
     paths = (
         data.files.cells_folder / f"{cell.name}.json",
         data.files.requests_path(cell),
         data.files.samples_path(cell),
+        data.files.speed_path(cell),
     )
     return {
         "name": cell.name,
@@ -95,10 +99,11 @@ def cell_row(data: RunData, row: pd.Series, stable: dict[str, str]) -> dict[str,
             "peak, MB": number(row["rss_peak_bytes"] / MB),
             "load CPU, %": number(row["load_cpu_percent"], 0),
             "throughput": stable.get(cell.name, ABSENT),
+            **({"machine speed, %": number(100 * speeds.get(cell.name, np.nan), 0)} if speeds else {}),
         },
         "links": {
             label: f"cells/{path.name}"
-            for label, path in zip(("record", "requests", "samples"), paths, strict=True)
+            for label, path in zip(("record", "requests", "samples", "machine"), paths, strict=True)
             if path.is_file()
         },
     }

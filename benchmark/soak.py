@@ -2,7 +2,7 @@
 
 results/<run>/soak/<server>-<task>.json          what grew, and what was left behind
 results/<run>/soak/<server>-<task>.samples.csv   one row a sample
-results/<run>/soak/<server>-<task>.requests.csv.gz   one row a request
+results/<run>/soak/<server>-<task>.requests.csv.xz   one row a request
 """
 
 import contextlib
@@ -76,7 +76,7 @@ class Soak:
             [astuple(sample) for sample in samples], columns=[f.name for f in fields(Sample)]
         )
         table.to_csv(self.path("samples.csv"), index=False)
-        requests = pd.read_csv(self.path("requests.csv.gz"), dtype=REQUEST_COLUMNS)
+        requests = pd.read_csv(self.path("requests.csv.xz"), dtype=REQUEST_COLUMNS)
         record = {
             "plan": asdict(self.plan),
             "figures": growth(table, self.plan.requests)
@@ -96,7 +96,7 @@ class Soak:
         plan = self.plan
         arguments = ["--host", server.url, "--task", plan.task, "--seed", str(plan.seed)]
         arguments += ["--users", str(plan.users), "--spawn-rate", str(plan.users)]
-        arguments += ["--requests-file", str(self.path("requests.csv.gz").resolve())]
+        arguments += ["--requests-file", str(self.path("requests.csv.xz").resolve())]
         if self.target.artefact["trained"]:
             arguments.append("--check-labels")
         load = Load(arguments, self.target.cores.load, self.path("load.log"))

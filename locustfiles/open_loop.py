@@ -2,7 +2,7 @@
 
 Latency counts from the scheduled send: a stall is felt by every request that comes meanwhile, where a
 closed loop would not have sent them (coordinated omission: Gil Tene, "How NOT to Measure Latency"; wrk2).
-`locust -f locustfiles/open_loop.py --headless --rate 20 --measure-s 30 --requests-file requests.csv.gz`
+`locust -f locustfiles/open_loop.py --headless --rate 20 --measure-s 30 --requests-file requests.csv.xz`
 """
 
 import math

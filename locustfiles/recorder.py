@@ -6,8 +6,8 @@ is still filling, and latencies are those of a shorter queue.
 
 import contextlib
 import csv
-import gzip
 import json
+import lzma
 import time
 from collections import deque
 from dataclasses import dataclass, field
@@ -148,7 +148,7 @@ class Recorder:
 
     def _write(self, path: Path) -> None:
         zero_s = self.window_opened_s or 0.0
-        with gzip.open(path, "wt", newline="") as file:
+        with lzma.open(path, "wt", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(COLUMNS + self.more_columns)
             for start_s, latency_ms, *rest in self.rows:

@@ -208,7 +208,7 @@ def test_a_real_servers_capacity_is_searched_and_every_step_kept(tmp_path: Path)
         assert step["requests"] >= sample_floor(95)
         assert step["duration_s"] * step["rate"] >= sample_floor(95)
         stem = f"dynamic_batching-sentiment-{step['rate']:.4g}rps"
-        assert (tmp_path / "run" / "capacity" / f"{stem}.requests.csv.gz").is_file()
+        assert (tmp_path / "run" / "capacity" / f"{stem}.requests.csv.xz").is_file()
     assert (tmp_path / "run" / "charts" / "capacity-sentiment.png").is_file()
 
 

@@ -102,7 +102,7 @@ class Loaded:
 
 
 def load(server: Scripted, folder: Path, **options: object) -> Loaded:
-    path = folder / "requests.csv.gz"
+    path = folder / "requests.csv.xz"
     arguments = ["--host", server.url, "--task", "translation", "--requests-file", str(path)]
     for name, value in options.items():
         arguments += [f"--{name.replace('_', '-')}", str(value)]
@@ -282,7 +282,7 @@ def test_a_server_is_offered_multiples_of_its_capacity_and_recovers(tmp_path: Pa
     assert rates == pytest.approx([capacity / 4, capacity / 2])
     assert list(pd.read_csv(folder / "optimized-sentiment.csv")["rate"]) == pytest.approx(rates)
     for found in record["rates"]:
-        path = folder / f"optimized-sentiment-{found['rate']:.4g}rps.requests.csv.gz"
+        path = folder / f"optimized-sentiment-{found['rate']:.4g}rps.requests.csv.xz"
         again = figures(pd.read_csv(path, dtype=COLUMNS), 1.0, 60_000)
         assert {name: found[name] for name in again} == again
         assert found["requests"] == found["right"] > 0

@@ -400,7 +400,7 @@ def test_inference_on_several_threads_never_takes_more_than_all_of_the_time() ->
 
 def test_no_batching_chart_without_queue_times_or_batch_sizes(tmp_path: Path) -> None:
     run = make_run(tmp_path)
-    for path in run.cells_folder.glob("*.csv.gz"):
+    for path in run.cells_folder.glob("*.csv.xz"):
         pd.read_csv(path).assign(queue_ms=None, inference_ms=None).to_csv(path, index=False)
     data = RunData(run)
     assert [*queue_share.drawings(data), *batch_size.drawings(data)] == []

@@ -58,7 +58,7 @@ def test_a_mix_sends_the_same_short_texts_with_and_without_the_long_ones(tmp_pat
     assert ended.exit_code == 0, ended.output
     folder = tmp_path / "run" / "mix"
     short, mixed = (
-        pd.read_csv(folder / f"dynamic_batching-translation-{kind}-1.requests.csv.gz", dtype=COLUMNS)
+        pd.read_csv(folder / f"dynamic_batching-translation-{kind}-1.requests.csv.xz", dtype=COLUMNS)
         for kind in ("short", "mixed")
     )
     assert not short["long"].any() and mixed["long"].mean() == pytest.approx(0.2, abs=0.15)
