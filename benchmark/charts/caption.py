@@ -17,7 +17,7 @@ def subtitle(data: RunData, part: Slice, what: str) -> str:
     frame = data.of(part).frame
     # Where no text comes twice, a rate of nothing says nothing.
     hits = frame[frame["cache_hit_rate"] > 0].groupby("server")["cache_hit_rate"]
-    rates = "".join(f"; {inline(server)}: {rate.median():.0%} cache hits" for server, rate in hits)
+    rates = "".join(f"; {inline(server)}: {rate.median():.1%} cache hits" for server, rate in hits)
     return f"{part.task.capitalize()}, {texts_of(part)}: {what}{rates}"
 
 

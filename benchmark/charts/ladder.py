@@ -138,7 +138,7 @@ def servers(cells: Cells) -> dict[str, str]:
 def apart_note(apart: Sequence[Step]) -> str:
     """What the steps that stand apart are: other texts, so a scale of their own."""
     hits = [step.figures["cache_hit_rate"] for step in apart if step.figures["cache_hit_rate"]]
-    found = f", {hits[-1]:.0%} cache hits" if hits else ""
+    found = f", {hits[-1]:.1%} cache hits" if hits else ""
     return f"apart, on a scale of its own: repeated texts (zipf){found}"
 
 
