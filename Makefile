@@ -126,7 +126,7 @@ readme: setup ## Rewrite the README's figures and chart from results/reference/
 	@$(BIN)/python -m benchmark readme
 
 test: setup ## Lint, type check, and every test, on the embedded models
-	@$(MAKE) --no-print-directory --jobs 2 --output-sync lint models-embedded
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync=line lint models-embedded
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 fuzz: models-embedded ## Send each server 20,000 requests made from its OpenAPI page, and check every answer

@@ -1,7 +1,7 @@
 """How much a server's speed follows its machine's, so that two runs can be compared at the same one.
 
-A shared machine is 5 to 30 % faster in one hour than in the next, far more than the changes that a comparison
-of two runs is to find. The probe of `benchmark.speed_probe` goes through the same ups and downs as the server
+A shared machine is faster in one hour than in the next, often by more than the changes that a comparison of
+two runs is to find. The probe of `benchmark.speed_probe` goes through the same ups and downs as the server
 beside it: the speed that it tells is a control variate (Law and Kelton, "Simulation Modeling and Analysis",
 the chapter on variance reduction; the same idea is CUPED of Deng et al., WSDM 2013). How much of a change of
 the one is found in the other is seen within the cells, where it has nothing to do with any change of code.
@@ -49,6 +49,7 @@ def elasticity(windows: Iterable[tuple[np.ndarray, np.ndarray]]) -> Elasticity |
     """Least squares through the blocks of windows (log answers, log speeds), each about its own means.
 
     Held between 0 and 1: work on a core does not get slower as the core gets faster, nor gain more than it.
+    Noise of the probe's own makes it too small, and then less than all of the machine's change is taken out.
     None where there are too few blocks, or the machine's speed did not change at all.
     """
     answers: list[np.ndarray] = []

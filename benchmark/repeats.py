@@ -83,7 +83,9 @@ class Repeats:
 
     def block_logs(self, number: int) -> tuple[np.ndarray, np.ndarray]:
         """Log answers and log speeds of the blocks of a round's window."""
-        probed_s, speeds = self._probed.get(number, (np.array([]), np.array([])))
+        if number not in self._probed:
+            return np.array([]), np.array([])
+        probed_s, speeds = self._probed[number]
         answered_s, _ = self._answered.get(number, (np.array([]), np.array([])))
         return block_logs(answered_s, probed_s, speeds, self.records[number]["figures"]["duration_s"])
 
@@ -170,8 +172,7 @@ def compare(
         return None
     firsts, seconds = [of_first[one] for one in rounds], [of_second[one] for one in rounds]
     found, speed_ratio = NO_CORRECTION, None
-    shifts = speed_shifts(first, second, rounds)
-    if follows and shifts is not None:
+    if follows and (shifts := speed_shifts(first, second, rounds)):
         found = correction(shifts, follows, figure.higher_is_faster)
         speed_ratio = float(np.exp(np.mean(shifts)))
     if len(rounds) >= ROUNDS_FOR_RANGE:

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import test_compare
 from hypothesis import given
 from hypothesis import strategies as st
+from test_compare import DURATION_S, make_run
 
+from benchmark import stats
 from benchmark.compare import compare_runs
 from benchmark.elasticity import BLOCK_S, block_logs, correction, elasticity
 from benchmark.intervals import SAME, SLOWER
@@ -54,7 +55,7 @@ def on_machine(run: RunFiles, seed: int, mean: float) -> RunFiles:
         requests["start_s"], requests["latency_ms"] = starts, (stops - starts) * 1e3
         requests.to_csv(run.requests_path(cell), index=False)
         probes(rng, speeds, first).to_csv(run.speed_path(cell), index=False)
-        found = test_compare.stats.figures(run.read_requests(cell), test_compare.DURATION_S)
+        found = stats.figures(run.read_requests(cell), DURATION_S)
         write_json(run.cells_folder / f"{cell.name}.json", record | {"figures": found})
     return run
 
@@ -65,7 +66,7 @@ Made = Callable[..., RunFiles]
 @pytest.fixture
 def made(tmp_path: Path) -> Made:
     def make(name: str, seed: int, mean: float, code: float = 1.0) -> RunFiles:
-        return on_machine(test_compare.make_run(tmp_path / name, seed, speed=code), seed, mean)
+        return on_machine(make_run(tmp_path / name, seed, speed=code), seed, mean)
 
     return make
 
@@ -160,7 +161,7 @@ def test_a_record_is_of_the_window_and_twice_the_time_is_half_the_speed() -> Non
 
 
 def test_the_report_tells_each_cells_machine_speed_against_the_middle_one(tmp_path: Path) -> None:
-    run = test_compare.make_run(tmp_path / "run", 1, users=(1, 2, 4, 8))
+    run = make_run(tmp_path / "run", 1, users=(1, 2, 4, 8))
     records = run.read_cells()
     assert "machine speed, %" not in write_report(run).read_text()
     for record, slower in zip(records, (1.0, 1.25, 0.8), strict=False):
