@@ -71,8 +71,15 @@ def compare_runs(
             found = compare(one, other, figure, interleaved=False, drift=drift, follows=follow)
             if found:
                 rows.append(Row(cell, found, found.verdict(smallest_effect)))
+    missing = [
+        path for cell in common for run in (of_first, of_second) for path in run[cell].missing_requests()
+    ]
+    others = f" and {len(missing) - 1:,} more" if len(missing) > 1 else ""
+    lacking = f"requests are missing: {missing[0]}{others}" if missing else ""
     if not rows:
-        raise NotComparable("the runs have no valid cell in common")
+        raise NotComparable(lacking or "the runs have no valid cell in common")
+    if lacking:
+        warnings.append(f"{lacking}; figures that need them are left out")
     return rows, warnings
 
 

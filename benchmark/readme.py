@@ -9,7 +9,7 @@ from benchmark.environment import ROOT
 from benchmark.known_figures import known_figures
 from benchmark.markdown import table
 from benchmark.plots import charts_folder, draw_one, drawings
-from benchmark.readme_tables import mix_table, peers_table
+from benchmark.readme_tables import capacity_tables, ladder_runs, ladder_tables, mix_table, peers_table
 from benchmark.reference_page import circumstances, reference_page
 from benchmark.reference_runs import reference_runs
 from benchmark.repeats import repeats_of
@@ -43,6 +43,8 @@ def write_readme(readme: Path = README, reference: Path = REFERENCE) -> bool:
     text = section(text, "chart", chart(first, readme.parent))
     text = section(text, "figures", figures(first))
     text = section(text, "known", known_figures(alike))
+    text = section(text, "ladder", ladder_tables(reference))
+    text = section(text, "capacity", capacity_tables(reference))
     text = section(text, "peers", peers_table(reference))
     text = section(text, "mix", mix_table(reference))
     pages = {readme: text, reference / "README.md": reference_page(runs, reference)}
@@ -74,10 +76,12 @@ def figures(run: RunData) -> str:
     )
 
 
-def draw_chart(reference: Path = REFERENCE) -> None:
-    """Draws the headline's chart of the run that speaks first."""
-    run = reference_runs(reference)[0]
-    for drawing in drawings(run):
-        if drawing.name == headline.NAME:
-            draw_one(drawing, run.files)
-            (charts_folder(run.files) / f"{drawing.name}.svg").unlink()
+def draw_charts(reference: Path = REFERENCE) -> None:
+    """Draws the headline's chart of the run that speaks first, and the charts of every ladder."""
+    first = reference_runs(reference)[0]
+    ladders = [RunData(run) for run in ladder_runs(reference)]
+    chosen = [(first, drawing) for drawing in drawings(first) if drawing.name == headline.NAME]
+    chosen += [(run, drawing) for run in ladders for drawing in drawings(run)]
+    for run, drawing in chosen:
+        draw_one(drawing, run.files)
+        (charts_folder(run.files) / f"{drawing.name}.svg").unlink()

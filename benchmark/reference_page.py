@@ -8,6 +8,7 @@ import pandas as pd
 
 from benchmark.charts import caption, titles
 from benchmark.charts.data import RunData
+from benchmark.ladder import KIND as LADDER
 from benchmark.markdown import table
 from benchmark.records import RunFiles
 
@@ -92,13 +93,20 @@ def circumstances(run: RunFiles) -> str:
 
 
 def command(record: dict[str, Any]) -> str:
-    plan, source = record["plan"], record["models"]["source"]
+    """What makes such a run again."""
+    plan = record["plan"]
+    chosen = {"models": f"models-{record['models']['source']}"}
+    if record.get("kind") == LADDER:
+        verb = "ladder"
+    else:
+        verb = "run"
+        names = [name if texts == 1 else f"{name}:{texts}" for name, texts in plan["workloads"]]
+        chosen |= {"servers": ",".join(plan["servers"]), "workloads": ",".join(names)}
+    chosen |= {"tasks": ",".join(plan["tasks"]), "users": ",".join(map(str, plan["users"]))}
+    chosen["duration"] = f"{plan['duration_s']:g}"
     # Runs of before there was a cap have none.
-    most = f" --max-duration {plan['max_duration_s']:g}" if plan.get("max_duration_s") else ""
-    workloads = ",".join(name if texts == 1 else f"{name}:{texts}" for name, texts in plan["workloads"])
-    users = ",".join(map(str, plan["users"]))
-    return (
-        f".venv/bin/python -m benchmark run --models models-{source} --servers {','.join(plan['servers'])} "
-        f"--tasks {','.join(plan['tasks'])} --workloads {workloads} --users {users} "
-        f"--duration {plan['duration_s']:g}{most} --repeats {plan['repeats']}"
-    )
+    if plan.get("max_duration_s"):
+        chosen["max-duration"] = f"{plan['max_duration_s']:g}"
+    chosen["repeats"] = str(plan["repeats"])
+    options = " ".join(f"--{name} {value}" for name, value in chosen.items())
+    return f".venv/bin/python -m benchmark {verb} {options}"

@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -67,6 +68,11 @@ class Repeats:
         found = [self._known[figure, number] for number in rounds]
         known = [one for one in found if one is not None]
         return known if len(known) == len(found) else None
+
+    def missing_requests(self) -> list[Path]:
+        """The files of requests that the rounds should have and lack."""
+        paths = [self.files.requests_path(Cell(**record["cell"])) for record in self.records.values()]
+        return [path for path in paths if not path.is_file()]
 
     def interval(self, figure: Figure) -> Interval | None:
         """The figure's interval by the method that its number of repeats allows."""

@@ -19,12 +19,13 @@ from benchmark.charts import capacity as chart
 from benchmark.charts import overload as overload_chart
 from benchmark.overload import overload_figures, overload_lines
 from benchmark.plots import draw_all, draw_beside_cells
+from benchmark.readme_tables import capacity_tables
 from benchmark.records import RunFiles, read_json, write_json
 from benchmark.report import write_report
 from benchmark.stats import sample_floor
 
 FACTS = {
-    "model": {"architecture": "Small", "parameters": 1_000_000, "trained": False},
+    "model": {"architecture": "Small", "origin": "a test", "parameters": 1_000_000, "trained": False},
     "environment": {"machine": {"cpu": "Test CPU"}, "cores": {"server": [0], "load": [1]}, "commit": "abc"},
 }
 
@@ -129,6 +130,29 @@ def test_the_title_of_capacities_is_their_finding() -> None:
     bound = capacity_record("optimized", 400, 410, "the load generator's limit")
     assert chart.told(bound, baseline) == "at least 400, 33x the baseline"
     assert "at least 400" in chart.title([baseline, bound])
+
+
+def test_the_readmes_table_of_capacities_has_each_servers_figures(tmp_path: Path) -> None:
+    records = [
+        capacity_record("dynamic_batching", 150, 156),
+        capacity_record("optimized", None, 1),
+        capacity_record("baseline", 12, 12.5),
+    ]
+    folder = tmp_path / "some-run" / "capacity"
+    folder.mkdir(parents=True)
+    for record in records:
+        write_json(folder / f"{record['server']}-sentiment.json", record)
+    lines = capacity_tables(tmp_path).splitlines()
+    shown = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line[:1] == "|"][2:]
+    p95 = f"{records[0]['steps'][0]['p95_ms']:.0f}"
+    assert shown == [
+        ["sentiment", "baseline", "250", "12", p95, "12", "1.0x"],
+        ["sentiment", "optimized", "250", "none", "–", "1", "–"],
+        ["sentiment", "dynamic batching", "250", "150", p95, "156", "12x"],
+    ]
+    assert "Test CPU, 1 core for the server; a test; commit abc" in lines[-1]
+    assert "[some-run](results/reference/some-run/capacity)" in lines[-1]
+    assert capacity_tables(tmp_path / "none") == "Not measured."
 
 
 def overload_record(server: str, goodput: list[float], p95: list[float | None]) -> dict[str, Any]:

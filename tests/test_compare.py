@@ -213,6 +213,18 @@ def test_invalid_and_borrowed_cells_are_left_out(folder: Path, tmp_path: Path) -
         compare_runs(RunFiles(folder / "before"), other)
 
 
+def test_missing_requests_are_named(folder: Path, tmp_path: Path) -> None:
+    other = RunFiles(shutil.copytree(folder / "again", tmp_path / "other"))
+    paths = sorted(other.cells_folder.glob("*.requests.csv.xz"))
+    paths[0].unlink()
+    rows, warnings = compare_runs(RunFiles(folder / "before"), other)
+    assert len(rows) == 3
+    assert warnings == [f"requests are missing: {paths[0]}; figures that need them are left out"]
+    paths[1].unlink()
+    with pytest.raises(NotComparable, match=r"requests are missing: .* and 1 more"):
+        compare_runs(RunFiles(folder / "before"), other)
+
+
 def test_only_rounds_that_both_have_are_compared(tmp_path: Path) -> None:
     first = make_run(tmp_path / "a", seed=1, repeats=4, users=(10,), speeds=(1.0, 1.0, 1.0, 9.0))
     second = make_run(tmp_path / "b", seed=2, repeats=3, users=(10,))

@@ -10,11 +10,15 @@ from conftest import EMBEDDED
 
 from benchmark import plots, stats
 from benchmark.charts.data import RunData
+from benchmark.charts.ladder import factor_text
+from benchmark.charts.titles import figure
 from benchmark.configurations import usual
 from benchmark.ladder import KIND, LadderPlan, Models, configurations, rungs
 from benchmark.ladder_figures import ladder_of, write_ladder
 from benchmark.options import manifest_of
+from benchmark.readme_tables import ladder_tables
 from benchmark.records import TASKS, RunFiles, read_json, write_json
+from benchmark.reference_page import reference_page
 from model_export import verify
 from model_export.float32 import prepare_float32
 from model_export.manifest import Manifest, float32_folder
@@ -125,6 +129,34 @@ def test_a_rungs_factor_is_over_the_one_below_in_the_same_rounds(run: RunFiles) 
             assert step.p95_factor is not None and step.p95_factor.value < 1
     climb = [step.factor.value for step in ladder if step.factor and step.rung.workload == "unique"][:5]
     assert geometric_mean(climb) ** 5 == pytest.approx(270 / 12, rel=0.05)
+
+
+def test_the_readme_and_the_page_of_the_runs_show_the_ladder(run: RunFiles) -> None:
+    record = run.read_run()
+    record["environment"] = {"machine": {"cpu": "Test CPU"}, "cores": {"server": [0]}, "commit": "abc"}
+    record["models"] = {"source": "random"}
+    run.write_run(record)
+    chart = plots.charts_folder(run) / "ladder-translation-u50.png"
+    chart.parent.mkdir()
+    chart.touch()
+    text = ladder_tables(run.folder.parent)
+    lines = [line for line in text.splitlines() if line[:1] == "|" and "---" not in line]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
+    assert [row for row in rows if row[0] in TASKS] == [rows[0], rows[9]]
+    for row, step in zip(rows[1:9] + rows[10:], ladder_of(run), strict=True):
+        hits = ", 75.0% hits" if step.rung.configuration == "redis_cache" else ""
+        texts = ", repeated texts" if step.rung.workload == "zipf" else ""
+        assert row[0] == f"{step.rung.decision}{texts}{hits}"
+        assert row[1] == figure(step.figures["throughput_rps"]) and row[5:] == ["1", "200"]
+        assert row[2] == (factor_text(step) or "–")
+    assert "](results/reference/ladder/charts/ladder-translation-u50.png)" in text
+    assert "ladder-sentiment" not in text, "it is not drawn"
+    assert "Test CPU, 1 core for the server" in text and "10 s a cell, 3 repeats, commit abc" in text
+    page = reference_page([RunData(run)], run.folder.parent)
+    assert (
+        "`.venv/bin/python -m benchmark ladder --models models-random --tasks translation,sentiment "
+        "--users 50 --duration 10 --repeats 3`" in page
+    )
 
 
 def test_the_table_on_disk_is_the_ladder(run: RunFiles) -> None:

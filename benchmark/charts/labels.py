@@ -13,6 +13,7 @@ from benchmark.charts.sheet import Sheet
 from benchmark.style import DENSITY, LABEL, MARGIN, format_in_use, points, width_of
 
 GAP = 20  # from an axes' right edge to its labels
+BETWEEN = 6  # labels, or two of them read as one
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ def near_labels(
             return covered + 9 * (w * h - _overlap(place, within)) + far
 
         place = _beside(x, y, min(_SIDES, key=cost), width, height, reach)
-        taken.append(place)
+        taken.append(place.padded(BETWEEN))
         written.append(
             sheet.figure.text(
                 place.x0 / sheet.width,

@@ -27,7 +27,11 @@ def drawings(data: RunData) -> Iterator[Drawing]:
     for task, level in dict.fromkeys((step.task, step.users) for step in ladder):
         part = Slice(task, CLIMB, 1)
         own = [step for step in ladder if (step.task, step.users) == (task, level)]
-        yield Drawing(f"ladder-{task}-u{level}", part, partial(draw, data, part, own, level))
+        yield Drawing(chart_name(task, level), part, partial(draw, data, part, own, level))
+
+
+def chart_name(task: str, level: int) -> str:
+    return f"ladder-{task}-u{level}"
 
 
 def draw(data: RunData, part: Slice, ladder: Sequence[Step], level: int) -> Sheet:

@@ -32,11 +32,11 @@ def report(
 
 
 def readme() -> None:
-    """Writes the README's figures and chart, and results/reference/README.md, from the reference runs."""
-    from benchmark.readme import draw_chart, write_readme
+    """Writes the README's figures and charts, and results/reference/README.md, from the reference runs."""
+    from benchmark.readme import draw_charts, write_readme
 
     try:
-        draw_chart()
+        draw_charts()
         changed = write_readme()
     except RunNotFound as error:
         raise fail(error) from None
