@@ -72,7 +72,7 @@ def told(value: float | None) -> str:
 
 
 def capacity_tables(reference: Path) -> str:
-    """The highest rates that held in every search of `reference`, one table a run."""
+    """The highest rates that held in every search of `reference`, one table a run; nothing without one."""
     parts = []
     for folder in sorted({path.parent for path in reference.glob(f"*/{capacity.FOLDER}/*.json")}):
         searched = [record for record in records(folder) if record["capacity"]]
@@ -85,7 +85,7 @@ def capacity_tables(reference: Path) -> str:
             name = folder.parent.name
             address = f"results/reference/{folder.relative_to(reference)}"
             parts += [table(rows), f"{capacity_note(searched)}: [{name}]({address})."]
-    return "\n\n".join(parts) or NOTHING
+    return "\n\n".join(parts)
 
 
 def capacity_rows(searched: list[dict[str, Any]]) -> Iterator[dict[str, str]]:

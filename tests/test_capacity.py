@@ -152,7 +152,7 @@ def test_the_readmes_table_of_capacities_has_each_servers_figures(tmp_path: Path
     ]
     assert "Test CPU, 1 core for the server; a test; commit abc" in lines[-1]
     assert "[some-run](results/reference/some-run/capacity)" in lines[-1]
-    assert capacity_tables(tmp_path / "none") == "Not measured."
+    assert capacity_tables(tmp_path / "none") == ""
 
 
 def overload_record(server: str, goodput: list[float], p95: list[float | None]) -> dict[str, Any]:

@@ -170,12 +170,13 @@ def test_the_table_on_disk_is_the_ladder(run: RunFiles) -> None:
     assert written["cache_hit_rate"].dropna().tolist() == pytest.approx([0.75] * 2, abs=0.01)
 
 
-def test_the_charts_texts_stay_apart_and_on_the_sheet(run: RunFiles) -> None:
+@pytest.mark.parametrize("format_", [plots.style.PICTURE, plots.style.INLINE], ids=["picture", "report"])
+def test_the_charts_texts_stay_apart_and_on_the_sheet(run: RunFiles, format_: plots.style.Format) -> None:
     data = RunData(run)
     drawn = plots.drawings(data)
     assert [drawing.name for drawing in drawn] == ["ladder-translation-u50", "ladder-sentiment-u50"]
     for drawing in drawn:
-        with plots.style.applied():
+        with plots.style.applied(format_):
             sheet = drawing.draw()
             (ax,) = sheet.figure.axes
             renderer = sheet.figure.canvas.get_renderer()  # type: ignore[attr-defined]

@@ -18,8 +18,13 @@ from benchmark.style import INK, LABEL, MARGIN, MUTED, SUBTITLE, colour, points,
 GAP = 24
 ROOM_BELOW = 0.16  # of the free height: no x axis needs it
 APART_ROWS = 1.15  # between the climb and the steps apart, with their heading
-HEADINGS = ("RPS", "own factor", "p95 ms")
-COLUMN_TEXTS = ("0,000", "00.0x (0.0–0.0)", "00,000")  # the widest that a column may hold
+# A column's heading, and the widest text that it may hold; where there is little room the last one goes.
+COLUMNS: Sequence[tuple[str, str]] = (
+    ("RPS", "0,000"),
+    ("own factor", "00.0x (0.0–0.0)"),
+    ("p95 ms", "00,000"),
+)
+LEAST_FOR_BARS = 0.2  # of the sheet's width
 
 
 def drawings(data: RunData) -> Iterator[Drawing]:
@@ -44,10 +49,11 @@ def draw(data: RunData, part: Slice, ladder: Sequence[Step], level: int) -> Shee
         f"{users(level)}, {texts_of(part)}: one decision more on each step",
         caption(data, cells, [dots, *missing(cells)]),
     )
-    names = max(width_of(step.rung.decision, LABEL) for step in ladder)
-    widths = [width_of(text, LABEL) + GAP for text in COLUMN_TEXTS]
-    left = MARGIN + names + GAP
-    right = sheet.width - MARGIN - sum(widths)
+    columns, size = COLUMNS, LABEL
+    left, right, names, widths = layout(sheet, ladder, columns, size)
+    if right - left < LEAST_FOR_BARS * sheet.width:
+        columns, size = COLUMNS[:-1], SUBTITLE
+        left, right, names, widths = layout(sheet, ladder, columns, size)
     ax = sheet.axes(left=left, right=right, bottom=-ROOM_BELOW)
     rows = len(climb) + (APART_ROWS + len(apart) if apart else 0)
     ax.set_xlim(0, 1)
@@ -56,18 +62,33 @@ def draw(data: RunData, part: Slice, ladder: Sequence[Step], level: int) -> Shee
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_locator(NullLocator())
     ends = [right - left + sum(widths[: column + 1]) for column in range(len(widths))]
-    for end, heading in zip(ends, HEADINGS, strict=True):
+    for end, (heading, _) in zip(ends, columns, strict=True):
         write(ax, heading, end, -0.62, SUBTITLE, MUTED, ha="right", va="bottom")
-    stairs(sheet, ax, cells, climb, 0, ends)
+    stairs(sheet, ax, cells, climb, 0, ends, size)
     if apart:
         row = len(climb) + APART_ROWS
         write(ax, apart_note(apart), -names - GAP, row - 0.62, SUBTITLE, MUTED, va="bottom")
-        stairs(sheet, ax, cells, apart, row, ends)
+        stairs(sheet, ax, cells, apart, row, ends, size)
     return sheet
 
 
+def layout(
+    sheet: Sheet, ladder: Sequence[Step], columns: Sequence[tuple[str, str]], size: float
+) -> tuple[float, float, float, list[float]]:
+    """Where the bars begin and end, and the widths of names and columns whose texts are `size` high."""
+    names = max(width_of(step.rung.decision, size) for step in ladder)
+    widths = [width_of(text, size) + GAP for _, text in columns]
+    return MARGIN + names + GAP, sheet.width - MARGIN - sum(widths), names, widths
+
+
 def stairs(
-    sheet: Sheet, ax: Axes, cells: Cells, steps: Sequence[Step], first_row: float, ends: Sequence[float]
+    sheet: Sheet,
+    ax: Axes,
+    cells: Cells,
+    steps: Sequence[Step],
+    first_row: float,
+    ends: Sequence[float],
+    size: float,
 ) -> None:
     """One bar a step from `first_row` down, the longest as wide as the axes, its figures in the columns."""
     shown = [cells.where(server=step.rung.configuration, workload=step.rung.workload).frame for step in steps]
@@ -81,14 +102,14 @@ def stairs(
         ax.barh(row, length, height=1, color=colour(server), alpha=0.85, linewidth=0)
         for _, one in frame[frame["status"] != "failed"].iterrows():
             mark(ax, one["throughput_rps"] / scale, row, one["status"] == "invalid", cells.repeats)
-        write(ax, step.rung.decision, -GAP, row, LABEL, text_colour(server), ha="right")
+        write(ax, step.rung.decision, -GAP, row, size, text_colour(server), ha="right")
         texts = (
             figure(rps) if rps else "not valid",
             factor_text(step),
             figure(step.figures["p95_ms"]) if step.figures["p95_ms"] else "too few",
         )
-        for end, text in zip(ends, texts, strict=True):
-            write(ax, text, end, row, LABEL, INK if text[:1].isdigit() else MUTED, ha="right")
+        for end, text in zip(ends, texts, strict=False):
+            write(ax, text, end, row, size, INK if text[:1].isdigit() else MUTED, ha="right")
         if rps:
             sheet.tell(ax, (0, row - 0.5), told(step), (length, row + 0.5))
 
@@ -130,7 +151,9 @@ def factor_text(step: Step) -> str:
 def told(step: Step) -> str:
     """A step in one sentence, for who points at it."""
     factor = f", {factor_text(step)} of the step above" if step.factor else ""
-    return f"{step.rung.decision}: {figure(step.figures['throughput_rps'])} RPS{factor}"
+    p95_ms = step.figures["p95_ms"]
+    latency = f", p95 {figure(p95_ms)} ms" if p95_ms else ""
+    return f"{step.rung.decision}: {figure(step.figures['throughput_rps'])} RPS{factor}{latency}"
 
 
 def servers(cells: Cells) -> dict[str, str]:
@@ -143,7 +166,7 @@ def apart_note(apart: Sequence[Step]) -> str:
     """What the steps that stand apart are: other texts, so a scale of their own."""
     hits = [step.figures["cache_hit_rate"] for step in apart if step.figures["cache_hit_rate"]]
     found = f", {hits[-1]:.1%} cache hits" if hits else ""
-    return f"apart, on a scale of its own: repeated texts (zipf){found}"
+    return f"apart, on its own scale: repeated texts{found}"
 
 
 def title(climb: Sequence[Step], task: str) -> str:
