@@ -132,6 +132,23 @@ def test_the_title_of_capacities_is_their_finding() -> None:
     assert "at least 400" in chart.title([baseline, bound])
 
 
+def test_the_figures_beside_capacities_are_whole_whatever_ended_the_search() -> None:
+    records = [
+        capacity_record("baseline", 40, 48, "stopped after 54 s"),
+        capacity_record("optimized", None, 1),
+        capacity_record("dynamic_batching", 543, 768, "stopped after 54 s"),
+    ]
+    sheet = chart.draw(records)
+    assert (
+        sheet.title
+        == "Dynamic batching keeps p95 within 250 ms at 543 or more requests a second, 14x the baseline's 40"
+    )
+    (ax,) = sheet.figure.axes
+    renderer = sheet.figure.canvas.get_renderer()  # type: ignore[attr-defined]
+    boxes = [text.get_window_extent(renderer) for text in ax.texts]
+    assert len(boxes) == 6 and all(box.x0 >= 0 and box.x1 <= sheet.figure.bbox.x1 for box in boxes)
+
+
 def test_the_readmes_table_of_capacities_has_each_servers_figures(tmp_path: Path) -> None:
     records = [
         capacity_record("dynamic_batching", 150, 156),

@@ -14,7 +14,7 @@ from benchmark.records import SERVERS
 from benchmark.style import LABEL, MARGIN, MUTED, SUBTITLE, colour, points, text_colour, width_of
 
 THICK = 0.5  # of a bar, in rows
-ROOM = 1.45  # of the longest bar: the figures stand right of it
+BESIDE = 14  # from a bar to its figures
 
 
 def draw(records: Sequence[dict[str, Any]]) -> Sheet:
@@ -36,8 +36,7 @@ def draw(records: Sequence[dict[str, Any]]) -> Sheet:
     )
     names = max(width_of(titles.name(server), LABEL) for server in servers) + 20
     ax = sheet.axes(left=MARGIN + names, right=sheet.width - MARGIN)
-    longest = max(max(held(record), not_held(record)) for record in records)
-    bare(ax, len(servers), longest * ROOM)
+    bare(ax, len(servers), highest(records, sheet.width - 2 * MARGIN - names))
     for row, record in enumerate(records):
         bar(ax, row, record, reference(records))
     return sheet
@@ -61,13 +60,31 @@ def bar(ax: Axes, row: int, record: dict[str, Any], against: dict[str, Any] | No
     )
     ax.annotate(
         told(record, against),
-        (max(held(record), not_held(record) if found["held_rps"] else 0), row),
-        (points(14), 0),
+        (end(record), row),
+        (points(BESIDE), 0),
         textcoords="offset points",
-        fontsize=points(LABEL if found["held_rps"] else SUBTITLE),
+        fontsize=points(size_beside(record)),
         color=text_colour(server) if found["held_rps"] else MUTED,
         va="center",
     )
+
+
+def highest(records: Sequence[dict[str, Any]], width: float) -> float:
+    """Where the axes, `width` logical pixels wide, must end for every figure to fit right of its bar."""
+    against = reference(records)
+    shares = [
+        1 - (BESIDE + width_of(told(record, against), size_beside(record))) / width for record in records
+    ]
+    return max(end(record) / max(share, 0.1) for record, share in zip(records, shares, strict=True))
+
+
+def end(record: dict[str, Any]) -> float:
+    """Of a bar and its line, in requests a second."""
+    return max(held(record), not_held(record)) if held(record) else 0.0
+
+
+def size_beside(record: dict[str, Any]) -> float:
+    return LABEL if held(record) else SUBTITLE
 
 
 def bare(ax: Axes, rows: int, highest: float) -> None:
@@ -121,10 +138,9 @@ def title(records: Sequence[dict[str, Any]]) -> str:
         who = titles.name(best["server"]) if len(records) == 1 else "No server"
         verb = "does not keep" if len(records) == 1 else "keeps"
         return f"{who} {verb} {limit} even at {least} {'request' if least == '1' else 'requests'} a second"
-    at_least = "" if best["capacity"]["ended"] == "found" else "at least "
+    more = "" if best["capacity"]["ended"] == "found" else "or more "
     sentence = (
-        f"{titles.name(best['server'])} keeps {limit} at {at_least}{titles.figure(held(best))} "
-        "requests a second"
+        f"{titles.name(best['server'])} keeps {limit} at {titles.figure(held(best))} {more}requests a second"
     )
     other = next((record for record in records if record is not best), None)
     if other is None:
