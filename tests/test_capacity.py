@@ -129,7 +129,7 @@ def test_the_title_of_capacities_is_their_finding() -> None:
     assert chart.told(none, None) == "misses it at 1 a second: p95 200 ms"
     bound = capacity_record("optimized", 400, 410, "the load generator's limit")
     assert chart.told(bound, baseline) == "at least 400, 33x the baseline"
-    assert "at least 400" in chart.title([baseline, bound])
+    assert "400 or more requests a second" in chart.title([baseline, bound])
 
 
 def test_the_figures_beside_capacities_are_whole_whatever_ended_the_search() -> None:
