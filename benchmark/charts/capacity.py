@@ -36,7 +36,7 @@ def draw(records: Sequence[dict[str, Any]]) -> Sheet:
     )
     names = max(width_of(titles.name(server), LABEL) for server in servers) + 20
     ax = sheet.axes(left=MARGIN + names, right=sheet.width - MARGIN)
-    bare(ax, len(servers), highest(records, sheet.width - 2 * MARGIN - names))
+    bare(ax, len(servers), axis_end(records, sheet.width - 2 * MARGIN - names))
     for row, record in enumerate(records):
         bar(ax, row, record, reference(records))
     return sheet
@@ -69,7 +69,7 @@ def bar(ax: Axes, row: int, record: dict[str, Any], against: dict[str, Any] | No
     )
 
 
-def highest(records: Sequence[dict[str, Any]], width: float) -> float:
+def axis_end(records: Sequence[dict[str, Any]], width: float) -> float:
     """Where the axes, `width` logical pixels wide, must end for every figure to fit right of its bar."""
     against = reference(records)
     shares = [

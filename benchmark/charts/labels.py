@@ -13,7 +13,7 @@ from benchmark.charts.sheet import Sheet
 from benchmark.style import DENSITY, LABEL, MARGIN, format_in_use, points, width_of
 
 GAP = 20  # from an axes' right edge to its labels
-BETWEEN = 6  # labels, or two of them read as one
+BETWEEN = 6  # from a label to the next: nearer, two numbers read as one
 
 
 @dataclass(frozen=True)

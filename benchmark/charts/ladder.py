@@ -108,7 +108,7 @@ def stairs(
             factor_text(step),
             figure(step.figures["p95_ms"]) if step.figures["p95_ms"] else "too few",
         )
-        for end, text in zip(ends, texts, strict=False):
+        for end, text in zip(ends, texts[: len(ends)], strict=True):
             write(ax, text, end, row, size, INK if text[:1].isdigit() else MUTED, ha="right")
         if rps:
             sheet.tell(ax, (0, row - 0.5), told(step), (length, row + 0.5))
