@@ -45,8 +45,8 @@ def main(
     kernels: Annotated[
         Literal["auto", "native", "onnxruntime"],
         typer.Option(
-            help="What INT8 models run on: kernels/, compiled here for AVX-512 VNNI, or ONNX Runtime's own; "
-            "auto: the former where it can be had, unless the CPU has AMX."
+            help="What INT8 models run on: kernels/, compiled here for AVX-512 VNNI or AVX2, or ONNX "
+            "Runtime's own; auto: the former where it can be had, unless the CPU has AMX."
         ),
     ] = "auto",
     force: Annotated[bool, typer.Option("--force", help="Redo what is whole, too.")] = False,

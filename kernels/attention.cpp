@@ -1,7 +1,5 @@
 #include "attention.h"
 
-#include <immintrin.h>
-
 #include <algorithm>
 
 #include "scratch.h"
@@ -10,42 +8,36 @@
 namespace gap {
 namespace {
 
-constexpr size_t kQueries = 8;  // queries that share each load of keys and values
-constexpr size_t kVector = 16;
-constexpr size_t kHeads = 4;  // heads whose sums are kept in registers at once
+constexpr size_t kQueries = 8;           // queries that share each load of keys and values
+constexpr size_t kHeads = kLanes / 4;    // heads whose sums are kept in registers at once
 
-// Scores to unnormalised weights, with zeros beyond `length` up to a multiple of 16; returns 1/sum.
+// Scores to unnormalised weights, with zeros beyond `length` up to a multiple of kLanes; returns 1/sum.
 float softmax(float* scores, size_t length) {
-    __m512 largest = _mm512_set1_ps(-3.4e38f);
-    for (size_t j = 0; j < length; j += 16) {
-        const __mmask16 lanes = first_lanes(length - j);
-        largest = _mm512_mask_max_ps(largest, lanes, largest, _mm512_maskz_loadu_ps(lanes, scores + j));
+    Floats largest = all(-3.4e38f);
+    for (size_t j = 0; j < length; j += kLanes)
+        largest = max(largest, load(first_lanes(length - j), scores + j, largest));
+    const Floats shift = all(largest_lane(largest));
+    Floats sum = zeros();
+    for (size_t j = 0; j < length; j += kLanes) {
+        const Lanes lanes = first_lanes(length - j);
+        const Floats weight = keep(lanes, exp(sub(load(lanes, scores + j), shift)));
+        store(scores + j, weight);
+        sum = add(sum, weight);
     }
-    const __m512 shift = _mm512_set1_ps(_mm512_reduce_max_ps(largest));
-    __m512 sum = _mm512_setzero_ps();
-    for (size_t j = 0; j < length; j += 16) {
-        const __mmask16 lanes = first_lanes(length - j);
-        const __m512 score = _mm512_maskz_loadu_ps(lanes, scores + j);
-        const __m512 weight = _mm512_maskz_mov_ps(lanes, exp_ps(_mm512_sub_ps(score, shift)));
-        _mm512_storeu_ps(scores + j, weight);
-        sum = _mm512_add_ps(sum, weight);
-    }
-    return 1.f / _mm512_reduce_add_ps(sum);
+    return 1.f / sum_of_lanes(sum);
 }
 
 // Keys [length, head_dim], `stride` apart, as columns [head_dim, padded] with zeros beyond `length`.
 void transpose_keys(const float* keys, size_t stride, size_t length, size_t head_dim, size_t padded,
                     float* columns) {
-    for (size_t j = 0; j < length; j += 16) {
-        for (size_t d = 0; d < head_dim; d += 16) {
-            const __mmask16 lanes = first_lanes(head_dim - d);
-            __m512 block[16];
-            for (size_t i = 0; i < 16; ++i)
-                block[i] = j + i < length ? _mm512_maskz_loadu_ps(lanes, keys + (j + i) * stride + d)
-                                          : _mm512_setzero_ps();
-            transpose_16x16(block);
-            for (size_t i = 0; i < 16 && d + i < head_dim; ++i)
-                _mm512_storeu_ps(columns + (d + i) * padded + j, block[i]);
+    for (size_t j = 0; j < length; j += kLanes) {
+        for (size_t d = 0; d < head_dim; d += kLanes) {
+            const Lanes lanes = first_lanes(head_dim - d);
+            Floats block[kLanes];
+            for (size_t i = 0; i < kLanes; ++i)
+                block[i] = j + i < length ? load(lanes, keys + (j + i) * stride + d) : zeros();
+            transpose(block);
+            for (size_t i = 0; i < kLanes && d + i < head_dim; ++i) store(columns + (d + i) * padded + j, block[i]);
         }
     }
 }
@@ -55,41 +47,34 @@ void attend_queries(const float* query, const float* columns, const float* value
                     size_t length, size_t head_dim, size_t padded, float* scores, float* y, size_t y_stride) {
     const float* rows[kQueries];
     for (size_t q = 0; q < kQueries; ++q) rows[q] = query + std::min(q, count - 1) * stride;
-    for (size_t j = 0; j < padded; j += 16) {
-        __m512 sums[kQueries];
+    for (size_t j = 0; j < padded; j += kLanes) {
+        Floats sums[kQueries];
 #pragma GCC unroll 8
-        for (size_t q = 0; q < kQueries; ++q) sums[q] = _mm512_setzero_ps();
+        for (size_t q = 0; q < kQueries; ++q) sums[q] = zeros();
         for (size_t d = 0; d < head_dim; ++d) {
-            const __m512 column = _mm512_loadu_ps(columns + d * padded + j);
+            const Floats column = load(columns + d * padded + j);
 #pragma GCC unroll 8
-            for (size_t q = 0; q < kQueries; ++q)
-                sums[q] = _mm512_fmadd_ps(_mm512_set1_ps(rows[q][d]), column, sums[q]);
+            for (size_t q = 0; q < kQueries; ++q) sums[q] = add_product(all(rows[q][d]), column, sums[q]);
         }
 #pragma GCC unroll 8
-        for (size_t q = 0; q < kQueries; ++q) _mm512_storeu_ps(scores + q * padded + j, sums[q]);
+        for (size_t q = 0; q < kQueries; ++q) store(scores + q * padded + j, sums[q]);
     }
     float norm[kQueries];
     for (size_t q = 0; q < kQueries; ++q) norm[q] = softmax(scores + q * padded, length);
-    for (size_t d = 0; d < head_dim; d += 16) {
-        const __mmask16 lanes = first_lanes(head_dim - d);
-        __m512 sums[kQueries];
+    for (size_t d = 0; d < head_dim; d += kLanes) {
+        const Lanes lanes = first_lanes(head_dim - d);
+        Floats sums[kQueries];
 #pragma GCC unroll 8
-        for (size_t q = 0; q < kQueries; ++q) sums[q] = _mm512_setzero_ps();
+        for (size_t q = 0; q < kQueries; ++q) sums[q] = zeros();
         for (size_t j = 0; j < length; ++j) {
-            const __m512 value = _mm512_maskz_loadu_ps(lanes, values + j * stride + d);
+            const Floats value = load(lanes, values + j * stride + d);
 #pragma GCC unroll 8
-            for (size_t q = 0; q < kQueries; ++q)
-                sums[q] = _mm512_fmadd_ps(_mm512_set1_ps(scores[q * padded + j]), value, sums[q]);
+            for (size_t q = 0; q < kQueries; ++q) sums[q] = add_product(all(scores[q * padded + j]), value, sums[q]);
         }
 #pragma GCC unroll 8
         for (size_t q = 0; q < kQueries; ++q)
-            if (q < count)
-                _mm512_mask_storeu_ps(y + q * y_stride + d, lanes, _mm512_mul_ps(sums[q], _mm512_set1_ps(norm[q])));
+            if (q < count) store(lanes, y + q * y_stride + d, mul(sums[q], all(norm[q])));
     }
-}
-
-__m512 load_half(__mmask16 lanes, const half* x) {
-    return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(lanes, x));
 }
 
 // Asks for memory that is read soon.
@@ -116,75 +101,73 @@ struct Row {
     void score(float* scores) const {
         const half* key = keys;
         size_t head = 0;
-        for (size_t first = 0; first < length * heads; first += kVector) {
-            const size_t count = std::min(kVector, length * heads - first);
+        for (size_t first = 0; first < length * heads; first += kLanes) {
+            const size_t count = std::min(kLanes, length * heads - first);
             fetch(values + first * head_dim(), count * head_dim());
             fetch(next_keys + first * head_dim(), count * head_dim());
-            __m512 sums[kVector];
+            Floats sums[kLanes];
             for (size_t i = 0; i < count; ++i, key += head_dim()) {
                 const float* q = query + head * head_dim();
-                __m512 sum = _mm512_setzero_ps();
-                for (size_t d = 0; d < head_dim(); d += kVector) {
-                    const __mmask16 lanes = lanes_at(d, head_dim());
-                    sum = _mm512_fmadd_ps(_mm512_maskz_loadu_ps(lanes, q + d), load_half(lanes, key + d), sum);
+                Floats sum = zeros();
+                for (size_t d = 0; d < head_dim(); d += kLanes) {
+                    const Lanes lanes = lanes_at(d, head_dim());
+                    sum = add_product(load(lanes, q + d), load(lanes, key + d), sum);
                 }
                 sums[i] = sum;
                 head = head + 1 == heads ? 0 : head + 1;
             }
-            for (size_t i = count; i < kVector; ++i) sums[i] = _mm512_setzero_ps();
-            _mm512_storeu_ps(scores + first, sums_16x16(sums));
+            for (size_t i = count; i < kLanes; ++i) sums[i] = zeros();
+            store(scores + first, sums_of(sums));
         }
     }
 
     // Scores to weights that add up, over the tokens, to the 1/norm of their head.
     void softmax(float* scores, float* norm) const {
-        for (size_t head = 0; head < heads; head += kVector) {
-            const __mmask16 lanes = lanes_at(head, heads);
+        for (size_t head = 0; head < heads; head += kLanes) {
+            const Lanes lanes = lanes_at(head, heads);
             float* of_heads = scores + head;
-            __m512 largest = _mm512_set1_ps(-3.4e38f), sum = _mm512_setzero_ps();
-            for (size_t j = 0; j < length; ++j)
-                largest = _mm512_max_ps(largest, _mm512_maskz_loadu_ps(lanes, of_heads + j * heads));
+            Floats largest = all(-3.4e38f), sum = zeros();
+            for (size_t j = 0; j < length; ++j) largest = max(largest, load(lanes, of_heads + j * heads));
             for (size_t j = 0; j < length; ++j) {
-                const __m512 score = _mm512_maskz_loadu_ps(lanes, of_heads + j * heads);
-                const __m512 weight = exp_ps(_mm512_sub_ps(score, largest));
-                _mm512_mask_storeu_ps(of_heads + j * heads, lanes, weight);
-                sum = _mm512_add_ps(sum, weight);
+                const Floats weight = exp(sub(load(lanes, of_heads + j * heads), largest));
+                store(lanes, of_heads + j * heads, weight);
+                sum = add(sum, weight);
             }
-            _mm512_mask_storeu_ps(norm + head, lanes, _mm512_div_ps(_mm512_set1_ps(1.f), sum));
+            store(lanes, norm + head, div(all(1.f), sum));
         }
     }
 
     // The values by their weights; heads beyond the last are the last again.
     void sum(const float* weights, const float* norm, float* y) const {
-        constexpr size_t kVectors = 4;
+        constexpr size_t kPart = 4;  // vectors
         for (size_t first = 0; first < heads; first += kHeads) {
-            for (size_t d = 0; d < head_dim(); d += kVectors * kVector) {
-                __m512 sums[kHeads][kVectors];
+            for (size_t d = 0; d < head_dim(); d += kPart * kLanes) {
+                Floats sums[kHeads][kPart];
                 size_t place[kHeads];
 #pragma GCC unroll 4
                 for (size_t h = 0; h < kHeads; ++h) {
                     place[h] = std::min(first + h, heads - 1);
 #pragma GCC unroll 4
-                    for (size_t v = 0; v < kVectors; ++v) sums[h][v] = _mm512_setzero_ps();
+                    for (size_t v = 0; v < kPart; ++v) sums[h][v] = zeros();
                 }
                 for (size_t j = 0; j < length; ++j) {
 #pragma GCC unroll 4
                     for (size_t h = 0; h < kHeads; ++h) {
-                        const __m512 weight = _mm512_set1_ps(weights[j * heads + place[h]]);
+                        const Floats weight = all(weights[j * heads + place[h]]);
                         const half* value = values + (j * heads + place[h]) * head_dim() + d;
 #pragma GCC unroll 4
-                        for (size_t v = 0; v < kVectors; ++v)
-                            sums[h][v] = _mm512_fmadd_ps(
-                                weight, load_half(lanes_at(d + v * kVector, head_dim()), value + v * kVector), sums[h][v]);
+                        for (size_t v = 0; v < kPart; ++v) {
+                            const Lanes lanes = lanes_at(d + v * kLanes, head_dim());
+                            sums[h][v] = add_product(weight, load(lanes, value + v * kLanes), sums[h][v]);
+                        }
                     }
                 }
 #pragma GCC unroll 4
                 for (size_t h = 0; h < kHeads; ++h)
 #pragma GCC unroll 4
-                    for (size_t v = 0; v < kVectors; ++v)
-                        _mm512_mask_storeu_ps(y + place[h] * head_dim() + d + v * kVector,
-                                              lanes_at(d + v * kVector, head_dim()),
-                                              _mm512_mul_ps(sums[h][v], _mm512_set1_ps(norm[place[h]])));
+                    for (size_t v = 0; v < kPart; ++v)
+                        store(lanes_at(d + v * kLanes, head_dim()), y + place[h] * head_dim() + d + v * kLanes,
+                              mul(sums[h][v], all(norm[place[h]])));
             }
         }
     }
@@ -195,7 +178,7 @@ void attend_rows(const float* query, size_t query_stride, const half* keys, cons
                  const int32_t* lengths, int32_t more, size_t rows, size_t heads, size_t stride, size_t head_dim,
                  float* y) {
     static thread_local Scratch score_memory, norm_memory;
-    float* scores = score_memory.get<float>(stride * heads + kVector);
+    float* scores = score_memory.get<float>(stride * heads + kLanes);
     float* norm = norm_memory.get<float>(heads);
     const size_t width = heads * head_dim;
     for (size_t r = 0; r < rows; ++r, keys += stride * width, values += stride * width) {
@@ -211,10 +194,9 @@ void attend_rows(const float* query, size_t query_stride, const half* keys, cons
 }  // namespace
 
 void to_half(const float* x, size_t count, half* y) {
-    for (size_t i = 0; i < count; i += 16) {
-        const __mmask16 lanes = first_lanes(count - i);
-        const __m512 values = _mm512_maskz_loadu_ps(lanes, x + i);
-        _mm256_mask_storeu_epi16(y + i, lanes, _mm512_cvtps_ph(values, _MM_FROUND_TO_NEAREST_INT));
+    for (size_t i = 0; i < count; i += kLanes) {
+        const Lanes lanes = first_lanes(count - i);
+        store(lanes, y + i, load(lanes, x + i));
     }
 }
 
@@ -223,7 +205,7 @@ void packed_attention(const float* qkv, const int32_t* lengths, size_t texts, si
     static thread_local Scratch column_memory, score_memory;
     const size_t width = heads * head_dim, stride = 3 * width;
     for (size_t text = 0; text < texts; ++text) {
-        const size_t length = lengths[text], padded = (length + 15) / 16 * 16;
+        const size_t length = lengths[text], padded = (length + kLanes - 1) / kLanes * kLanes;
         float* columns = column_memory.get<float>(head_dim * padded);
         float* scores = score_memory.get<float>(kQueries * padded);
         for (size_t head = 0; head < heads; ++head) {

@@ -4,15 +4,14 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "half.h"
+
 namespace gap {
 
 // Texts that follow each other without padding, each attending to itself.
 // qkv [tokens, 3*heads*head_dim] to y [tokens, heads*head_dim]; `lengths` [texts] add up to the tokens.
 void packed_attention(const float* qkv, const int32_t* lengths, size_t texts, size_t heads, size_t head_dim,
                       float* y);
-
-// IEEE half precision, the storage of keys and values that are kept: a step is bound by reading them.
-using half = uint16_t;
 
 // Converts `count` floats to half precision.
 void to_half(const float* x, size_t count, half* y);

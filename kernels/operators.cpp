@@ -14,7 +14,7 @@ namespace {
 
 LinearWeights packed(const Tensor& codes, const Tensor& scale) {
     require(codes.shape.size() == 4 && codes.shape[2] == kPanel && codes.shape[3] == 4,
-            "weight must be [panels, inputs/4, 64, 4]");
+            "weight must be [panels, inputs/4, panel, 4], of the panel that these kernels read");
     LinearWeights weights{};
     weights.codes = codes.as<int8_t>();
     weights.scale = scale.as<float>();

@@ -1,10 +1,9 @@
 #include "row_linear.h"
 
-#include <immintrin.h>
-
 #include <algorithm>
+#include <array>
 #include <cmath>
-#include <cstring>
+#include <utility>
 
 #include "scratch.h"
 #include "vector_math.h"
@@ -12,37 +11,31 @@
 namespace gap {
 namespace {
 
-constexpr size_t kMaxTileRows = 6;  // 6 x 4 accumulators, 4 weights and an input fill the 32 registers
-constexpr size_t kVectors = kPanel / 16;
 constexpr size_t kBlockBytes = 384 * 1024;  // input codes that stay in the second-level cache beside a panel
+constexpr size_t kLine = 64;                // bytes of a cache line
+constexpr size_t kStep = 4 * kFours;        // inputs
 
 // Codes of one row: round(x * 127 / max|x|) + 128. Returns the scale, 0 for a row of zeros.
 float quantize_row(const float* x, size_t inputs, uint8_t* codes) {
-    __m512 largest = _mm512_setzero_ps();
-    for (size_t k = 0; k < inputs; k += 16) {
-        const __m512 values = _mm512_maskz_loadu_ps(first_lanes(inputs - k), x + k);
-        largest = _mm512_max_ps(largest, _mm512_abs_ps(values));
-    }
-    const float magnitude = _mm512_reduce_max_ps(largest);
+    Floats largest = zeros();
+    for (size_t k = 0; k < inputs; k += kLanes) largest = max(largest, abs(load(first_lanes(inputs - k), x + k)));
+    const float magnitude = largest_lane(largest);
     // Below this 127/magnitude would be infinite: to all ends such a row is zero.
     const bool zero = magnitude < 1e-36f;
-    const __m512 factor = _mm512_set1_ps(zero ? 0.f : 127.f / magnitude);
-    for (size_t k = 0; k < inputs; k += 16) {
-        const __mmask16 lanes = first_lanes(inputs - k);
-        const __m512 values = _mm512_maskz_loadu_ps(lanes, x + k);
-        const __m512i rounded = _mm512_cvtps_epi32(_mm512_mul_ps(values, factor));
-        const __m512i shifted = _mm512_add_epi32(rounded, _mm512_set1_epi32(128));
-        _mm_mask_storeu_epi8(codes + k, lanes, _mm512_cvtusepi32_epi8(shifted));
+    const Floats factor = all(zero ? 0.f : 127.f / magnitude);
+    for (size_t k = 0; k < inputs; k += kLanes) {
+        const Lanes lanes = first_lanes(inputs - k);
+        store_codes(lanes, codes + k, mul(load(lanes, x + k), factor));
     }
     return zero ? 0.f : magnitude / 127.f;
 }
 
 template <Activation activation>
-__m512 activated(__m512 x) {
+Floats activated(Floats x) {
     switch (activation) {
-        case Activation::kRelu: return _mm512_max_ps(x, _mm512_setzero_ps());
-        case Activation::kGelu: return gelu_ps(x);
-        case Activation::kSilu: return silu_ps(x);
+        case Activation::kRelu: return max(x, zeros());
+        case Activation::kGelu: return gelu(x);
+        case Activation::kSilu: return silu(x);
         default: return x;
     }
 }
@@ -54,28 +47,28 @@ struct Store {
     float* y;
     size_t outputs;
 
-    [[gnu::always_inline]] void operator()(size_t row, size_t column, __m512 (&values)[kVectors]) const {
+    [[gnu::always_inline]] void operator()(size_t row, size_t column, Floats (&values)[kVectors]) const {
         const size_t place = row * outputs + column;
 #pragma GCC unroll 4
         for (size_t v = 0; v < kVectors; ++v) {
-            const __mmask16 lanes = lanes_at(column + 16 * v, outputs);
-            __m512 value = activated<activation>(values[v]);
-            if (residual) value = _mm512_add_ps(value, _mm512_maskz_loadu_ps(lanes, residual + place + 16 * v));
-            _mm512_mask_storeu_ps(y + place + 16 * v, lanes, value);
+            const Lanes lanes = lanes_at(column + kLanes * v, outputs);
+            Floats value = activated<activation>(values[v]);
+            if (residual) value = add(value, load(lanes, residual + place + kLanes * v));
+            store(lanes, y + place + kLanes * v, value);
         }
     }
 };
 
-// Keeps, in each of 16 lanes, a row's largest result so far and its column: the first of equals.
+// Keeps, in each lane, a row's largest result so far and its column: the first of equals.
 struct Best {
-    __m512* value;
-    __m512i* column;
+    Floats* value;
+    Ints* column;
     const int64_t* forbidden;  // [rows, forbidden_count], negative for none
     size_t forbidden_count;
     const bool* whole;  // for each panel: every column is an output, and no row's forbidden one
     size_t outputs;
 
-    [[gnu::always_inline]] void operator()(size_t row, size_t first, __m512 (&values)[kVectors]) const {
+    [[gnu::always_inline]] void operator()(size_t row, size_t first, Floats (&values)[kVectors]) const {
         if (!whole[first / kPanel]) {
             uint64_t allowed = outputs - first >= kPanel ? ~0ull : (1ull << (outputs - first)) - 1;
             for (size_t i = 0; i < forbidden_count; ++i) {
@@ -83,18 +76,35 @@ struct Best {
                 if (offset < kPanel) allowed &= ~(1ull << offset);
             }
             for (size_t v = 0; v < kVectors; ++v)
-                values[v] = _mm512_mask_mov_ps(_mm512_set1_ps(-INFINITY), __mmask16(allowed >> (16 * v)), values[v]);
+                values[v] = choose(mask_of(allowed >> (kLanes * v)), values[v], all(-INFINITY));
         }
-        __m512 best = value[row];
-        __m512i best_column = column[row];
+        Floats best = value[row];
+        Ints best_column = column[row];
 #pragma GCC unroll 4
         for (size_t v = 0; v < kVectors; ++v) {
-            const __mmask16 larger = _mm512_cmp_ps_mask(values[v], best, _CMP_GT_OQ);
-            best = _mm512_mask_mov_ps(best, larger, values[v]);
-            best_column = _mm512_mask_set1_epi32(best_column, larger, int(first + 16 * v));
+            const Mask larger = greater(values[v], best);
+            best = choose(larger, values[v], best);
+            best_column = choose(larger, all(int32_t(first + kLanes * v)), best_column);
         }
         value[row] = best;
         column[row] = best_column;
+    }
+
+    int64_t of(size_t row) const {
+        float values[kLanes];
+        int32_t columns[kLanes];
+        store(values, value[row]);
+        store(columns, column[row]);
+        float best = -INFINITY;
+        int64_t chosen = 0;
+        for (size_t lane = 0; lane < kLanes; ++lane) {
+            const int64_t at = columns[lane] + int64_t(lane);
+            if (values[lane] > best || (values[lane] == best && at < chosen)) {
+                best = values[lane];
+                chosen = at;
+            }
+        }
+        return chosen;
     }
 };
 
@@ -105,40 +115,33 @@ struct Ahead {
     size_t lines;
 };
 
-// Of `count` tiles over one panel the first four, or two, share the next panel between them. A single tile
-// waits for memory anyway.
+// Of `count` tiles over one panel the first ones share the next panel between them. A single tile waits for
+// memory anyway.
 Ahead ahead_of(size_t tile, size_t count, const int8_t* next, size_t inputs) {
-    const size_t lines = count >= kVectors ? 1 : 2;
-    if (!next || count < 2 || tile * lines >= kVectors) return {nullptr, 0};
-    return {next + tile * lines * 16 * inputs, lines};
+    constexpr size_t kLines = kStep * kPanel / kLine;
+    const size_t lines = count >= kLines ? 1 : 2;
+    if (!next || count < 2 || tile * lines >= kLines) return {nullptr, 0};
+    return {next + tile * lines * kLine * (inputs / kStep), lines};
 }
 
-// Integer products of `kRows` rows and one panel, summed over the inputs onto `shift`: vpdpbusd adds four products of
-// unsigned by signed bytes. A function of its own, or the compiler keeps the sums in memory within the loop.
+// Integer products of `kRows` rows and one panel, summed over the inputs onto `shift`. A function of its own, or
+// the compiler keeps the sums in memory within the loop.
 template <size_t kRows>
 [[gnu::noinline]] void accumulate(const uint8_t* codes, const int8_t* weight, size_t inputs, Ahead ahead,
-                                  const __m512i (&shift)[kVectors], __m512i (&out)[kMaxTileRows][kVectors]) {
-    __m512i sums[kRows][kVectors];
+                                  const Ints (&shift)[kVectors], Ints (&out)[kMaxTileRows][kVectors]) {
+    Ints sums[kRows][kVectors];
 #pragma GCC unroll 8
     for (size_t r = 0; r < kRows; ++r)
 #pragma GCC unroll 4
         for (size_t v = 0; v < kVectors; ++v) sums[r][v] = shift[v];
-    for (size_t k = 0; k < inputs; k += 4, weight += 4 * kPanel) {
-        for (size_t line = 0; line < ahead.lines; ++line, ahead.weight += 64)
+    size_t k = 0;
+    for (; k + kStep <= inputs; k += kStep, weight += kStep * kPanel) {
+        for (size_t line = 0; line < ahead.lines; ++line, ahead.weight += kLine)
             _mm_prefetch(reinterpret_cast<const char*>(ahead.weight), _MM_HINT_T1);
-        __m512i columns[kVectors];
-#pragma GCC unroll 4
-        for (size_t v = 0; v < kVectors; ++v) columns[v] = _mm512_loadu_si512(weight + 64 * v);
-#pragma GCC unroll 8
-        for (size_t r = 0; r < kRows; ++r) {
-            int32_t four;
-            std::memcpy(&four, codes + r * inputs + k, 4);
-            const __m512i broadcast = _mm512_set1_epi32(four);
-#pragma GCC unroll 4
-            for (size_t v = 0; v < kVectors; ++v)
-                sums[r][v] = _mm512_dpbusd_epi32(sums[r][v], broadcast, columns[v]);
-        }
+        add_products<kFours>(codes + k, inputs, weight, sums);
     }
+    if (kFours > 1)
+        for (; k < inputs; k += 4, weight += 4 * kPanel) add_products<1>(codes + k, inputs, weight, sums);
 #pragma GCC unroll 8
     for (size_t r = 0; r < kRows; ++r)
 #pragma GCC unroll 4
@@ -151,29 +154,27 @@ template <size_t kRows, typename Sink>
 void tile(const LinearWeights& w, const uint8_t* codes, const float* row_scale, size_t row, size_t panel,
           Ahead ahead, const Sink& sink) {
     const size_t first = panel * kPanel;
-    __m512i shift[kVectors], sums[kMaxTileRows][kVectors];
+    Ints shift[kVectors], sums[kMaxTileRows][kVectors];
 #pragma GCC unroll 4
     for (size_t v = 0; v < kVectors; ++v) {
-        const __mmask16 lanes = lanes_at(first + 16 * v, w.outputs);
-        const __m512i code_sum = _mm512_maskz_loadu_epi32(lanes, w.code_sum + first + 16 * v);
-        shift[v] = _mm512_sub_epi32(_mm512_setzero_si512(), _mm512_slli_epi32(code_sum, 7));
+        const Lanes lanes = lanes_at(first + kLanes * v, w.outputs);
+        shift[v] = minus_128_times(load(lanes, w.code_sum + first + kLanes * v));
     }
     accumulate<kRows>(codes + row * w.inputs, w.codes + first * w.inputs, w.inputs, ahead, shift, sums);
-    __m512 scale[kVectors], bias[kVectors];
+    Floats scale[kVectors], bias[kVectors];
 #pragma GCC unroll 4
     for (size_t v = 0; v < kVectors; ++v) {
-        const __mmask16 lanes = lanes_at(first + 16 * v, w.outputs);
-        scale[v] = _mm512_maskz_loadu_ps(lanes, w.scale + first + 16 * v);
-        bias[v] = w.bias ? _mm512_maskz_loadu_ps(lanes, w.bias + first + 16 * v) : _mm512_setzero_ps();
+        const Lanes lanes = lanes_at(first + kLanes * v, w.outputs);
+        scale[v] = load(lanes, w.scale + first + kLanes * v);
+        bias[v] = w.bias ? load(lanes, w.bias + first + kLanes * v) : zeros();
     }
 #pragma GCC unroll 8
     for (size_t r = 0; r < kRows; ++r) {
-        const __m512 factor = _mm512_set1_ps(row_scale[row + r]);
-        __m512 values[kVectors];
+        const Floats factor = all(row_scale[row + r]);
+        Floats values[kVectors];
 #pragma GCC unroll 4
         for (size_t v = 0; v < kVectors; ++v)
-            values[v] =
-                _mm512_fmadd_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(sums[r][v]), scale[v]), factor, bias[v]);
+            values[v] = add_product(mul(to_floats(sums[r][v]), scale[v]), factor, bias[v]);
         sink(row + r, first, values);
     }
 }
@@ -193,11 +194,15 @@ Codes quantize(const float* x, size_t rows, size_t inputs) {
     return {codes, scale};
 }
 
+// The tiles of 1, 2, ... rows.
+template <typename Sink, size_t... kRows>
+constexpr auto tiles_of(std::index_sequence<kRows...>) {
+    return std::array{&tile<kRows + 1, Sink>...};
+}
+
 template <typename Sink>
 void multiply(const LinearWeights& w, const float* x, size_t rows, const Sink& sink) {
-    using Tile = decltype(&tile<1, Sink>);
-    constexpr Tile tiles[kMaxTileRows] = {tile<1, Sink>, tile<2, Sink>, tile<3, Sink>,
-                                          tile<4, Sink>, tile<5, Sink>, tile<6, Sink>};
+    static constexpr auto tiles = tiles_of<Sink>(std::make_index_sequence<kMaxTileRows>());
     const Codes quantized = quantize(x, rows, w.inputs);
     const size_t panels = (w.outputs + kPanel - 1) / kPanel;
     const size_t block = std::max(kMaxTileRows, kBlockBytes / w.inputs / kMaxTileRows * kMaxTileRows);
@@ -242,18 +247,12 @@ void row_argmax(const LinearWeights& w, const float* x, size_t rows, const int64
     whole[panels - 1] = w.outputs % kPanel == 0;
     for (size_t i = 0; i < rows * forbidden_count; ++i)
         if (size_t(forbidden[i]) < w.outputs) whole[forbidden[i] / kPanel] = false;
-    const Best best{value_memory.get<__m512>(rows), column_memory.get<__m512i>(rows), forbidden, forbidden_count,
-                    whole, w.outputs};
-    std::fill_n(best.value, rows, _mm512_set1_ps(-INFINITY));
-    std::fill_n(best.column, rows, _mm512_setzero_si512());
+    const Best best{value_memory.get<Floats>(rows), column_memory.get<Ints>(rows), forbidden, forbidden_count, whole,
+                    w.outputs};
+    std::fill_n(best.value, rows, all(-INFINITY));
+    std::fill_n(best.column, rows, zero_ints());
     multiply(w, x, rows, best);
-    for (size_t row = 0; row < rows; ++row) {
-        const __m512 largest = _mm512_set1_ps(_mm512_reduce_max_ps(best.value[row]));
-        const __m512i lane = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
-        const __m512i columns = _mm512_add_epi32(best.column[row], lane);
-        const __mmask16 winners = _mm512_cmp_ps_mask(best.value[row], largest, _CMP_EQ_OQ);
-        chosen[row] = winners ? _mm512_mask_reduce_min_epi32(winners, columns) : 0;
-    }
+    for (size_t row = 0; row < rows; ++row) chosen[row] = best.of(row);
 }
 
 void embed_rows(const int8_t* codes, const float* scale, size_t inputs, const int64_t* ids, size_t count, float* y) {

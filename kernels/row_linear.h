@@ -4,14 +4,15 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "products.h"
+
 namespace gap {
 
 enum class Activation { kNone = 0, kRelu = 1, kGelu = 2, kSilu = 3 };
 
-// Columns of a panel: the weight lies as [panels, inputs/4, kPanel, 4], so a step over four inputs of 64
-// outputs reads 256 bytes in a row, and all of a panel lies in one stream.
-constexpr size_t kPanel = 64;
-
+// The weight lies as [panels, inputs/4, kPanel, 4], so all of a panel lies in one stream. Where products are added
+// in 16 bits (kFours above 1), they must fit: of an output's codes by the 4*kFours inputs of a step, the positive
+// ones in the first two of every four add up to 128 at most, and so do the negative ones, and those in the last two.
 struct LinearWeights {
     const int8_t* codes;
     const float* scale;         // [outputs]

@@ -1,7 +1,7 @@
 """Rewrites float32 graphs to INT8 in the operators of kernels/, each of which replaces a chain of nodes.
 
-Weights get the codes and scales of row_quantize's INT8 form, and activations one scale per token row, so an
-answer is the same bits alone and in any batch.
+Weights get one scale per output channel, and activations one per token row, so an answer is the same bits
+alone and in any batch.
 """
 
 from typing import Any
@@ -13,16 +13,19 @@ from onnx import TensorProto, helper
 from model_export.errors import PreparationError
 from model_export.graph_builder import EMBEDDING
 from model_export.graph_rewriter import GraphRewriter, int8_rows
+from model_export.instruction_sets import InstructionSet
+from model_export.kernel_weights import int8_rows_for_16_bits, panels
 
 DOMAIN = "gap"
-PANEL = 64
 DECODER, GREEDY = "decoder.onnx", "greedy.onnx"
 NEXT_IDS = "next_ids"
 _NONE, _RELU, _GELU, _SILU = range(4)
 
 
-def quantize_for_kernels(graphs: dict[str, onnx.ModelProto]) -> dict[str, onnx.ModelProto]:
-    """The INT8 form, for the operators of kernels/, of graphs that read the token ids `input_ids`.
+def quantize_for_kernels(
+    graphs: dict[str, onnx.ModelProto], instructions: InstructionSet
+) -> dict[str, onnx.ModelProto]:
+    """The INT8 form, for kernels/ compiled for `instructions`, of graphs that read the token ids `input_ids`.
 
     Inputs and outputs keep their names and meaning, and their shapes but for keys and values that are kept
     between calls: float16 [rows,1,tokens,heads*head_dim], so that what a row reads lies in one piece.
@@ -32,9 +35,9 @@ def quantize_for_kernels(graphs: dict[str, onnx.ModelProto]) -> dict[str, onnx.M
     So the logits of a vocabulary are never written.
     Raises PreparationError for a layer whose inputs are no multiple of 4.
     """
-    rewritten = {name: KernelQuantizer(model).run() for name, model in graphs.items()}
+    rewritten = {name: KernelQuantizer(model, instructions).run() for name, model in graphs.items()}
     if DECODER in graphs:
-        rewritten[GREEDY] = GreedyQuantizer(graphs[DECODER]).run()
+        rewritten[GREEDY] = GreedyQuantizer(graphs[DECODER], instructions).run()
     return rewritten
 
 
@@ -44,8 +47,9 @@ class KernelQuantizer(GraphRewriter):
     What the chain was made of is then read by nobody, and dropped.
     """
 
-    def __init__(self, model: onnx.ModelProto) -> None:
+    def __init__(self, model: onnx.ModelProto, instructions: InstructionSet) -> None:
         super().__init__(model)
+        self.instructions = instructions
         self.inputs = [cache_type(value) for value in self.inputs]
         self.outputs = [cache_type(value) for value in self.outputs]
         self.caches = {value.name for value in (*self.inputs, *self.outputs) if is_cache(value)}
@@ -160,16 +164,17 @@ class KernelQuantizer(GraphRewriter):
         return subtraction.input[0]
 
     def packed(self, weight: str) -> tuple[str, str, str]:
-        """Codes [P,K/4,64,4], channel scales [N] and sums of codes [N] of a weight [K,N] or table [N,K]."""
+        """Codes [P,K/4,panel,4], scales [N] and sums of codes [N] of a weight [K,N] or table [N,K]."""
         columns = self.floats[weight] if weight == EMBEDDING else self.floats[weight].T
-        codes, scale = int8_rows(columns)
-        if codes.shape[1] % 4:
+        if columns.shape[1] % 4:
             raise PreparationError(
-                f"the native kernels take layers of a multiple of 4 inputs, not {codes.shape[1]}; "
+                f"the native kernels take layers of a multiple of 4 inputs, not {columns.shape[1]}; "
                 "--kernels onnxruntime takes any"
             )
+        fours = self.instructions.fours
+        codes, scale = int8_rows_for_16_bits(columns, fours) if fours else int8_rows(columns)
         return (
-            self.const(f"{weight}.i8", panels(codes)),
+            self.const(f"{weight}.i8", panels(codes, self.instructions.panel)),
             self.half(f"{weight}.scale", scale),
             self.const(f"{weight}.sum", codes.sum(axis=1, dtype=np.int32)),
         )
@@ -204,8 +209,8 @@ class KernelQuantizer(GraphRewriter):
 class GreedyQuantizer(KernelQuantizer):
     """A decoder's step that chooses each row's next token itself."""
 
-    def __init__(self, model: onnx.ModelProto) -> None:
-        super().__init__(model)
+    def __init__(self, model: onnx.ModelProto, instructions: InstructionSet) -> None:
+        super().__init__(model, instructions)
         caches = [value for value in self.outputs if is_cache(value)]
         self.inputs.append(helper.make_tensor_value_info("forbidden", TensorProto.INT64, ["B", "F"]))
         self.outputs = [helper.make_tensor_value_info(NEXT_IDS, TensorProto.INT64, ["B", 1]), *caches]
@@ -228,13 +233,6 @@ def cache_type(value: onnx.ValueInfoProto) -> onnx.ValueInfoProto:
     )
     shape = [rows, 1, tokens, heads * head_dim]
     return helper.make_tensor_value_info(value.name, TensorProto.FLOAT16, shape)
-
-
-def panels(codes: np.ndarray) -> np.ndarray:
-    """int8 codes [N,K] of N outputs as [P,K/4,64,4], with zeros for outputs beyond N."""
-    outputs, inputs = codes.shape
-    padded = np.pad(codes, ((0, -outputs % PANEL), (0, 0)))
-    return np.ascontiguousarray(padded.reshape(-1, PANEL, inputs // 4, 4).transpose(0, 2, 1, 3))
 
 
 def other_input(node: onnx.NodeProto, name: str) -> str:

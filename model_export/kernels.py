@@ -1,7 +1,7 @@
 """The native kernels: whether this machine prepares models for them, and the library they are built into.
 
-They are C++ for AVX-512 VNNI in kernels/, loaded by ONNX Runtime as a library of operators. Where there is no
-such CPU or no compiler, models are prepared for ONNX Runtime's own kernels.
+They are C++ in kernels/, compiled for the best instruction set that the CPU has, and loaded by ONNX Runtime
+as a library of operators. Where there is no such CPU or no compiler, models are prepared for ONNX Runtime's.
 """
 
 import hashlib
@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from model_export.errors import PreparationError
+from model_export.instruction_sets import INSTRUCTION_SETS, InstructionSet
 from optimized.artefacts import KERNELS_FILE, cpu_flags
 
 KernelChoice = Literal["auto", "native", "onnxruntime"]
 SOURCES = Path(__file__).resolve().parent.parent / "kernels"
 BUILT = SOURCES.parent / ".cache" / "kernels"
-ISA = ("avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni", "fma")
 # Neither -march=native nor -ffast-math: what is computed does not depend on where it was compiled.
 FLAGS = ("-O3", "-std=c++17", "-shared", "-fPIC", "-fvisibility=hidden", "-s")
 COMPILER_TIMEOUT_S = 300
@@ -37,18 +37,30 @@ class BuildFailed(Unavailable):
 
 
 @dataclass(frozen=True)
-class Kernels:
-    """What the layers and attention of graphs run on: a library, else ONNX Runtime's own kernels."""
+class Native:
+    """The library that was made from kernels/ for an instruction set."""
 
-    library: Path | None
-    sources_sha256: str = ""
+    library: Path
+    instructions: InstructionSet
+    sources_sha256: str
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """What the layers and attention of graphs run on: the native ones, else ONNX Runtime's own."""
+
+    native: Native | None
 
     @property
     def facts(self) -> dict[str, Any]:
         """What the manifest says of an artefact that is made for these kernels."""
-        if self.library is None:
+        if self.native is None:
             return {"kernels": "onnxruntime"}
-        return {"kernels": "native", "kernels_sha256": self.sources_sha256, "cpu_flags": list(ISA)}
+        return {
+            "kernels": "native",
+            "kernels_sha256": self.native.sources_sha256,
+            "cpu_flags": list(self.native.instructions.flags),
+        }
 
     def match(self, artefact: dict[str, Any]) -> bool:
         """Whether an artefact of the manifest was made for these kernels."""
@@ -56,8 +68,8 @@ class Kernels:
 
     def copy_to(self, folder: Path) -> None:
         """Puts the library beside an artefact's graphs, which makes it one of the artefact's files."""
-        if self.library is not None:
-            shutil.copy(self.library, folder / KERNELS_FILE)
+        if self.native is not None:
+            shutil.copy(self.native.library, folder / KERNELS_FILE)
 
 
 def choose_kernels(choice: KernelChoice, say: Say) -> Kernels:
@@ -70,10 +82,10 @@ def choose_kernels(choice: KernelChoice, say: Say) -> Kernels:
         say("kernels: ONNX Runtime's own")
         return Kernels(None)
     try:
-        require_cpu()
+        instructions = best_instructions()
         if choice == "auto" and "amx_int8" in cpu_flags():
             raise Unavailable("this CPU has AMX, which ONNX Runtime's own kernels use")
-        kernels = Kernels(build(say), sources_sha256())
+        native = Native(build(instructions, say), instructions, sources_sha256())
     except Unavailable as reason:
         if choice == "native":
             raise PreparationError(
@@ -81,18 +93,25 @@ def choose_kernels(choice: KernelChoice, say: Say) -> Kernels:
             ) from None
         say(f"kernels: ONNX Runtime's own, since {reason}")
         return Kernels(None)
-    say("kernels: native (AVX-512 VNNI)")
-    return kernels
+    say(f"kernels: native ({instructions.title})")
+    return Kernels(native)
 
 
-def require_cpu() -> None:
-    missing = [flag for flag in ISA if flag not in cpu_flags()]
-    if missing:
-        raise Unavailable(f"this CPU has no {', '.join(missing)}")
+def best_instructions() -> InstructionSet:
+    """The fastest instruction set that this CPU has.
+
+    Raises:
+        Unavailable: it has none that the kernels can be compiled for.
+    """
+    for instructions in INSTRUCTION_SETS:
+        if {*instructions.flags} <= cpu_flags():
+            return instructions
+    missing = [flag for flag in INSTRUCTION_SETS[-1].flags if flag not in cpu_flags()]
+    raise Unavailable(f"this CPU has no {', '.join(missing)}")
 
 
-def build(say: Say) -> Path:
-    """The library of SOURCES, from BUILT where the same compiler has made it before.
+def build(instructions: InstructionSet, say: Say) -> Path:
+    """The library of SOURCES for `instructions`, from BUILT where the same compiler has made it before.
 
     Raises:
         Unavailable: there is no compiler, it fails, or ONNX Runtime does not load what it made.
@@ -101,16 +120,23 @@ def build(say: Say) -> Path:
     name = shutil.which(compiler[0])
     if name is None:
         raise Unavailable(f"there is no C++ compiler ({compiler[0]}; CXX names another)")
-    digest = hashlib.sha256(f"{sources_sha256()} {name} {compiler[1:]}".encode()).hexdigest()[:16]
+    origin = f"{sources_sha256()} {name} {compiler[1:]} {instructions.flags}"
+    digest = hashlib.sha256(origin.encode()).hexdigest()[:16]
     library = BUILT / f"{digest}.so"
     if library.is_file():
         return library
-    say(f"kernels: compiling with {compiler[0]} (some seconds, once)")
+    say(f"kernels: compiling for {instructions.title} with {compiler[0]} (some seconds, once)")
     BUILT.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=BUILT) as scratch:
         made = Path(scratch) / KERNELS_FILE
-        isa = [f"-m{flag.replace('_', '')}" for flag in ISA]
-        command = [*compiler, *FLAGS, *isa, *sorted(map(str, SOURCES.glob("*.cpp"))), "-o", str(made)]
+        command = [
+            *compiler,
+            *FLAGS,
+            *instructions.options,
+            *sorted(map(str, SOURCES.glob("*.cpp"))),
+            "-o",
+            str(made),
+        ]
         run_compiler(command)
         require_loadable(made)
         made.replace(library)
@@ -140,7 +166,7 @@ def require_loadable(library: Path) -> None:
 
 def sources_sha256() -> str:
     """A digest of all that the library is made from but the compiler."""
-    digest = hashlib.sha256(repr((FLAGS, ISA)).encode())
+    digest = hashlib.sha256(repr(FLAGS).encode())
     for path in sorted(SOURCES.iterdir()):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()

@@ -51,12 +51,11 @@ def write_onnx(
         "made_from_sha256": original["files"]["model.safetensors"]["sha256"],
         **kernels.facts,
     }
-    quantize = quantize_rows if kernels.library is None else quantize_for_kernels
     source = manifest.folder / task / "pytorch"
     with manifest.publish(f"{task}/onnx", facts) as folder:
         graphs = build(task, pretrained)
         say(f"{task}/onnx: quantizing")
-        save_graphs(quantize(graphs), folder)
+        save_graphs(quantize(graphs, kernels), folder)
         kernels.copy_to(folder)
         for name in TOKENIZER_FILES[task]:
             shutil.copy(source / name, folder)
@@ -72,6 +71,13 @@ def write_onnx(
                 facts["verification"] = verify_translation(
                     pretrained, Translator(artefact, settings), Graphs.load(Path(float32)), data
                 )
+
+
+def quantize(graphs: dict[str, Any], kernels: Kernels) -> dict[str, Any]:
+    """The INT8 form of float32 graphs by file name, for `kernels`."""
+    if kernels.native is None:
+        return quantize_rows(graphs)
+    return quantize_for_kernels(graphs, kernels.native.instructions)
 
 
 def build(task: str, pretrained: Pretrained) -> dict[str, Any]:

@@ -11,7 +11,9 @@ import pytest
 
 from benchmark.processes import Server, free_port
 from benchmark.redis_server import RedisProcess, running_redis
-from model_export.kernels import BuildFailed, Unavailable, build, require_cpu
+from model_export.instruction_sets import InstructionSet
+from model_export.kernels import BuildFailed, Unavailable, best_instructions, build
+from optimized.artefacts import cpu_flags
 
 SERVERS = ("baseline", "optimized", "dynamic_batching")
 EMBEDDED = Path(__file__).resolve().parent.parent / "models-embedded"
@@ -21,18 +23,22 @@ RECEIVE_TIMEOUT_MS = "3000"
 
 
 @functools.cache
-def built_kernels() -> Path | Unavailable:
+def built_kernels(instructions: InstructionSet | None) -> Path | Unavailable:
     """The library of native kernels, or why there is none here."""
     try:
-        require_cpu()
-        return build(print)
+        return build(instructions or best_instructions(), print)
     except Unavailable as reason:
         return reason
 
 
-def native_kernels() -> Path:
-    """The library of native kernels; a test is skipped where there can be none, and fails if it is broken."""
-    built = built_kernels()
+def native_kernels(instructions: InstructionSet | None = None) -> Path:
+    """The library of native kernels for `instructions`, or the best that there are here.
+
+    A test is skipped where there can be none, and fails if it is broken.
+    """
+    if instructions is not None and not {*instructions.flags} <= cpu_flags():
+        pytest.skip(f"this CPU has no {instructions.title}")
+    built = built_kernels(instructions)
     if isinstance(built, BuildFailed):
         raise BuildFailed(str(built))  # a new one: a raised error keeps the traceback of each time it was
     if isinstance(built, Unavailable):

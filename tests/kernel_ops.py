@@ -9,7 +9,9 @@ import onnxruntime
 from conftest import native_kernels
 from onnx import TensorProto, helper
 
-from model_export.kernel_quantize import DOMAIN, panels
+from model_export.instruction_sets import INSTRUCTION_SETS, InstructionSet
+from model_export.kernel_quantize import DOMAIN
+from model_export.kernel_weights import MAX_SUM, panels, sums_in_16_bits
 
 KINDS = {
     np.dtype(np.float32): TensorProto.FLOAT,
@@ -21,11 +23,27 @@ KINDS = {
 Kinds = tuple[np.dtype | None, ...]
 
 
-@cache
+class Chosen:
+    """What the operators that run next are compiled for."""
+
+    instructions: InstructionSet = INSTRUCTION_SETS[0]
+
+
 def session(
     kind: str, inputs: Kinds, outputs: Kinds, attributes: tuple[tuple[str, int], ...]
 ) -> onnxruntime.InferenceSession:
     """One operator as a graph: inputs i0, i1, ... (None: left out), outputs o0, o1, ..."""
+    return session_for(Chosen.instructions, kind, inputs, outputs, attributes)
+
+
+@cache
+def session_for(
+    instructions: InstructionSet,
+    kind: str,
+    inputs: Kinds,
+    outputs: Kinds,
+    attributes: tuple[tuple[str, int], ...],
+) -> onnxruntime.InferenceSession:
     names = [f"i{at}" if dtype else "" for at, dtype in enumerate(inputs)]
     while not names[-1]:
         names.pop()
@@ -42,7 +60,7 @@ def session(
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 4
-    options.register_custom_ops_library(str(native_kernels()))
+    options.register_custom_ops_library(str(native_kernels(instructions)))
     model = helper.make_model(graph, opset_imports=opsets, ir_version=10).SerializeToString()
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
@@ -56,9 +74,19 @@ def run(
     return made.run(None, {f"i{at}": value for at, value in enumerate(values) if value is not None})
 
 
+def codes_that_fit(codes: np.ndarray) -> np.ndarray:
+    """int8 `codes` [N,K], with zeros where the kernels' sums of products would not fit in 16 bits."""
+    fours = Chosen.instructions.fours
+    if not fours:
+        return codes
+    fit = sums_in_16_bits(codes, fours)[:, :, None, :, None] <= MAX_SUM
+    fit = np.broadcast_to(fit, (*fit.shape[:2], fours, 2, 2)).reshape(len(codes), -1)
+    return np.where(fit[:, : codes.shape[1]], codes, 0).astype(np.int8)
+
+
 def linear_inputs(codes: np.ndarray, scale: np.ndarray) -> list[np.ndarray]:
     """int8 codes [N,K] and their scales [N] as RowLinear takes them: packed, with the sums of the codes."""
-    return [panels(codes), scale, codes.sum(axis=1, dtype=np.int32)]
+    return [panels(codes, Chosen.instructions.panel), scale, codes.sum(axis=1, dtype=np.int32)]
 
 
 def quantized(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -13,12 +13,14 @@ import dynamic_batching.artefacts
 import optimized.artefacts
 from model_export import kernels
 from model_export.errors import PreparationError
-from model_export.kernels import ISA, Kernels, choose_kernels, sources_sha256
+from model_export.instruction_sets import AVX2, AVX512_VNNI
+from model_export.kernels import Kernels, Native, best_instructions, choose_kernels, sources_sha256
 from model_export.manifest import Manifest
+from optimized.artefacts import cpu_flags
 from optimized.graphs import load_session
 
 SERVERS = {"optimized": optimized.artefacts, "dynamic_batching": dynamic_batching.artefacts}
-VNNI = {*ISA, "sse2"}
+VNNI = {*AVX512_VNNI.flags, *AVX2.flags, "sse2"}
 
 
 @pytest.fixture
@@ -53,7 +55,7 @@ def chosen(choice: kernels.KernelChoice) -> tuple[Kernels, list[str]]:
 def refused(reason: str) -> None:
     """Asserts that `auto` falls back, and `native` is an error, each in one line that gives the reason."""
     found, lines = chosen("auto")
-    assert found.library is None and found.facts == {"kernels": "onnxruntime"}
+    assert found.native is None and found.facts == {"kernels": "onnxruntime"}
     assert lines[-1].startswith("kernels: ONNX Runtime's own, since ") and reason in lines[-1]
     assert "\n" not in lines[-1]
     with pytest.raises(PreparationError, match="--kernels native: ") as caught:
@@ -61,31 +63,46 @@ def refused(reason: str) -> None:
     assert reason in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_a_machine_with_vnni_and_a_compiler_gets_native_kernels() -> None:
+def test_a_machine_with_a_compiler_gets_native_kernels_for_its_best_instructions() -> None:
     native_kernels()
     found, lines = chosen("native")
-    assert lines[-1] == "kernels: native (AVX-512 VNNI)"
-    assert found.library is not None and found.facts["kernels"] == "native"
+    best = best_instructions()
+    assert lines[-1] == f"kernels: native ({best.title})"
+    assert found.native is not None and found.native.instructions is best
     assert found.facts["kernels_sha256"] == sources_sha256()
+    assert found.facts["cpu_flags"] == list(best.flags)
 
 
-def test_a_cpu_without_vnni_gets_onnx_runtimes(cpu: set[str]) -> None:
+def test_instructions_are_the_best_that_the_cpu_has(cpu: set[str]) -> None:
+    assert best_instructions() is AVX512_VNNI
     cpu.remove("avx512_vnni")
-    refused("this CPU has no avx512_vnni")
+    assert best_instructions() is AVX2
+
+
+def test_a_cpu_without_avx2_gets_onnx_runtimes(cpu: set[str]) -> None:
+    cpu -= {"avx512_vnni", "avx2", "f16c"}
+    refused("this CPU has no avx2, f16c")
+
+
+def test_models_for_other_instructions_do_not_match() -> None:
+    library = native_kernels()
+    for_vnni, for_avx2 = (Kernels(Native(library, it, "digest")) for it in (AVX512_VNNI, AVX2))
+    assert for_avx2.match(for_avx2.facts) and not for_avx2.match(for_vnni.facts)
 
 
 def test_a_cpu_with_amx_gets_onnx_runtimes_unless_asked(cpu: set[str]) -> None:
     native_kernels()
     cpu.add("amx_int8")
     found, lines = chosen("auto")
-    assert found.library is None and "AMX" in lines[-1]
-    assert chosen("native")[0].library is not None
+    assert found.native is None and "AMX" in lines[-1]
+    cpu -= {*AVX512_VNNI.flags} - {*AVX2.flags, *cpu_flags()}
+    assert chosen("native")[0].native is not None
 
 
 def test_onnx_runtimes_need_no_compiler(cpu: set[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXX", "no-such-compiler")
     found, lines = chosen("onnxruntime")
-    assert found.library is None and lines == ["kernels: ONNX Runtime's own"]
+    assert found.native is None and lines == ["kernels: ONNX Runtime's own"]
 
 
 @pytest.mark.usefixtures("cpu", "sources")
@@ -123,7 +140,7 @@ def test_a_library_is_built_once_and_again_when_its_sources_change(
     with (sources / "operators.cpp").open("a") as file:
         file.write("// changed\n")
     changed, _ = chosen("native")
-    assert changed.library != first.library
+    assert changed.native and first.native and changed.native.library != first.native.library
     assert not changed.match(first.facts) and not changed.match(Kernels(None).facts)
     assert changed.match({**changed.facts, "bytes": 1})
 
@@ -135,7 +152,7 @@ def native_models(tmp_path: Path) -> Path:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).symlink_to(EMBEDDED / name)
         if name.endswith("/onnx"):
-            artefact |= {"kernels": "native", "cpu_flags": [*ISA]}
+            artefact |= {"kernels": "native", "cpu_flags": [*AVX512_VNNI.flags]}
     (tmp_path / "manifest.json").write_text(json.dumps(content))
     return tmp_path
 

@@ -5,17 +5,32 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pytest
+from conftest import native_kernels
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kernel_ops import (
+    Chosen,
     activated,
     attention,
+    codes_that_fit,
     heads_of,
     linear_inputs,
     row_linear,
     run,
     session,
 )
+
+from model_export.instruction_sets import INSTRUCTION_SETS, InstructionSet
+from model_export.kernel_weights import MAX_SUM, int8_rows_for_16_bits, sums_in_16_bits
+
+
+@pytest.fixture(scope="module", autouse=True, params=INSTRUCTION_SETS, ids=lambda it: it.title)
+def instructions(request: pytest.FixtureRequest) -> InstructionSet:
+    """Every instruction set that this CPU has is tested, not the best alone."""
+    native_kernels(request.param)
+    Chosen.instructions = request.param
+    return request.param
+
 
 EXAMPLES = settings(max_examples=100, deadline=None, derandomize=True)
 SEEDS = st.integers(0, 2**32 - 1)
@@ -28,7 +43,9 @@ FLOAT = (np.float32,)
 
 def weights(draw: np.random.Generator, outputs: int, inputs: int) -> tuple[np.ndarray, np.ndarray]:
     """int8 codes [N,K], the extremes among them, and scales [N]."""
-    codes = draw.integers(-127, 128, (outputs, inputs)).astype(np.int8)
+    codes = draw.integers(-127, 128, (outputs, inputs))
+    # Outputs of large codes, of which few are left where sums must fit in 16 bits, and of ever smaller ones.
+    codes = codes_that_fit((codes // draw.choice([1, 2, 8, 16], (outputs, 1))).astype(np.int8))
     return codes, draw.uniform(1e-4, 1e-1, outputs).astype(np.float32)
 
 
@@ -52,6 +69,15 @@ def test_integer_products_are_exact(seed: int, rows: int, width: int, outputs: i
     x[:, draw.integers(width)] = 127 * draw.choice([-1, 1], rows)
     ones = np.ones(outputs, np.float32)
     (got,) = run("RowLinear", [x, *linear_inputs(codes, ones)], FLOAT, activation=0)
+    assert np.array_equal(got, x.astype(np.int64) @ codes.T.astype(np.int64))
+
+
+def test_the_largest_sums_that_fit_are_exact() -> None:
+    codes = codes_that_fit(np.full((4, 64), MAX_SUM // 8 if Chosen.instructions.fours else 127, np.int8))
+    assert codes.all()
+    codes *= np.array([[1], [-1], [1], [-1]], np.int8)
+    x = np.full((2, 64), 127, np.float32) * np.float32([[1], [-1]])
+    (got,) = run("RowLinear", [x, *linear_inputs(codes, np.ones(4, np.float32))], FLOAT, activation=0)
     assert np.array_equal(got, x.astype(np.int64) @ codes.T.astype(np.int64))
 
 
@@ -282,6 +308,30 @@ def bound_step(qkv: np.ndarray, past: list[np.ndarray], past_len: np.ndarray, he
         binding.bind_output(f"o{at}", "cpu", 0, value.dtype, value.shape, value.ctypes.data)
     made.run_with_iobinding(binding)
     return attended
+
+
+@EXAMPLES
+@given(SEEDS, OUTPUTS, WIDTHS, st.sampled_from([1e-30, 1e-6, 1.0, 1e3]), st.booleans())
+def test_quantized_weights_leave_room_in_16_bits(
+    seed: int, outputs: int, width: int, magnitude: float, alike: bool
+) -> None:
+    draw = np.random.default_rng(seed)
+    rows = floats(draw, outputs, width) ** (1 if alike else 5) * np.float32(magnitude)
+    rows[draw.random(outputs) < 0.1] = 0
+    codes, scale = int8_rows_for_16_bits(rows, 4)
+    assert sums_in_16_bits(codes, 4).max() <= MAX_SUM and np.abs(codes.astype(int)).max() <= 127
+    # Of which step and lane a code is, said in another way.
+    for row in codes[:5].astype(int):
+        for start in range(0, width, 16):
+            for first in (0, 2):
+                lane = [*row[start + first : start + 16 : 4], *row[start + first + 1 : start + 16 : 4]]
+                assert 255 * sum(code for code in lane if code > 0) < 2**15
+                assert 255 * sum(code for code in lane if code < 0) >= -(2**15)
+    largest = np.abs(rows).max(axis=1) / 127
+    sums = sums_in_16_bits(rows, 4).max(axis=(1, 2)) / MAX_SUM
+    assert (scale >= np.maximum(largest, sums) * (1 - 1e-6)).all()
+    if magnitude >= 1e-6:
+        assert (np.abs(codes * scale[:, None] - rows) <= scale[:, None] * 1.001).all()
 
 
 def test_what_does_not_fit_is_an_error_of_the_run() -> None:
