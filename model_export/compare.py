@@ -34,7 +34,7 @@ from model_export.marian_graphs import build_decoder_step, build_encoder
 from model_export.pretrained import Pretrained, load_folder
 from model_export.row_quantize import save_graphs
 from model_export.verify import share, torch_translate
-from optimized.artefacts import find_artefact
+from optimized.artefacts import cpu_flags, find_artefact
 from optimized.config import Settings
 from optimized.decoder import GreedyDecoder
 from optimized.graphs import Graphs, load_session
@@ -207,10 +207,15 @@ def optimum_sentiment(folder: Path, output: Path, served: SentimentClassifier) -
 
 
 def quantize_with_optimum(folder: Path, output: Path, name: str) -> None:
-    settings = AutoQuantizationConfig.avx512_vnni(is_static=False, per_channel=True)
+    settings = getattr(AutoQuantizationConfig, optimum_preset())(is_static=False, per_channel=True)
     ORTQuantizer.from_pretrained(folder, file_name=name).quantize(
         save_dir=output, quantization_config=settings, file_suffix=""
     )
+
+
+def optimum_preset() -> str:
+    """The preset that Optimum has for this CPU: without VNNI, signed weights would make sums saturate."""
+    return "avx512_vnni" if "avx512_vnni" in cpu_flags() else "avx2"
 
 
 def load_optimum(kind: Any, folder: Path) -> Any:

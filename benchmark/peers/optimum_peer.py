@@ -14,7 +14,7 @@ from optimum.onnxruntime import ORTModelForSeq2SeqLM
 from transformers import GenerationConfig
 
 from benchmark.peers.work import Work
-from model_export.compare import Limits, load_optimum, optimum_translation
+from model_export.compare import Limits, load_optimum, optimum_preset, optimum_translation
 from optimized.artefacts import find_artefact
 from optimized.config import Settings
 from optimized.models import Translator
@@ -37,7 +37,8 @@ class Engine:
             decoder_start_token_id=config.decoder_start_token_id,
             suppress_tokens=[config.pad_token_id],
         )
-        self.version = f"optimum {version('optimum')}, onnxruntime {version('onnxruntime')}"
+        optimum, onnxruntime = version("optimum"), version("onnxruntime")
+        self.version = f"optimum {optimum} ({optimum_preset()}), onnxruntime {onnxruntime}"
 
     def prepare(self, work: Work) -> Any:
         """A function that translates `work`, and returns one that gives the tokens in the texts' order."""

@@ -12,6 +12,7 @@ from benchmark.environment import ROOT
 from benchmark.peers.engines import Settings, engine_of
 from benchmark.peers.work import Work
 from benchmark.processes import Child, ProcessFailed
+from optimized.artefacts import cpu_flags
 
 
 @dataclass(frozen=True)
@@ -28,9 +29,10 @@ class Place:
     logs: Path
 
     def converted(self, name: str) -> Path:
-        """An engine's copy of the weights: another one for other weights, other packages or other code."""
-        digest = hashlib.sha256(self.weights_sha256.encode())
-        code = sorted(Path(__file__).parent.glob(f"{name}_*.py"))
+        """An engine's copy of the weights: another one for other weights, packages, code or CPU."""
+        vnni = "avx512_vnni" in cpu_flags()
+        digest = hashlib.sha256(f"{self.weights_sha256} {vnni}".encode())
+        code = [*sorted(Path(__file__).parent.glob(f"{name}_*.py")), ROOT / "model_export" / "compare.py"]
         for path in (ROOT / "requirements-peers.txt", ROOT / "constraints.txt", *code):
             digest.update(path.read_bytes())
         return self.cache / f"{name}-{digest.hexdigest()[:16]}"
