@@ -59,7 +59,7 @@ class BatchMetrics(Collector):
                 ("gap_left", "Texts that left their slot with an answer"),
                 ("gap_decoded_tokens", "Tokens decoded, one a row and step"),
                 ("gap_prefill_tokens", "Source tokens encoded for texts that joined"),
-                ("gap_prefill_seconds", "Time of encoding between steps"),
+                ("gap_prefill_seconds", "Time of encoding between steps and beside them"),
             )
         )
         registry.register(self)
@@ -88,7 +88,7 @@ class BatchMetrics(Collector):
         self.left.labels(task).inc(len(run.lengths))
         self.decoded_tokens.labels(task).inc(sum(run.rows))
         self.prefill_tokens.labels(task).inc(run.prefill_tokens)
-        self.prefill.labels(task).inc(run.prefill_s)
+        self.prefill.labels(task).inc(run.prefill_s + run.aside_s)
 
     def describe(self) -> list[Metric]:
         return []

@@ -14,7 +14,8 @@ class Steps:
 
     `rows` and `seconds` have an entry a step; `waits_s` an entry a join, the longest wait of its texts, and
     `joins` as well, when they left the queue and when they were encoded; `lengths` one a text that ended, its
-    source tokens and those it was given.
+    source tokens and those it was given. `prefill_s` is time between steps; `aside_s` CPU time of texts that
+    were encoded beside the steps, whose seconds hold it already.
     """
 
     rows: list[int] = field(default_factory=list)
@@ -25,6 +26,7 @@ class Steps:
     joined_texts: int = 0
     prefill_tokens: int = 0
     prefill_s: float = 0.0
+    aside_s: float = 0.0
 
 
 class DecodeCost:

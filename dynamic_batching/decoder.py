@@ -14,7 +14,7 @@ import onnxruntime
 
 from .beam_search import BeamSearch, placed
 from .graphs import Graphs
-from .row import Finished, Row, StepResult, runs_of_like_length
+from .row import Encoded, Finished, Row, StepResult, runs_of_like_length
 from .slots import Slots
 
 log = logging.getLogger(__name__)
@@ -57,10 +57,23 @@ class SlotDecoder:
         """The keys of the rows that are being decoded."""
         return [*self._slots_of]
 
-    def join(self, rows: list[Row]) -> Finished:
-        """Encodes `rows`, those of like length in one run, and gives each a slot a beam.
+    def encode(self, rows: list[Row]) -> Encoded:
+        """What the encoder gives for `rows`; those of like length share a run. It may run on any thread."""
+        encoded: Encoded = {}
+        for run in runs_of_like_length(rows):
+            src_len = np.array([len(row.source) for row in run], np.int32)
+            packed = {
+                "input_ids": np.concatenate([row.source for row in run], dtype=np.int64),
+                "src_len": src_len,
+            }
+            cross = self.encoder.run(self._slots.cross_names, packed)
+            encoded.update({row.key: (cross, at, len(row.source)) for at, row in enumerate(run)})
+        return encoded
 
-        The next step decodes them.
+    def join(self, rows: list[Row], encoded: Encoded | None = None) -> Finished:
+        """Gives each of `rows` a slot a beam; the next step decodes them.
+
+        `encoded` is what `encode` gave for them; unless given, they are encoded here.
 
         Returns those that finish at once, for want of tokens to choose; they need no slot.
         Raises ValueError, and takes none, if their beams do not fit `free`, a key is given twice, a source is
@@ -71,10 +84,8 @@ class SlotDecoder:
         rows = [row for row in rows if row.max_new_tokens > 0]
         if not rows:
             return finished
-        encoded = {}
-        for run in runs_of_like_length(rows):
-            cross, src_len = self._encode([row.source for row in run])
-            encoded.update({row.key: (cross, index, src_len[index]) for index, row in enumerate(run)})
+        if encoded is None:
+            encoded = self.encode(rows)
         slots, occupied = self._slots, [slot for group in self._slots_of.values() for slot in group]
         slots.fit(occupied, max(len(row.source) for row in rows), max(row.max_new_tokens for row in rows))
         holes = iter(sorted(set(range(self.max_batch_size)).difference(occupied)))
@@ -190,12 +201,6 @@ class SlotDecoder:
     def _check_lengths(self, lengths: list[int]) -> None:
         if max(lengths, default=0) > self.max_positions:
             raise ValueError(f"sources and max_new_tokens must be at most {self.max_positions} tokens")
-
-    def _encode(self, batch: list[list[int]]) -> tuple[list[np.ndarray], np.ndarray]:
-        """Cross-attention keys and values (ck0, cv0, ck1, ...) of a batch, padded, and its `src_len`."""
-        src_len = np.array([len(source) for source in batch], np.int32)
-        packed = {"input_ids": np.concatenate(batch, dtype=np.int64), "src_len": src_len}
-        return self.encoder.run(self._slots.cross_names, packed), src_len
 
     def _close_holes(self) -> None:
         """Moves the last rows into holes, so that the rows of a step lie side by side."""

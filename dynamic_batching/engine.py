@@ -46,6 +46,10 @@ class Engine(ABC):
         # A thread that hangs for good must not keep the process from ending.
         self.thread = threading.Thread(target=self._run_thread, name=name, daemon=True)
 
+    def busy_since_s(self) -> float | None:
+        """Since when it has been at the run that it is at, if at any."""
+        return self.running_since_s
+
     @property
     @abstractmethod
     def texts(self) -> list[Text]:

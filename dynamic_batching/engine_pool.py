@@ -65,7 +65,7 @@ class EnginePool:
             if engine.retired:
                 self._replace(engine, f"hangs for {self._stall_s:g} s", None)
         if self._owner.queue.texts or any(
-            engine.running_since_s is not None or not engine.warm for engine in self.engines
+            engine.busy_since_s() is not None or not engine.warm for engine in self.engines
         ):
             self.watch()
 
@@ -101,7 +101,7 @@ class EnginePool:
         self.watch()
 
     def _stalled(self, engine: Engine, now_s: float) -> bool:
-        since_s = engine.running_since_s
+        since_s = engine.busy_since_s()
         return since_s is not None and now_s - since_s >= self._stall_s
 
     def _replace(self, engine: Engine, what: str, error: BaseException | None) -> None:

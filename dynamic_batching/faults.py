@@ -18,7 +18,7 @@ from .config import Settings
 from .decoder import SlotDecoder
 from .graphs import Graphs
 from .models import Models, SentimentClassifier, Translator
-from .row import Finished, Row
+from .row import Encoded, Row
 
 
 class InjectedFault(RuntimeError):
@@ -73,7 +73,7 @@ def struck(infer: Any, faults: Faults) -> Any:
 
 
 class StruckDecoder(SlotDecoder):
-    """A decoder that looks before texts join, and before each step."""
+    """A decoder that looks before texts are encoded, and before each step."""
 
     def __init__(self, graphs: Graphs, max_batch_size: int, faults: Faults) -> None:
         steps = {name: getattr(graphs, name) for name in ("decoder", "greedy")}
@@ -81,9 +81,9 @@ class StruckDecoder(SlotDecoder):
         super().__init__(replace(graphs, **struck), max_batch_size)
         self._faults = faults
 
-    def join(self, rows: list[Row]) -> Finished:
+    def encode(self, rows: list[Row]) -> Encoded:
         self._faults.strike([row.source for row in rows])
-        return super().join(rows)
+        return super().encode(rows)
 
 
 class StruckSession:

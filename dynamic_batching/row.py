@@ -3,6 +3,8 @@
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 
 @dataclass(frozen=True)
 class Row:
@@ -37,6 +39,9 @@ def runs_of_like_length(rows: Sequence[Row]) -> list[list[Row]]:
     return runs
 
 
+# By key: the keys and values (ck0, cv0, ck1, ...) that one encoder run gave for its texts, padded, the place
+# of this text among them, and its length.
+Encoded = dict[Hashable, tuple[list[np.ndarray], int, int]]
 Finished = list[tuple[Hashable, list[int]]]
 
 

@@ -15,9 +15,10 @@ from dynamic_batching.batch_metrics import BatchMetrics
 from dynamic_batching.batcher import Batcher
 from dynamic_batching.config import Settings
 from dynamic_batching.decode_engine import DecodeEngine
-from dynamic_batching.decoder import Row, StepResult
 from dynamic_batching.errors import InferenceFailed
-from dynamic_batching.job import Done
+from dynamic_batching.job import Done, Text
+from dynamic_batching.prefill_lane import Prefill, PrefillLane
+from dynamic_batching.row import Encoded, Row, StepResult
 from tests.test_batcher import FOREVER_S, POISON, TOKEN_S, FakeClock, FakeModel, run_fake, serve
 
 UNENCODABLE = 14
@@ -36,13 +37,19 @@ class FakeDecoder:
     def free(self) -> int:
         return self.slots - sum(row.num_beams for row, _ in self.rows.values())
 
-    def join(self, rows: list[Row]) -> list[tuple[Hashable, list[int]]]:
-        assert sum(row.num_beams for row in rows) <= self.free
+    def encode(self, rows: list[Row]) -> Encoded:
         if any(row.source[0] == UNENCODABLE for row in rows):
             raise StopIteration("unencodable")
+        return {row.key: ([], at, len(row.source)) for at, row in enumerate(rows)}
+
+    def join(self, rows: list[Row], encoded: Encoded | None = None) -> list[tuple[Hashable, list[int]]]:
+        assert sum(row.num_beams for row in rows) <= self.free
+        if encoded is None:
+            encoded = self.encode(rows)
+            self.joins.append(sum(len(row.source) for row in rows))
+        assert encoded.keys() == {row.key for row in rows}
         for row in rows:
             self.rows[row.key] = row, []
-        self.joins.append(sum(len(row.source) for row in rows))
         self.most = max(self.most, len(self.rows))
         return []
 
@@ -78,6 +85,22 @@ class FakeTranslator(FakeModel):
         return tuple(token_ids)
 
 
+class SimulatedLane(PrefillLane):
+    """A lane without a thread: each text is encoded in the time of as many steps as it has tokens."""
+
+    def submit(self, text: Text, row: Row, formed_s: float) -> None:
+        self.texts[text] = formed_s
+        asyncio.get_running_loop().call_later(len(row.source) * TOKEN_S, self._end, text, row)
+
+    def _end(self, text: Text, row: Row) -> None:
+        outcome: Encoded | BaseException
+        try:
+            outcome = self._encode([row])
+        except StopIteration as error:
+            outcome = error
+        self._ended.append(Prefill(text, row, outcome, 0.0))
+
+
 class SimulatedSlots(Batcher):
     """A batcher without threads: a coroutine is its engine, and a step takes the fake clock's time."""
 
@@ -96,6 +119,7 @@ class SimulatedSlots(Batcher):
         self._loop = self.loop
         self.engine = DecodeEngine(self, "fake")
         self.decoder: FakeDecoder = self.engine.decoder
+        self.engine.lane = SimulatedLane(self.decoder.encode, lambda: None, self.loop.time, "fake")
         self.pool._loop = self.loop
         self.pool.engines.append(self.engine)
         self.cost.base_s = TOKEN_S
@@ -126,9 +150,10 @@ class SimulatedSlots(Batcher):
     seed=st.integers(0, 2**32),
     slots=st.sampled_from([1, 4, 64]),
     max_prefill_tokens=st.sampled_from([30, 512]),
+    long_tokens=st.sampled_from([20, 64]),
 )
 def test_two_thousand_requests_all_end_with_their_own_answer_or_a_reason(
-    seed: int, slots: int, max_prefill_tokens: int
+    seed: int, slots: int, max_prefill_tokens: int, long_tokens: int
 ) -> None:
     draw = random.Random(seed)
 
@@ -139,6 +164,7 @@ def test_two_thousand_requests_all_end_with_their_own_answer_or_a_reason(
             queue_size=100,
             max_queue_tokens=3_000,
         )
+        batcher.engine.long_tokens = long_tokens
         ends: list[str] = []
         async with asyncio.TaskGroup() as serving:
             for _ in range(2_000):
@@ -156,7 +182,7 @@ def test_two_thousand_requests_all_end_with_their_own_answer_or_a_reason(
     assert batcher.dropped["deadline_passed"] == count["deadline_passed"]
     assert sum(batcher.admission.refused.values()) == count["refused"]
     assert (batcher.queue.requests, batcher.queue.texts, batcher.queue.tokens) == (0, 0, 0)
-    assert not batcher.decoder.rows and not batcher.engine.rows, "every slot is free"
+    assert not batcher.decoder.rows and not batcher.engine.texts, "every slot is free"
     assert batcher.decoder.most <= slots
     assert all(tokens <= max(max_prefill_tokens, 60) for tokens in batcher.decoder.joins)
     assert count["answered"] > 100 and count["failed"] and count["disconnected"]
@@ -225,6 +251,82 @@ def test_a_text_with_beams_waits_for_as_many_slots_and_is_not_overtaken() -> Non
     run_fake(main())
 
 
+def test_rows_go_on_while_a_long_text_is_encoded() -> None:
+    async def main() -> None:
+        batcher = SimulatedSlots(max_batch_size=2)
+        running = ask(batcher, [1] * 50)
+        await asyncio.sleep(2 * TOKEN_S)
+        long = ask(batcher, [2] * 100)
+        await asyncio.sleep(2 * TOKEN_S)
+        third = ask(batcher, [3] * 2)
+        assert await running == [(1,) * 50] and batcher.clock_s() < 54 * TOKEN_S
+        assert batcher.rows() == 2 and await third == [(3,) * 2], "it held one slot, the other was free again"
+        assert not long.done() and await long == [(2,) * 100]
+        assert batcher.decoder.joins == [50, 2], "and was encoded beside the steps"
+        batcher.working.cancel()
+
+    run_fake(main())
+
+
+def test_with_nothing_to_decode_a_long_text_is_encoded_at_once() -> None:
+    async def main() -> None:
+        batcher = SimulatedSlots()
+        assert await ask(batcher, [1] * 100) == [(1,) * 100]
+        assert batcher.decoder.joins == [100] and batcher.clock_s() < 105 * TOKEN_S
+        batcher.working.cancel()
+
+    run_fake(main())
+
+
+def test_of_many_long_texts_few_wait_to_be_encoded_beside_the_steps() -> None:
+    async def main() -> None:
+        batcher = SimulatedSlots(max_batch_size=64)
+        first = ask(batcher, [1] * 100)
+        await asyncio.sleep(2 * TOKEN_S)
+        others = [ask(batcher, [2] * 100) for _ in range(20)]
+        await asyncio.sleep(10 * TOKEN_S)
+        waiting = len(batcher.engine.lane.texts)
+        assert 1 <= waiting <= 3 and len(batcher.engine.rows) == 21 - waiting
+        await asyncio.gather(first, *others)
+        batcher.working.cancel()
+
+    run_fake(main())
+
+
+def test_a_long_text_that_nobody_waits_for_leaves_the_lane() -> None:
+    async def main() -> None:
+        batcher = SimulatedSlots(max_batch_size=2)
+        batcher.cost.base_s = 1e-9  # so that the deadline seems within reach
+        running = ask(batcher, [1] * 300)
+        await asyncio.sleep(2 * TOKEN_S)
+        left, late = ask(batcher, [2] * 100), ask(batcher, [3] * 100, deadline_s=150 * TOKEN_S)
+        await asyncio.sleep(2 * TOKEN_S)
+        assert {text.job.tokens[0][0] for text in batcher.engine.lane.texts} == {2}
+        left.cancel()
+        await asyncio.sleep(3 * TOKEN_S)
+        assert {text.job.tokens[0][0] for text in batcher.engine.lane.texts} == {3}
+        assert await running == [(1,) * 300] and late.exception() is not None
+        assert not batcher.engine.texts and not batcher.decoder.rows
+        assert batcher.dropped == Counter(disconnected=1, deadline_passed=1, draining=0)
+        batcher.working.cancel()
+
+    run_fake(main())
+
+
+def test_a_long_text_that_cannot_be_encoded_fails_alone() -> None:
+    async def main() -> None:
+        batcher = SimulatedSlots(max_batch_size=2)
+        running = ask(batcher, [1] * 150)
+        await asyncio.sleep(2 * TOKEN_S)
+        with pytest.raises(InferenceFailed):
+            await ask(batcher, [UNENCODABLE] * 100)
+        assert batcher.clock_s() > 100 * TOKEN_S, "in the lane"
+        assert await running == [(1,) * 150] and not batcher.engine.texts
+        batcher.working.cancel()
+
+    run_fake(main())
+
+
 @pytest.mark.parametrize("bad", [POISON, UNENCODABLE])
 def test_a_failing_text_fails_alone(bad: int) -> None:
     async def main() -> None:
@@ -242,7 +344,12 @@ def test_a_failing_text_fails_alone(bad: int) -> None:
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_real_engines_answer_each_request_with_its_own_answer(threads: int) -> None:
+@pytest.mark.parametrize("long_tokens", [4, 64])
+def test_real_engines_answer_each_request_with_its_own_answer(
+    threads: int, long_tokens: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(DecodeEngine, "long_tokens", long_tokens)
+
     async def main() -> None:
         limits = Settings(threads=threads, max_batch_size=8)
         metrics = BatchMetrics(CollectorRegistry())

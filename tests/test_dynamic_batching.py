@@ -193,6 +193,26 @@ def test_answers_in_a_batch_are_those_of_single_requests(running: Server) -> Non
                     assert one["score"] == pytest.approx(other["score"], abs=1e-3)
 
 
+def test_long_translations_among_short_ones_are_those_of_each_alone(running: Server) -> None:
+    short = texts_of("translation", 60, seed=33)
+    long = [" ".join(short[at : at + 12]) for at in range(0, 60, 10)]
+    texts = [
+        text for at, text in enumerate(short) for text in ([long[at // 10], text] if at % 10 == 5 else [text])
+    ]
+    bodies: list[dict[str, object]] = [{"text": text} for text in texts]
+    with httpx.Client(base_url=running.url, timeout=TIMEOUT_S) as client:
+        alone = [client.post("/translate", json=body).json() for body in bodies]
+    names = ("gap_joined_total", "gap_prefill_seconds_total")
+    before = [metric(running, name, task="translation") for name in names]
+    assert [answer.json() for answer in ask_at_once(running, "/translate", bodies)] == alone
+    joined, prefill_s = (
+        metric(running, name, task="translation") - old for name, old in zip(names, before, strict=True)
+    )
+    assert joined == len(texts) and prefill_s > 0
+    assert metric(running, "gap_occupied_slots", task="translation") == 0
+    check_counts(running)
+
+
 def test_a_translation_does_not_depend_on_its_batch() -> None:
     artefacts = (find_artefact(EMBEDDED, f"{task}/onnx") for task in ("translation", "sentiment"))
     translator = Models(*artefacts, Settings(threads=1)).translator

@@ -73,13 +73,20 @@ def drain(decoder: SlotDecoder) -> dict[Hashable, list[int]]:
 def decode_in_random_company(
     decoder: SlotDecoder, rows: list[Row], seed: int, cancel: float
 ) -> tuple[dict[Hashable, list[int]], set[Hashable]]:
-    """The answers of `rows`, which join in order at random steps, and the keys cancelled on the way."""
+    """The answers of `rows`, which join in order at random steps, and the keys cancelled on the way.
+
+    Some are encoded before another step, and join after it.
+    """
     draw = random.Random(seed)
     waiting, answers, cancelled = rows[::-1], {}, set()
     while waiting or decoder.rows:
         if decoder.free and draw.random() < 0.4:
             count = min(draw.randint(1, decoder.free), len(waiting))
-            answers.update(decoder.join([waiting.pop() for _ in range(count)]))
+            joining = [waiting.pop() for _ in range(count)]
+            encoded = decoder.encode(joining) if draw.random() < 0.5 else None
+            if encoded is not None:
+                answers.update(decoder.step().finished)
+            answers.update(decoder.join(joining, encoded))
         if decoder.rows and draw.random() < cancel:
             key = draw.choice(decoder.keys)
             decoder.remove(key)
