@@ -10,6 +10,7 @@ from benchmark import capacity
 from benchmark.charts import capacity as capacity_chart
 from benchmark.charts import ladder as ladder_chart
 from benchmark.charts import titles
+from benchmark.charts.caption import kernels
 from benchmark.charts.data import in_order
 from benchmark.ladder import APART, KIND
 from benchmark.ladder_figures import MB, Step, ladder_of
@@ -124,12 +125,15 @@ def peers_table(reference: Path) -> str:
             engines = found["engines"].items()
             parts.append(table([peer_row(name, engine, found["ratios"]) for name, engine in engines]))
             machine, cores = record["environment"]["machine"], record["environment"]["cores"]["server"]
+            lengths_text = (
+                f"{lengths} lengths ({found['source_tokens_min']} to {found['source_tokens_max']} tokens)"
+            )
             parts.append(
-                f"{found['texts']:,} texts of {lengths} lengths ({found['source_tokens_min']} to "
-                f"{found['source_tokens_max']} tokens) on {of_cores(len(cores))} of an {machine['cpu']}; "
-                f"{record['model']['origin']}; {len(found['engines']['ours']['rounds'])} rounds in turn, in "
-                f"brackets the least and the most; commit {record['environment']['commit']}. Every setting "
-                f"that was tried: [{path.parent.name}](results/reference/{path.relative_to(reference)})."
+                f"{found['texts']:,} texts of {lengths_text} on {of_cores(len(cores))} of an {machine['cpu']}, "
+                f"{kernels(record['model'])}; {record['model']['origin']}; "
+                f"{len(found['engines']['ours']['rounds'])} rounds in turn, in brackets the least and the most; "
+                f"commit {record['environment']['commit']}. Every setting that was tried: "
+                f"[{path.parent.name}](results/reference/{path.relative_to(reference)})."
             )
     return "\n\n".join(parts) or NOTHING
 
@@ -167,6 +171,7 @@ def mix_rows(reference: Path) -> Iterator[dict[str, str]]:
             "among long ones, ms": f"{found['mixed_p95_ms']:,.0f}",
             "ratio": f"{found['p95_ratio']:.2f}x",
             "rounds": str(len(record["rounds"])),
+            "kernels": kernels(record["model"]).removeprefix("kernels for "),
             "record": f"[{path.parent.parent.name}](results/reference/{path.relative_to(reference)})",
         }
 

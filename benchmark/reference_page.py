@@ -85,8 +85,10 @@ def circumstances(run: RunFiles) -> str:
     record = run.read_run()
     environment, plan = record["environment"], record["plan"]
     cores, repeats = caption.cores_text(environment["cores"]["server"]), plan["repeats"]
+    kernels = caption.kernels(record["models"]["artefacts"].get("translation/onnx", {}))
     return (
         f"{environment['machine']['cpu']}, {cores} for the server and one for the load; "
+        f"{kernels}{', ' if kernels else ''}"
         f"{models_text(record['models']['source'])}; {plan['duration_s']:g} s a cell, "
         f"{repeats} repeat{'' if repeats == 1 else 's'}, commit {environment['commit']}"
     )

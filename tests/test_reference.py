@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from made_runs import make_run
 
-from benchmark.charts import headline, sentences, titles
+from benchmark.charts import caption, headline, sentences, titles
 from benchmark.charts.data import RunData
 from benchmark.known_figures import known_figures
 from benchmark.records import SERVERS, Cell, RunFiles, RunNotFound
@@ -15,6 +15,7 @@ from benchmark.reference_page import reference_page
 from benchmark.reference_runs import figure, reference_runs
 from benchmark.repeats import repeats_of
 from benchmark.summary import summary
+from model_export.instruction_sets import AVX2, AVX512_VNNI
 
 
 def test_the_run_of_most_servers_then_of_hub_size_then_of_most_repeats_speaks_first(tmp_path: Path) -> None:
@@ -115,3 +116,10 @@ def test_the_page_of_the_runs_has_every_valid_cell_and_says_how_many_are_not(tmp
         assert (row in page) == (record["status"] == "ok")
     for address in re.findall(r"\]\(([^)]*)\)", page):
         assert (tmp_path / address).exists()
+
+
+def test_kernels_are_named_by_their_instructions() -> None:
+    told = [caption.kernels({"kernels": "native", "cpu_flags": [*it.flags]}) for it in (AVX2, AVX512_VNNI)]
+    assert told == ["kernels for AVX2", "kernels for AVX-512 VNNI"]
+    assert caption.kernels({"kernels": "onnxruntime"}) == "ONNX Runtime's kernels"
+    assert caption.kernels({"format": "PyTorch float32"}) == ""

@@ -8,6 +8,7 @@ import pandas as pd
 
 from benchmark.charts.data import Cells, RunData, Slice, cell_of
 from benchmark.charts.titles import figure, inline, users
+from model_export.instruction_sets import INSTRUCTION_SETS
 
 WORKLOAD_TEXTS = {"unique": "no text twice", "zipf": "repeated texts (zipf)"}
 
@@ -86,6 +87,15 @@ def model(artefact: dict[str, Any]) -> str:
     named = " ".join(part for part in (architecture, size) if part)
     found = "random weights" if artefact.get("trained") is False else origin(artefact)
     return f"{named} ({found})" if found else named
+
+
+def kernels(artefact: dict[str, Any]) -> str:
+    """What an INT8 artefact's layers run on; nothing of one of before there was a choice, or of PyTorch's."""
+    flags = artefact.get("cpu_flags")
+    for instructions in INSTRUCTION_SETS:
+        if flags == list(instructions.flags):
+            return f"kernels for {instructions.title}"
+    return "ONNX Runtime's kernels" if artefact.get("kernels") == "onnxruntime" else ""
 
 
 def origin(artefact: dict[str, Any]) -> str:
