@@ -125,14 +125,13 @@ def peers_table(reference: Path) -> str:
             engines = found["engines"].items()
             parts.append(table([peer_row(name, engine, found["ratios"]) for name, engine in engines]))
             machine, cores = record["environment"]["machine"], record["environment"]["cores"]["server"]
-            lengths_text = (
-                f"{lengths} lengths ({found['source_tokens_min']} to {found['source_tokens_max']} tokens)"
-            )
+            tokens = f"{found['source_tokens_min']} to {found['source_tokens_max']} tokens"
+            rounds = len(found["engines"]["ours"]["rounds"])
             parts.append(
-                f"{found['texts']:,} texts of {lengths_text} on {of_cores(len(cores))} of an {machine['cpu']}, "
-                f"{kernels(record['model'])}; {record['model']['origin']}; "
-                f"{len(found['engines']['ours']['rounds'])} rounds in turn, in brackets the least and the most; "
-                f"commit {record['environment']['commit']}. Every setting that was tried: "
+                f"{found['texts']:,} texts of {lengths} lengths ({tokens}) on {of_cores(len(cores))} of an "
+                f"{machine['cpu']}, {kernels(record['model'])}; {record['model']['origin']}; {rounds} rounds in "
+                f"turn, in brackets the least and the most; commit {record['environment']['commit']}. "
+                "Every setting that was tried: "
                 f"[{path.parent.name}](results/reference/{path.relative_to(reference)})."
             )
     return "\n\n".join(parts) or NOTHING

@@ -13,8 +13,8 @@ import threading
 
 # The turn of an engine, and the longest that an arrival waits for the event loop on a core that they share.
 ENGINE_TURN_S = 0.012
-# Of a long text's encoder run: an engine on its core has nine tenths of it, and waits no longer than this.
-PREFILL_NICE = 10
+# Of a long text's encoder run: an engine on its core has 95 % of it, and waits no longer than this.
+PREFILL_NICE = 13
 PREFILL_TURN_S = 0.003
 
 # Numbers of the system calls sched_setattr and sched_getattr, and struct sched_attr: sched_setattr(2).
