@@ -129,8 +129,8 @@ def peers_table(reference: Path) -> str:
             rounds = len(found["engines"]["ours"]["rounds"])
             parts.append(
                 f"{found['texts']:,} texts of {lengths} lengths ({tokens}) on {of_cores(len(cores))} of an "
-                f"{machine['cpu']}, {kernels(record['model'])}; {record['model']['origin']}; {rounds} rounds in "
-                f"turn, in brackets the least and the most; commit {record['environment']['commit']}. "
+                f"{machine['cpu']}, {kernels(record['model'])}; {record['model']['origin']}; {rounds} rounds "
+                f"in turn, in brackets the least and the most; commit {record['environment']['commit']}. "
                 "Every setting that was tried: "
                 f"[{path.parent.name}](results/reference/{path.relative_to(reference)})."
             )
