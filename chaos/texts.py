@@ -14,6 +14,9 @@ RESULTS = {"translation": "translations", "sentiment": "results"}
 # Of a text that runs raise on; no other text is like it.
 POISON = {"translation": "Nobody can translate this one here.", "sentiment": "nobody can judge this one here"}
 NUM_BEAMS = 3
+# One of so many translations is of a text of so many others: it takes as long to encode as many steps.
+LONG_SHARE = 20
+LONG_TEXTS = 8
 TIMEOUT_S = 120.0
 # A score of another text is another one; that of the same text differs by rounding at the most.
 SCORE_TOLERANCE = 1e-4
@@ -63,6 +66,9 @@ def learn(url: str, counts: dict[str, int], beams: int, seed: int) -> Known:
     with httpx.Client(base_url=url, timeout=TIMEOUT_S) as client:
         for task, count in counts.items():
             texts = [sample.text for sample in itertools.islice(unique(task, seed), count)]
+            if task == "translation":
+                for at in range(0, count - LONG_TEXTS, LONG_SHARE):
+                    texts[at] = " ".join(texts[at : at + LONG_TEXTS])
             answers[task, 1] = ask(client, task, texts)
         texts = [*answers["translation", 1]][:beams]
         answers["translation", NUM_BEAMS] = ask(client, "translation", texts, num_beams=NUM_BEAMS)

@@ -131,8 +131,9 @@ class DecodeEngine(Engine):
     def set_aside(self, batch: Batch) -> Batch:
         """Gives the long texts of a batch to the lane, as far as it is not too full; the others."""
         joining = []
+        steps = bool(self.rows) or any(text.length <= self.long_tokens for text in batch.texts)
         for text in batch.texts:
-            if text.length > self.long_tokens and self.rows and len(self.lane.texts) < MOST_ASIDE:
+            if text.length > self.long_tokens and steps and len(self.lane.texts) < MOST_ASIDE:
                 self.lane.submit(text, self._row(text), batch.formed_s)
             else:
                 joining.append(text)

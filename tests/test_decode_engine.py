@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import threading
 from collections import Counter
 from collections.abc import Hashable
 from typing import Any
@@ -15,7 +16,7 @@ from dynamic_batching.batch_metrics import BatchMetrics
 from dynamic_batching.batcher import Batcher
 from dynamic_batching.config import Settings
 from dynamic_batching.decode_engine import DecodeEngine
-from dynamic_batching.errors import InferenceFailed
+from dynamic_batching.errors import EngineLost, InferenceFailed
 from dynamic_batching.job import Done, Text
 from dynamic_batching.prefill_lane import Prefill, PrefillLane
 from dynamic_batching.row import Encoded, Row, StepResult
@@ -268,6 +269,19 @@ def test_rows_go_on_while_a_long_text_is_encoded() -> None:
     run_fake(main())
 
 
+def test_a_short_text_does_not_wait_for_a_long_one_that_came_with_it() -> None:
+    async def main() -> None:
+        batcher = SimulatedSlots()
+        clock: Any = FakeClock(FOREVER_S)
+        both = asyncio.ensure_future(batcher.infer([[1] * 100, [2] * 5], clock))
+        await asyncio.sleep(3 * TOKEN_S)
+        assert batcher.decoder.joins == [5] and len(batcher.engine.lane.texts) == 1
+        assert await both == [(1,) * 100, (2,) * 5]
+        batcher.working.cancel()
+
+    run_fake(main())
+
+
 def test_with_nothing_to_decode_a_long_text_is_encoded_at_once() -> None:
     async def main() -> None:
         batcher = SimulatedSlots()
@@ -341,6 +355,36 @@ def test_a_failing_text_fails_alone(bad: int) -> None:
         batcher.working.cancel()
 
     run_fake(main())
+
+
+def test_an_engine_whose_lane_hangs_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(DecodeEngine, "long_tokens", 4)
+    unwedge = threading.Event()
+    encode = FakeDecoder.encode
+
+    def hang(decoder: FakeDecoder, rows: list[Row]) -> Encoded:
+        if len(rows[0].source) > DecodeEngine.long_tokens:
+            assert unwedge.wait(60)
+        return encode(decoder, rows)
+
+    monkeypatch.setattr(FakeDecoder, "encode", hang)
+
+    async def main() -> None:
+        metrics = BatchMetrics(CollectorRegistry())
+        limits = Settings(threads=1, max_batch_size=8, engine_stall_ms=50)
+        batcher = Batcher("fake", FakeTranslator(8), limits, 512, metrics, slots=True)
+        await batcher.start()
+        try:
+            clock: Any = FakeClock()
+            with pytest.raises(EngineLost):
+                await batcher.infer([[1] * 3, [2] * 9], clock)
+            assert await batcher.infer([[3] * 3], clock) == [(3,) * 3], "its successor answers"
+            assert batcher.rows() == 0 and (batcher.answered, batcher.failed) == (1, 1)
+        finally:
+            unwedge.set()
+            batcher.close()
+
+    asyncio.run(main())
 
 
 @pytest.mark.parametrize("threads", [1, 2])

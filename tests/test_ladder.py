@@ -21,6 +21,7 @@ from benchmark.records import TASKS, RunFiles, read_json, write_json
 from benchmark.reference_page import reference_page
 from model_export import verify
 from model_export.float32 import prepare_float32
+from model_export.instruction_sets import AVX2
 from model_export.manifest import Manifest, float32_folder
 
 DURATION_S = 10.0
@@ -134,7 +135,8 @@ def test_a_rungs_factor_is_over_the_one_below_in_the_same_rounds(run: RunFiles) 
 def test_the_readme_and_the_page_of_the_runs_show_the_ladder(run: RunFiles) -> None:
     record = run.read_run()
     record["environment"] = {"machine": {"cpu": "Test CPU"}, "cores": {"server": [0]}, "commit": "abc"}
-    record["models"] = {"source": "random"}
+    made_for = {"kernels": "native", "cpu_flags": [*AVX2.flags]}
+    record["models"] = {"source": "random", "artefacts": {"translation/onnx": made_for}}
     run.write_run(record)
     chart = plots.charts_folder(run) / "ladder-translation-u50.png"
     chart.parent.mkdir()
@@ -151,7 +153,8 @@ def test_the_readme_and_the_page_of_the_runs_show_the_ladder(run: RunFiles) -> N
         assert row[2] == (factor_text(step) or "–")
     assert "](results/reference/ladder/charts/ladder-translation-u50.png)" in text
     assert "ladder-sentiment" not in text, "it is not drawn"
-    assert "Test CPU, 1 core for the server" in text and "10 s a cell, 3 repeats, commit abc" in text
+    assert "Test CPU, 1 core for the server" in text and "kernels for AVX2, random weights" in text
+    assert "10 s a cell, 3 repeats, commit abc" in text
     page = reference_page([RunData(run)], run.folder.parent)
     assert (
         "`.venv/bin/python -m benchmark ladder --models models-random --tasks translation,sentiment "
