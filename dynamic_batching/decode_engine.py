@@ -22,7 +22,7 @@ MOST_ASIDE = 2
 class DecodeEngine(Engine):
     """`rows` are the texts in its slots, and when each left the queue; `lane` has those that are to join.
 
-    A text of more than `long_tokens` is encoded beside the steps, where there are any.
+    A text of more than `long_tokens` is encoded beside the steps, where shorter ones would wait for it.
     """
 
     long_tokens = 64
@@ -131,9 +131,9 @@ class DecodeEngine(Engine):
     def set_aside(self, batch: Batch) -> Batch:
         """Gives the long texts of a batch to the lane, as far as it is not too full; the others."""
         joining = []
-        steps = bool(self.rows) or any(text.length <= self.long_tokens for text in batch.texts)
+        short = any(text.length <= self.long_tokens for text in (*self.rows, *batch.texts))
         for text in batch.texts:
-            if text.length > self.long_tokens and steps and len(self.lane.texts) < MOST_ASIDE:
+            if short and text.length > self.long_tokens and len(self.lane.texts) < MOST_ASIDE:
                 self.lane.submit(text, self._row(text), batch.formed_s)
             else:
                 joining.append(text)
