@@ -10,6 +10,8 @@
 
 namespace gap {
 
+constexpr int kFail = 1;  // ORT_FAIL
+
 struct Operator;
 
 struct Kernel {
@@ -127,7 +129,6 @@ struct Operator : OrtCustomOp {
         };
         KernelComputeV2 = [](void* kernel, OrtKernelContext* context) -> OrtStatus* {
             const Kernel& it = *static_cast<Kernel*>(kernel);
-            constexpr int kFail = 1;
             try {
                 it.op->compute(Call(it, context));
                 return nullptr;

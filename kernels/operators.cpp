@@ -163,6 +163,7 @@ extern "C" __attribute__((visibility("default"))) OrtStatus* RegisterCustomOps(O
         {"CrossAttention", "heads", {kFloat, kHalf, kHalf, kInt32}, 4, {kFloat}, cross_attention},
     };
     const OrtApi* api = base->GetApi(ort::kVersion);
+    if (!may_multiply()) return ort::CreateStatus(api, kFail, "this system does not allow the tiles of AMX");
     // Lives as long as the process: sessions may.
     static OrtCustomOpDomain* domain = nullptr;
     if (!domain) {

@@ -1,9 +1,7 @@
 #include "row_linear.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
-#include <utility>
 
 #include "scratch.h"
 #include "vector_math.h"
@@ -12,8 +10,6 @@ namespace gap {
 namespace {
 
 constexpr size_t kBlockBytes = 384 * 1024;  // input codes that stay in the second-level cache beside a panel
-constexpr size_t kLine = 64;                // bytes of a cache line
-constexpr size_t kStep = 4 * kFours;        // inputs
 
 // Codes of one row: round(x * 127 / max|x|) + 128. Returns the scale, 0 for a row of zeros.
 float quantize_row(const float* x, size_t inputs, uint8_t* codes) {
@@ -108,75 +104,13 @@ struct Best {
     }
 };
 
-// What a tile fetches of the panel after its own, so that it comes from memory while tiles are computed: over
-// the steps of its loop, `lines` cache lines each.
-struct Ahead {
-    const int8_t* weight;
-    size_t lines;
-};
-
-// Of `count` tiles over one panel the first ones share the next panel between them. A single tile waits for
-// memory anyway.
+// The `count` tiles over one panel, or the first of them, share the next panel between them. A single tile waits
+// for memory anyway.
 Ahead ahead_of(size_t tile, size_t count, const int8_t* next, size_t inputs) {
     constexpr size_t kLines = kStep * kPanel / kLine;
-    const size_t lines = count >= kLines ? 1 : 2;
+    const size_t lines = (kLines + count - 1) / count;
     if (!next || count < 2 || tile * lines >= kLines) return {nullptr, 0};
     return {next + tile * lines * kLine * (inputs / kStep), lines};
-}
-
-// Integer products of `kRows` rows and one panel, summed over the inputs onto `shift`. A function of its own, or
-// the compiler keeps the sums in memory within the loop.
-template <size_t kRows>
-[[gnu::noinline]] void accumulate(const uint8_t* codes, const int8_t* weight, size_t inputs, Ahead ahead,
-                                  const Ints (&shift)[kVectors], Ints (&out)[kMaxTileRows][kVectors]) {
-    Ints sums[kRows][kVectors];
-#pragma GCC unroll 8
-    for (size_t r = 0; r < kRows; ++r)
-#pragma GCC unroll 4
-        for (size_t v = 0; v < kVectors; ++v) sums[r][v] = shift[v];
-    size_t k = 0;
-    for (; k + kStep <= inputs; k += kStep, weight += kStep * kPanel) {
-        for (size_t line = 0; line < ahead.lines; ++line, ahead.weight += kLine)
-            _mm_prefetch(reinterpret_cast<const char*>(ahead.weight), _MM_HINT_T1);
-        add_products<kFours>(codes + k, inputs, weight, sums);
-    }
-    if (kFours > 1)
-        for (; k < inputs; k += 4, weight += 4 * kPanel) add_products<1>(codes + k, inputs, weight, sums);
-#pragma GCC unroll 8
-    for (size_t r = 0; r < kRows; ++r)
-#pragma GCC unroll 4
-        for (size_t v = 0; v < kVectors; ++v) out[r][v] = sums[r][v];
-}
-
-// A tile of `kRows` rows and one panel, as floats to the sink. The 128 that every input code is shifted by
-// leaves with the sum of the weight's codes.
-template <size_t kRows, typename Sink>
-void tile(const LinearWeights& w, const uint8_t* codes, const float* row_scale, size_t row, size_t panel,
-          Ahead ahead, const Sink& sink) {
-    const size_t first = panel * kPanel;
-    Ints shift[kVectors], sums[kMaxTileRows][kVectors];
-#pragma GCC unroll 4
-    for (size_t v = 0; v < kVectors; ++v) {
-        const Lanes lanes = lanes_at(first + kLanes * v, w.outputs);
-        shift[v] = minus_128_times(load(lanes, w.code_sum + first + kLanes * v));
-    }
-    accumulate<kRows>(codes + row * w.inputs, w.codes + first * w.inputs, w.inputs, ahead, shift, sums);
-    Floats scale[kVectors], bias[kVectors];
-#pragma GCC unroll 4
-    for (size_t v = 0; v < kVectors; ++v) {
-        const Lanes lanes = lanes_at(first + kLanes * v, w.outputs);
-        scale[v] = load(lanes, w.scale + first + kLanes * v);
-        bias[v] = w.bias ? load(lanes, w.bias + first + kLanes * v) : zeros();
-    }
-#pragma GCC unroll 8
-    for (size_t r = 0; r < kRows; ++r) {
-        const Floats factor = all(row_scale[row + r]);
-        Floats values[kVectors];
-#pragma GCC unroll 4
-        for (size_t v = 0; v < kVectors; ++v)
-            values[v] = add_product(mul(to_floats(sums[r][v]), scale[v]), factor, bias[v]);
-        sink(row + r, first, values);
-    }
 }
 
 // The codes of `rows` rows, quantized, and their scales.
@@ -187,36 +121,61 @@ struct Codes {
 
 Codes quantize(const float* x, size_t rows, size_t inputs) {
     static thread_local Scratch code_memory, scale_memory;
-    uint8_t* codes = code_memory.get<uint8_t>(rows * inputs);
+    uint8_t* codes = code_memory.get<uint8_t>(room_for_codes(rows, inputs));
     float* scale = scale_memory.get<float>(rows);
     for (size_t row = 0; row < rows; ++row)
         scale[row] = quantize_row(x + row * inputs, inputs, codes + row * inputs);
     return {codes, scale};
 }
 
-// The tiles of 1, 2, ... rows.
-template <typename Sink, size_t... kRows>
-constexpr auto tiles_of(std::index_sequence<kRows...>) {
-    return std::array{&tile<kRows + 1, Sink>...};
+// A tile of rows and one panel, as floats to the sink. The 128 that every input code is shifted by leaves with
+// the sum of the weight's codes.
+template <typename Sink>
+void multiply_tile(const TileRows& set_up, const LinearWeights& w, const Codes& input, size_t row, size_t rows,
+                   size_t panel, Ahead ahead, const Sink& sink) {
+    const size_t first = panel * kPanel;
+    Ints shift[kVectors];
+#pragma GCC unroll 4
+    for (size_t v = 0; v < kVectors; ++v) {
+        const Lanes lanes = lanes_at(first + kLanes * v, w.outputs);
+        shift[v] = minus_128_times(load(lanes, w.code_sum + first + kLanes * v));
+    }
+    TileSums sums;
+    accumulate(set_up, rows, input.codes + row * w.inputs, w.codes + first * w.inputs, w.inputs, ahead, shift, sums);
+    Floats scale[kVectors], bias[kVectors];
+#pragma GCC unroll 4
+    for (size_t v = 0; v < kVectors; ++v) {
+        const Lanes lanes = lanes_at(first + kLanes * v, w.outputs);
+        scale[v] = load(lanes, w.scale + first + kLanes * v);
+        bias[v] = w.bias ? load(lanes, w.bias + first + kLanes * v) : zeros();
+    }
+    for (size_t r = 0; r < rows; ++r) {
+        const Floats factor = all(input.scale[row + r]);
+        Floats values[kVectors];
+#pragma GCC unroll 4
+        for (size_t v = 0; v < kVectors; ++v)
+            values[v] = add_product(mul(to_floats(sums[r][v]), scale[v]), factor, bias[v]);
+        sink(row + r, first, values);
+    }
 }
 
 template <typename Sink>
 void multiply(const LinearWeights& w, const float* x, size_t rows, const Sink& sink) {
-    static constexpr auto tiles = tiles_of<Sink>(std::make_index_sequence<kMaxTileRows>());
-    const Codes quantized = quantize(x, rows, w.inputs);
+    const Codes input = quantize(x, rows, w.inputs);
     const size_t panels = (w.outputs + kPanel - 1) / kPanel;
     const size_t block = std::max(kMaxTileRows, kBlockBytes / w.inputs / kMaxTileRows * kMaxTileRows);
     for (size_t first = 0; first < rows; first += block) {
         const size_t last = std::min(rows, first + block);
+        // Tiles of like size: each reads all of the panel, and one of few rows would wait for it.
+        const size_t count = (last - first + kMaxTileRows - 1) / kMaxTileRows;
+        const TileRows set_up((last - first + count - 1) / count);
         for (size_t panel = 0; panel < panels; ++panel) {
             const int8_t* next = panel + 1 < panels ? w.codes + (panel + 1) * kPanel * w.inputs : nullptr;
-            // Tiles of like size: each reads all of the panel, and one of few rows would wait for it.
-            const size_t count = (last - first + kMaxTileRows - 1) / kMaxTileRows;
             for (size_t i = 0; i < count; ++i) {
                 const size_t row = first + i * (last - first) / count;
                 const size_t height = first + (i + 1) * (last - first) / count - row;
                 const Ahead ahead = ahead_of(i, count, next, w.inputs);
-                tiles[height - 1](w, quantized.codes, quantized.scale, row, panel, ahead, sink);
+                multiply_tile(set_up, w, input, row, height, panel, ahead, sink);
             }
         }
     }

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class InstructionSet:
-    """One set: `flags` as Linux and, without underscores, the compiler's -m options name them.
+    """One set: `flags` as Linux names them, and what else the compiler is told.
 
     `panel` outputs of a weight lie together (kPanel of kernels/products.h), and products of two times `fours`
     codes are added in 16 bits (kFours), for which weights must leave room; 0: none are.
@@ -15,15 +15,19 @@ class InstructionSet:
     flags: tuple[str, ...]
     panel: int
     fours: int
+    macros: tuple[str, ...] = ()
 
     @property
     def options(self) -> list[str]:
-        return [f"-m{flag.replace('_', '')}" for flag in self.flags]
+        """What the compiler needs to know: avx512_vnni is its avx512vnni, amx_int8 its amx-int8."""
+        names = (flag.replace("_", "-" if flag.startswith("amx") else "") for flag in self.flags)
+        return [*(f"-m{name}" for name in names), *(f"-D{macro}" for macro in self.macros)]
 
 
 AVX512_VNNI = InstructionSet(
     "AVX-512 VNNI", ("avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni", "fma"), 64, 0
 )
+AMX = InstructionSet("AMX", (*AVX512_VNNI.flags, "amx_tile", "amx_int8"), 32, 0)
 AVX2 = InstructionSet("AVX2", ("avx2", "fma", "f16c"), 16, 4)
 # The fastest first.
-INSTRUCTION_SETS = (AVX512_VNNI, AVX2)
+INSTRUCTION_SETS = (AMX, AVX512_VNNI, AVX2)

@@ -4,6 +4,7 @@ They are C++ in kernels/, compiled for the best instruction set that the CPU has
 as a library of operators. Where there is no such CPU or no compiler, models are prepared for ONNX Runtime's.
 """
 
+import ctypes
 import hashlib
 import os
 import shlex
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from model_export.errors import PreparationError
-from model_export.instruction_sets import INSTRUCTION_SETS, InstructionSet
+from model_export.instruction_sets import AMX, INSTRUCTION_SETS, InstructionSet
 from optimized.artefacts import KERNELS_FILE, cpu_flags
 
 KernelChoice = Literal["auto", "native", "onnxruntime"]
@@ -83,8 +84,6 @@ def choose_kernels(choice: KernelChoice, say: Say) -> Kernels:
         return Kernels(None)
     try:
         instructions = best_instructions()
-        if choice == "auto" and "amx_int8" in cpu_flags():
-            raise Unavailable("this CPU has AMX, which ONNX Runtime's own kernels use")
         native = Native(build(instructions, say), instructions, sources_sha256())
     except Unavailable as reason:
         if choice == "native":
@@ -104,10 +103,19 @@ def best_instructions() -> InstructionSet:
         Unavailable: it has none that the kernels can be compiled for.
     """
     for instructions in INSTRUCTION_SETS:
-        if {*instructions.flags} <= cpu_flags():
+        if {*instructions.flags} <= cpu_flags() and (instructions is not AMX or tiles_allowed()):
             return instructions
     missing = [flag for flag in INSTRUCTION_SETS[-1].flags if flag not in cpu_flags()]
     raise Unavailable(f"this CPU has no {', '.join(missing)}")
+
+
+def tiles_allowed() -> bool:
+    """Whether Linux lets this process use AMX's tiles: systems in a sandbox may have them and not.
+
+    Source: Documentation/arch/x86/xstate.rst of the kernel.
+    """
+    arch_prctl, request_feature, tile_data = 158, 0x1023, 18
+    return ctypes.CDLL(None).syscall(arch_prctl, request_feature, tile_data) == 0
 
 
 def build(instructions: InstructionSet, say: Say) -> Path:
@@ -120,7 +128,7 @@ def build(instructions: InstructionSet, say: Say) -> Path:
     name = shutil.which(compiler[0])
     if name is None:
         raise Unavailable(f"there is no C++ compiler ({compiler[0]}; CXX names another)")
-    origin = f"{sources_sha256()} {name} {compiler[1:]} {instructions.flags}"
+    origin = f"{sources_sha256()} {name} {compiler[1:]} {instructions.options}"
     digest = hashlib.sha256(origin.encode()).hexdigest()[:16]
     library = BUILT / f"{digest}.so"
     if library.is_file():

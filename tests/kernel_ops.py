@@ -9,7 +9,7 @@ import onnxruntime
 from conftest import native_kernels
 from onnx import TensorProto, helper
 
-from model_export.instruction_sets import INSTRUCTION_SETS, InstructionSet
+from model_export.instruction_sets import AVX2, INSTRUCTION_SETS, InstructionSet
 from model_export.kernel_quantize import DOMAIN
 from model_export.kernel_weights import MAX_SUM, panels, sums_in_16_bits
 
@@ -21,6 +21,8 @@ KINDS = {
     np.dtype(np.int64): TensorProto.INT64,
 }
 Kinds = tuple[np.dtype | None, ...]
+# What is written for AMX, on CPUs without it: all but the tile registers' own instructions.
+TILES_IN_SOFTWARE = InstructionSet("AMX in software", AVX2.flags, 32, 0, ("GAP_TILES_IN_SOFTWARE",))
 
 
 class Chosen:
