@@ -7,7 +7,8 @@
 //   room_for_codes   bytes of the memory that codes [rows, inputs] lie in, of which the end may be unused
 //   TileRows(rows)   what tiles of up to so many rows need, while it lives
 //   may_multiply     whether the system lets this process use its instructions
-//   accumulate       adds the products of codes [rows, inputs] by weights [inputs/4, kPanel, 4] to `shift`
+//   accumulate       adds the products of codes [rows, inputs] by weights [inputs/4, kPanel, 4] to `shift`; it may call
+//                    between(n) meanwhile, for work of n rows of another tile
 #pragma once
 
 #include "simd.h"

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "scratch.h"
 #include "vector_math.h"
@@ -13,9 +14,14 @@ constexpr size_t kBlockBytes = 384 * 1024;  // input codes that stay in the seco
 
 // Codes of one row: round(x * 127 / max|x|) + 128. Returns the scale, 0 for a row of zeros.
 float quantize_row(const float* x, size_t inputs, uint8_t* codes) {
-    Floats largest = zeros();
-    for (size_t k = 0; k < inputs; k += kLanes) largest = max(largest, abs(load(first_lanes(inputs - k), x + k)));
-    const float magnitude = largest_lane(largest);
+    // Of four vectors in turn, so that none waits for the one before.
+    Floats largest[4] = {zeros(), zeros(), zeros(), zeros()};
+    size_t at = 0;
+    for (; at + 4 * kLanes <= inputs; at += 4 * kLanes)
+#pragma GCC unroll 4
+        for (size_t v = 0; v < 4; ++v) largest[v] = max(largest[v], abs(load(x + at + v * kLanes)));
+    for (; at < inputs; at += kLanes) largest[0] = max(largest[0], abs(load(first_lanes(inputs - at), x + at)));
+    const float magnitude = largest_lane(max(max(largest[0], largest[1]), max(largest[2], largest[3])));
     // Below this 127/magnitude would be infinite: to all ends such a row is zero.
     const bool zero = magnitude < 1e-36f;
     const Floats factor = all(zero ? 0.f : 127.f / magnitude);
@@ -128,34 +134,43 @@ Codes quantize(const float* x, size_t rows, size_t inputs) {
     return {codes, scale};
 }
 
-// A tile of rows and one panel, as floats to the sink. The 128 that every input code is shifted by leaves with
-// the sum of the weight's codes.
-template <typename Sink>
-void multiply_tile(const TileRows& set_up, const LinearWeights& w, const Codes& input, size_t row, size_t rows,
-                   size_t panel, Ahead ahead, const Sink& sink) {
-    const size_t first = panel * kPanel;
-    Ints shift[kVectors];
-#pragma GCC unroll 4
-    for (size_t v = 0; v < kVectors; ++v) {
-        const Lanes lanes = lanes_at(first + kLanes * v, w.outputs);
-        shift[v] = minus_128_times(load(lanes, w.code_sum + first + kLanes * v));
-    }
+// A tile of rows and one panel: its sums, of which the first `done` rows have become floats.
+struct Tile {
     TileSums sums;
-    accumulate(set_up, rows, input.codes + row * w.inputs, w.codes + first * w.inputs, w.inputs, ahead, shift, sums);
+    size_t row, rows, column;
+    size_t done;
+};
+
+// The next `count` rows of a tile, as floats to the sink.
+template <typename Sink>
+[[gnu::always_inline]] inline void finish(const LinearWeights& w, const float* row_scale, Tile& tile, size_t count,
+                                          const Sink& sink) {
     Floats scale[kVectors], bias[kVectors];
 #pragma GCC unroll 4
     for (size_t v = 0; v < kVectors; ++v) {
-        const Lanes lanes = lanes_at(first + kLanes * v, w.outputs);
-        scale[v] = load(lanes, w.scale + first + kLanes * v);
-        bias[v] = w.bias ? load(lanes, w.bias + first + kLanes * v) : zeros();
+        const Lanes lanes = lanes_at(tile.column + kLanes * v, w.outputs);
+        scale[v] = load(lanes, w.scale + tile.column + kLanes * v);
+        bias[v] = w.bias ? load(lanes, w.bias + tile.column + kLanes * v) : zeros();
     }
-    for (size_t r = 0; r < rows; ++r) {
-        const Floats factor = all(input.scale[row + r]);
+    const size_t first = tile.done, last = std::min(tile.rows, first + count);
+    const size_t row = tile.row, column = tile.column;
+    tile.done = last;
+    for (size_t r = first; r < last; ++r) {
+        const Floats factor = all(row_scale[row + r]);
         Floats values[kVectors];
 #pragma GCC unroll 4
         for (size_t v = 0; v < kVectors; ++v)
-            values[v] = add_product(mul(to_floats(sums[r][v]), scale[v]), factor, bias[v]);
-        sink(row + r, first, values);
+            values[v] = add_product(mul(to_floats(tile.sums[r][v]), scale[v]), factor, bias[v]);
+        sink(row + r, column, values);
+    }
+}
+
+// The 128 that every input code is shifted by leaves with the sum of the weight's codes.
+void load_shift(const LinearWeights& w, size_t column, Ints (&shift)[kVectors]) {
+#pragma GCC unroll 4
+    for (size_t v = 0; v < kVectors; ++v) {
+        const Lanes lanes = lanes_at(column + kLanes * v, w.outputs);
+        shift[v] = minus_128_times(load(lanes, w.code_sum + column + kLanes * v));
     }
 }
 
@@ -164,21 +179,35 @@ void multiply(const LinearWeights& w, const float* x, size_t rows, const Sink& s
     const Codes input = quantize(x, rows, w.inputs);
     const size_t panels = (w.outputs + kPanel - 1) / kPanel;
     const size_t block = std::max(kMaxTileRows, kBlockBytes / w.inputs / kMaxTileRows * kMaxTileRows);
+    // While a tile's sums are computed those of the one before become results, where the products leave the
+    // vector registers free.
+    Tile tiles[2];
+    Tile *before = &tiles[0], *tile = &tiles[1];
+    before->rows = before->done = before->column = 0;
     for (size_t first = 0; first < rows; first += block) {
         const size_t last = std::min(rows, first + block);
         // Tiles of like size: each reads all of the panel, and one of few rows would wait for it.
         const size_t count = (last - first + kMaxTileRows - 1) / kMaxTileRows;
         const TileRows set_up((last - first + count - 1) / count);
         for (size_t panel = 0; panel < panels; ++panel) {
-            const int8_t* next = panel + 1 < panels ? w.codes + (panel + 1) * kPanel * w.inputs : nullptr;
+            const int8_t* weight = w.codes + panel * kPanel * w.inputs;
+            const int8_t* next = panel + 1 < panels ? weight + kPanel * w.inputs : nullptr;
+            Ints shift[kVectors];
+            load_shift(w, panel * kPanel, shift);
             for (size_t i = 0; i < count; ++i) {
-                const size_t row = first + i * (last - first) / count;
-                const size_t height = first + (i + 1) * (last - first) / count - row;
-                const Ahead ahead = ahead_of(i, count, next, w.inputs);
-                multiply_tile(set_up, w, input, row, height, panel, ahead, sink);
+                tile->row = first + i * (last - first) / count;
+                tile->rows = first + (i + 1) * (last - first) / count - tile->row;
+                tile->column = panel * kPanel;
+                tile->done = 0;
+                accumulate(set_up, tile->rows, input.codes + tile->row * w.inputs, weight, w.inputs,
+                           ahead_of(i, count, next, w.inputs), shift, tile->sums,
+                           [&](size_t share) { finish(w, input.scale, *before, share, sink); });
+                finish(w, input.scale, *before, kMaxTileRows, sink);
+                std::swap(before, tile);
             }
         }
     }
+    finish(w, input.scale, *before, kMaxTileRows, sink);
 }
 
 template <Activation activation>

@@ -53,8 +53,10 @@ class TileRows {
     add_dot_products<3, 5, 7>();
 }
 
-inline void accumulate(const TileRows& rows, size_t, const uint8_t* codes, const int8_t* weight, size_t inputs,
-                       Ahead ahead, const Ints (&shift)[kVectors], TileSums& sums) {
+template <typename Between>
+void accumulate(const TileRows& rows, size_t, const uint8_t* codes, const int8_t* weight, size_t inputs, Ahead ahead,
+                const Ints (&shift)[kVectors], TileSums& sums, const Between& between) {
+    const size_t share = (kMaxTileRows * kStep + inputs - 1) / inputs;
     // Every row of a sum's tile is read from one place.
     const int32_t* start = reinterpret_cast<const int32_t*>(shift);
     load_tile<0>(start, 0);
@@ -67,6 +69,7 @@ inline void accumulate(const TileRows& rows, size_t, const uint8_t* codes, const
     for (; k + kStep <= inputs; k += kStep, weight += kStep * kPanel) {
         ahead.fetch();
         add_products(rows, codes + k, inputs, weight);
+        between(share);
     }
     if (k < inputs) {
         int8_t last[kStep * kPanel] = {};

@@ -111,8 +111,9 @@ constexpr auto of_rows(std::index_sequence<kRows...>) {
     return std::array{&accumulate_rows<kRows + 1>...};
 }
 
-inline void accumulate(const TileRows&, size_t rows, const uint8_t* codes, const int8_t* weight, size_t inputs,
-                       Ahead ahead, const Ints (&shift)[kVectors], TileSums& sums) {
+template <typename Between>
+void accumulate(const TileRows&, size_t rows, const uint8_t* codes, const int8_t* weight, size_t inputs, Ahead ahead,
+                const Ints (&shift)[kVectors], TileSums& sums, const Between&) {
     static constexpr auto tiles = of_rows(std::make_index_sequence<kMaxTileRows>());
     tiles[rows - 1](codes, weight, inputs, ahead, shift, sums);
 }

@@ -13,10 +13,9 @@ import dynamic_batching.artefacts
 import optimized.artefacts
 from model_export import kernels
 from model_export.errors import PreparationError
-from model_export.instruction_sets import AVX2, AVX512_VNNI
+from model_export.instruction_sets import AMX, AVX2, AVX512_VNNI
 from model_export.kernels import Kernels, Native, best_instructions, choose_kernels, sources_sha256
 from model_export.manifest import Manifest
-from optimized.artefacts import cpu_flags
 from optimized.graphs import load_session
 
 SERVERS = {"optimized": optimized.artefacts, "dynamic_batching": dynamic_batching.artefacts}
@@ -73,8 +72,13 @@ def test_a_machine_with_a_compiler_gets_native_kernels_for_its_best_instructions
     assert found.facts["cpu_flags"] == list(best.flags)
 
 
-def test_instructions_are_the_best_that_the_cpu_has(cpu: set[str]) -> None:
+def test_instructions_are_the_best_that_the_cpu_has(cpu: set[str], monkeypatch: pytest.MonkeyPatch) -> None:
     assert best_instructions() is AVX512_VNNI
+    cpu |= {*AMX.flags}
+    for allowed, best in ((True, AMX), (False, AVX512_VNNI)):
+        monkeypatch.setattr(kernels, "tiles_allowed", lambda allowed=allowed: allowed)
+        assert best_instructions() is best
+    cpu -= {"amx_tile", "amx_int8"}
     cpu.remove("avx512_vnni")
     assert best_instructions() is AVX2
 
@@ -84,19 +88,15 @@ def test_a_cpu_without_avx2_gets_onnx_runtimes(cpu: set[str]) -> None:
     refused("this CPU has no avx2, f16c")
 
 
+def test_the_compiler_has_its_own_names_for_flags() -> None:
+    assert AVX2.options == ["-mavx2", "-mfma", "-mf16c"]
+    assert {"-mavx512vnni", "-mamx-tile", "-mamx-int8"} <= {*AMX.options}
+
+
 def test_models_for_other_instructions_do_not_match() -> None:
     library = native_kernels()
     for_vnni, for_avx2 = (Kernels(Native(library, it, "digest")) for it in (AVX512_VNNI, AVX2))
     assert for_avx2.match(for_avx2.facts) and not for_avx2.match(for_vnni.facts)
-
-
-def test_a_cpu_with_amx_gets_onnx_runtimes_unless_asked(cpu: set[str]) -> None:
-    native_kernels()
-    cpu.add("amx_int8")
-    found, lines = chosen("auto")
-    assert found.native is None and "AMX" in lines[-1]
-    cpu -= {*AVX512_VNNI.flags} - {*AVX2.flags, *cpu_flags()}
-    assert chosen("native")[0].native is not None
 
 
 def test_onnx_runtimes_need_no_compiler(cpu: set[str], monkeypatch: pytest.MonkeyPatch) -> None:

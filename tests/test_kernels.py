@@ -25,7 +25,9 @@ from model_export.instruction_sets import INSTRUCTION_SETS, InstructionSet
 from model_export.kernel_weights import MAX_SUM, int8_rows_for_16_bits, sums_in_16_bits
 
 
-@pytest.fixture(scope="module", autouse=True, params=[*INSTRUCTION_SETS, TILES_IN_SOFTWARE], ids=lambda it: it.title)
+@pytest.fixture(
+    scope="module", autouse=True, params=[*INSTRUCTION_SETS, TILES_IN_SOFTWARE], ids=lambda it: it.title
+)
 def instructions(request: pytest.FixtureRequest) -> InstructionSet:
     """Every instruction set that this CPU has is tested, not the best alone."""
     native_kernels(request.param)
