@@ -10,7 +10,7 @@ from benchmark import capacity
 from benchmark.charts import capacity as capacity_chart
 from benchmark.charts import ladder as ladder_chart
 from benchmark.charts import titles
-from benchmark.charts.caption import kernels
+from benchmark.charts.caption import commit, kernels
 from benchmark.charts.data import in_order
 from benchmark.ladder import APART, KIND
 from benchmark.ladder_figures import MB, Step, ladder_of
@@ -130,7 +130,7 @@ def peers_table(reference: Path) -> str:
             parts.append(
                 f"{found['texts']:,} texts of {lengths} lengths ({tokens}) on {of_cores(len(cores))} of an "
                 f"{machine['cpu']}, {kernels(record['model'])}; {record['model']['origin']}; {rounds} rounds "
-                f"in turn, in brackets the least and the most; commit {record['environment']['commit']}. "
+                f"in turn, in brackets the least and the most; {commit(record['environment'])}. "
                 "Every setting that was tried: "
                 f"[{path.parent.name}](results/reference/{path.relative_to(reference)})."
             )
