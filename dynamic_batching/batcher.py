@@ -251,8 +251,9 @@ class Batcher:
 
     def on_lost(self, texts: list[Text]) -> None:
         """On the event loop: fails what a lost engine was at, and where none is left all that waits."""
-        lost = self.jobs if not self.pool.engines else [job for job, _, _ in texts]
-        for job in list(lost):
+        # An engine lost in its warm-up was at a job that nobody asked for.
+        lost = self.jobs.intersection(text.job for text in texts) if self.pool.engines else {*self.jobs}
+        for job in lost:
             self._fail(job, EngineLost())
 
     def _no_engine(self) -> NotReady:

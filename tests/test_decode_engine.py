@@ -389,6 +389,40 @@ def test_an_engine_whose_lane_hangs_is_replaced(monkeypatch: pytest.MonkeyPatch)
     asyncio.run(main())
 
 
+def test_an_engine_that_hangs_in_its_warm_up_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    unwedge = threading.Event()
+    hangs: list[bool] = []
+    step = FakeDecoder.step
+
+    def hang(decoder: FakeDecoder) -> StepResult:
+        if hangs:
+            hangs.pop()
+            assert unwedge.wait(60)
+        return step(decoder)
+
+    monkeypatch.setattr(FakeDecoder, "step", hang)
+
+    async def main() -> None:
+        unhandled: list[dict[str, Any]] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: unhandled.append(context))
+        metrics = BatchMetrics(CollectorRegistry())
+        limits = Settings(threads=1, max_batch_size=8, engine_stall_ms=50)
+        batcher = Batcher("fake", FakeTranslator(8), limits, 512, metrics, slots=True)
+        await batcher.start()
+        hangs[:] = [True, True]
+        try:
+            clock: Any = FakeClock()
+            with pytest.raises(EngineLost):
+                await batcher.infer([[1] * 3], clock)
+            assert await batcher.infer([[2] * 3], clock) == [(2,) * 3], "the third one answers"
+            assert not hangs and not unhandled and (batcher.answered, batcher.failed) == (1, 1)
+        finally:
+            unwedge.set()
+            batcher.close()
+
+    asyncio.run(main())
+
+
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("long_tokens", [4, 64])
 def test_real_engines_answer_each_request_with_its_own_answer(

@@ -6,8 +6,10 @@ import os
 import resource
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import EMBEDDED
@@ -20,36 +22,50 @@ STEPPING_CLOCK = Path(__file__).parent / "stepping_clock"
 PR_CAPBSET_DROP, CAP_DAC_OVERRIDE = 24, 1
 
 
-def run(
+def start(
     results: Path, *options: str, setup: Callable[[], None] | None = None, **environment: str
-) -> subprocess.CompletedProcess[str]:
+) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "benchmark", "run", "--models", str(EMBEDDED), "--results", str(results)]
     command += ["--name", "run", "--warmup", "0.5", "--client-ceiling", "0", "--no-charts", *options]
-    return subprocess.run(
+    return subprocess.Popen(
         command,
         cwd=ROOT,
         env={**os.environ, **environment},
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=TIMEOUT_S,
         preexec_fn=setup,
     )
 
 
+def end(running: subprocess.Popen[str]) -> subprocess.CompletedProcess[str]:
+    with running:
+        try:
+            output, errors = running.communicate(timeout=TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            running.kill()
+            raise
+    return subprocess.CompletedProcess(running.args, running.returncode, output, errors)
+
+
+def run(results: Path, *options: str, **more: Any) -> subprocess.CompletedProcess[str]:
+    return end(start(results, *options, **more))
+
+
 def test_a_full_disk_is_one_clear_line_and_leaves_no_half_cell(tmp_path: Path) -> None:
-    """A limit on the size of files stands for the disk: small ones fit, the requests of a cell do not."""
-    limit = 12 << 10
-    ended = run(
-        tmp_path,
-        *("--servers", "optimized", "--tasks", "sentiment", "--workloads", "zipf", "--users", "50"),
-        *("--duration", "2", "--max-duration", "2"),
-        setup=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
-    )
-    assert ended.returncode == 1
+    """A limit on the size of files stands for the disk, from the moment that the run is described there."""
+    limit = 2 << 10
+    options = ("--servers", "optimized", "--tasks", "sentiment", "--workloads", "zipf", "--users", "50")
+    running = start(tmp_path, *options, "--duration", "2", "--max-duration", "2")
+    files = RunFiles(tmp_path / "run")
+    while not (files.folder / "run.json").exists() and running.poll() is None:
+        time.sleep(0.01)
+    resource.prlimit(running.pid, resource.RLIMIT_FSIZE, (limit, limit))
+    ended = end(running)
+    assert ended.returncode == 1, ended.stdout + ended.stderr
     assert "cannot write the results" in ended.stdout and "File too large" in ended.stdout, ended.stdout
     assert "To go on: --name run" in ended.stdout
     assert "Traceback" not in ended.stdout + ended.stderr
-    files = RunFiles(tmp_path / "run")
     assert files.read_run() and not list(files.cells_folder.iterdir())
 
 
