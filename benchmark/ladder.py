@@ -34,7 +34,9 @@ RUNGS = (
     Rung("onnx_float32", CLIMB, "ONNX float32"),
     Rung("onnx_int8", CLIMB, "INT8"),
     Rung("native_kernels", CLIMB, "own kernels"),
-    Rung("request_batching", CLIMB, "request batching"),
+    Rung("request_batching", CLIMB, "request batching", ("sentiment",)),
+    Rung("static_batching", CLIMB, "static batching", ("translation",)),
+    Rung("request_batching", CLIMB, "ended rows leave", ("translation",)),
     Rung("continuous_batching", CLIMB, "continuous batching", ("translation",)),
     Rung("no_cache", APART, "no cache"),
     Rung("redis_cache", APART, "Redis cache"),
@@ -57,6 +59,9 @@ class Models:
 def configurations(int8: Models, plain: Models, float32: Models) -> dict[str, Configuration]:
     """How each rung's server is run. Sentiment has one kind of batching, whatever translation's is.
 
+    Of translation there are three: a batch that is as wide to its last token as at its first (static, as in
+    Hugging Face `generate`), one that ended rows leave, and one that others join as well.
+
     `int8` is what the upper rungs serve; `plain` the same INT8 on ONNX Runtime's own kernels; `float32` the
     graphs before quantization. Where `int8` has no kernels of the project's own, it has no rung of them.
     """
@@ -65,12 +70,12 @@ def configurations(int8: Models, plain: Models, float32: Models) -> dict[str, Co
         "pytorch_eager": Configuration("baseline", *fastest, cached=False),
         "onnx_float32": Configuration("optimized", float32.folder, float32.manifest, cached=False),
         "onnx_int8": Configuration("optimized", plain.folder, plain.manifest, cached=False),
-        "request_batching": Configuration(
-            "dynamic_batching", *fastest, cached=False, settings={"GAP_TRANSLATION_BATCHING": "request"}
-        ),
-        "continuous_batching": Configuration(
-            "dynamic_batching", *fastest, cached=False, settings={"GAP_TRANSLATION_BATCHING": "continuous"}
-        ),
+        **{
+            f"{batching}_batching": Configuration(
+                "dynamic_batching", *fastest, cached=False, settings={"GAP_TRANSLATION_BATCHING": batching}
+            )
+            for batching in ("static", "request", "continuous")
+        },
         "no_cache": Configuration("optimized", *fastest, cached=False),
         "redis_cache": Configuration("optimized", *fastest, cached=True),
     }

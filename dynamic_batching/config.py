@@ -38,8 +38,10 @@ class Settings(BaseSettings):
         default=512, description="most source tokens encoded between two decoding steps"
     )
     max_num_beams: PositiveInt = Field(default=6, description="widest beam search that a request may ask for")
-    translation_batching: Literal["continuous", "request"] = Field(
-        default="continuous", description="request: a batch is decoded to its end before the next begins"
+    translation_batching: Literal["continuous", "request", "static"] = Field(
+        default="continuous",
+        description="request: a batch is decoded to its end before the next begins; static: it is as wide to"
+        " its last token as at its first",
     )
     max_wait_ms: NonNegativeInt = Field(
         default=0, description="how long an idle engine lets the oldest text wait for more"
@@ -63,7 +65,7 @@ class Settings(BaseSettings):
 
 def widest_beam(settings: Settings) -> int:
     """The most beams a request may ask for: each takes a slot, and only slots search by beams."""
-    if settings.translation_batching == "request":
+    if settings.translation_batching != "continuous":
         return 1
     return min(settings.max_num_beams, settings.max_batch_size)
 

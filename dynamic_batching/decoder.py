@@ -42,6 +42,7 @@ class SlotDecoder:
         self._slots.forbidden[:, 0] = self.pad_id
         self._slots_of: dict[Hashable, list[int]] = {}
         self._searches: dict[Hashable, BeamSearch] = {}
+        self._kept: set[Hashable] = set()
 
     @property
     def rows(self) -> int:
@@ -100,10 +101,12 @@ class SlotDecoder:
                 self._searches[row.key] = BeamSearch(row.num_beams, *limits, self.eos_id, self.pad_id)
         return finished
 
-    def step(self) -> StepResult:
+    def step(self, keep_ended: bool = False) -> StepResult:
         """Chooses the next token of every row; the rows that end leave.
 
-        A step that raises is repeated row by row, so a row that cannot run fails alone, and leaves.
+        A step that raises is repeated row by row, so a row that cannot run fails alone, and leaves. With
+        `keep_ended`, which is for greedy rows that joined together, those that end stay and take part in
+        every step until the last one has ended.
         """
         result = StepResult()
         self._close_holes()
@@ -135,9 +138,12 @@ class SlotDecoder:
                 if failed:
                     result.failed.append((key, failed[0]))
                     self.remove(key)
-                elif ended[group[0]]:
+                elif ended[group[0]] and key not in self._kept:
                     greedy = slots.answers[group[0], : past_len[group[0]]].tolist()
                     result.finished.append((key, self._searches[key].best if key in parents else greedy))
+                    self._kept.add(key)
+            if not keep_ended or len(self._kept) == len(self._slots_of):
+                for key in [*self._kept]:
                     self.remove(key)
         for key in parents.keys() & self._slots_of.keys():
             self._reorder(key, parents[key])
@@ -148,6 +154,7 @@ class SlotDecoder:
         for slot in self._slots_of.pop(key):
             self._slots.leave(slot)
         self._searches.pop(key, None)
+        self._kept.discard(key)
 
     def generate(
         self,
@@ -155,19 +162,25 @@ class SlotDecoder:
         max_new_tokens: list[int],
         min_new_tokens: list[int],
         num_beams: int = 1,
+        keep_ended: bool = False,
     ) -> list[list[int]]:
         """Tokens of each source, in order: without the start token, with the end token if chosen.
 
         Row i ends at its end token or after `max_new_tokens[i]` tokens; the end token is not chosen before
-        `min_new_tokens[i]` others. What exceeds `max_batch_size` waits for slots.
-        Raises ValueError if a source or a limit exceeds the model's positions or the beams the slots, and
-        RuntimeError if rows are being decoded. What the run of a row raises frees all slots.
+        `min_new_tokens[i]` others. What exceeds `max_batch_size` waits for slots. With `keep_ended` a row is
+        computed on until the last one has ended, as Hugging Face's `generate` does it, and no slot is free
+        before.
+        Raises ValueError if a source or a limit exceeds the model's positions, the beams the slots, or if
+        rows with beams shall be kept; RuntimeError if rows are being decoded. What the run of a row raises
+        frees all slots.
         """
         if self._slots_of:
             raise RuntimeError("rows are being decoded")
         self._check_lengths([*map(len, batch), *max_new_tokens])
         if num_beams > self.max_batch_size:
             raise ValueError(f"{num_beams} beams for {self.max_batch_size} slots")
+        if keep_ended and num_beams > 1:
+            raise ValueError("a search that has ended has no beams to keep")
         texts = zip(range(len(batch)), batch, max_new_tokens, min_new_tokens, strict=True)
         waiting = [Row(*text, num_beams) for text in texts]
         answers: dict[Hashable, list[int]] = {}
@@ -176,13 +189,14 @@ class SlotDecoder:
                 joining = waiting[: self.free // num_beams]
                 del waiting[: len(joining)]
                 answers.update(self.join(joining))
-                result = self.step()
+                result = self.step(keep_ended)
                 for _, error in result.failed:
                     raise error
                 answers.update(result.finished)
         finally:
             self._slots_of.clear()
             self._searches.clear()
+            self._kept.clear()
         return [answers[index] for index in range(len(batch))]
 
     def _check(self, rows: list[Row]) -> None:

@@ -33,6 +33,7 @@ class Translator:
         self.limits: dict[str, Any] = artefact.facts["generation"]
         self.max_input_tokens = min(settings.max_input_tokens, self.limits["max_tokens"])
         self._max_batch_size = settings.max_batch_size
+        self._keep_ended = settings.translation_batching == "static"
         # A decoder's buffers serve one batch at a time; as many exist as batches ran at once.
         self._idle_decoders: list[SlotDecoder] = []
 
@@ -58,7 +59,7 @@ class Translator:
         except IndexError:
             decoder = self.new_decoder()
         try:
-            output = decoder.generate(batch, limits, least)
+            output = decoder.generate(batch, limits, least, keep_ended=self._keep_ended)
         finally:
             self._idle_decoders.append(decoder)
         return [self.text(token_ids) for token_ids in output]

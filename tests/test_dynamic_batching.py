@@ -293,6 +293,18 @@ class FakeTranslator:
         return [text.upper() for text in texts]
 
 
+@pytest.mark.parametrize("batching", ["request", "static"])
+def test_however_translations_are_batched_they_are_the_same(running: Server, batching: Any) -> None:
+    body = {"texts": texts_of("translation", 40)}
+    expected = httpx.post(f"{running.url}/translate/batch", json=body, timeout=TIMEOUT_S).json()
+    limits = Settings(models_dir=EMBEDDED, threads=1, translation_batching=batching)
+    with TestClient(dynamic_server.create_app(limits)) as client:
+        until(lambda: client.get("/ready").status_code == 200)
+        assert client.post("/translate/batch", json=body).json() == expected
+        beams = client.post("/translate", json={"text": "A dog.", "num_beams": 2})
+        assert beams.status_code == 422 and "num_beams" in beams.text
+
+
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[TestClient, FakeTranslator]]:
     translator = FakeTranslator()

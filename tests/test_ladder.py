@@ -31,6 +31,7 @@ RATES = {
     "onnx_int8": 60.0,
     "native_kernels": 90.0,
     "no_cache": 90.0,
+    "static_batching": 150.0,
     "request_batching": 180.0,
     "continuous_batching": 270.0,
     "redis_cache": 400.0,
@@ -79,8 +80,8 @@ def run(tmp_path: Path) -> RunFiles:
 
 def test_each_round_holds_every_rung_once_and_begins_with_another() -> None:
     cells = list(PLAN.cells())
-    assert len(cells) == len(set(cells)) == 3 * (8 + 7)
-    for task, count in (("translation", 8), ("sentiment", 7)):
+    assert len(cells) == len(set(cells)) == 3 * (9 + 7)
+    for task, count in (("translation", 9), ("sentiment", 7)):
         firsts = set()
         for repeat in (1, 2, 3):
             own = [cell for cell in cells if (cell.task, cell.repeat) == (task, repeat)]
@@ -94,7 +95,7 @@ def test_a_ladders_plan_survives_its_file(tmp_path: Path) -> None:
     assert LadderPlan.from_json(RunFiles(tmp_path).read_run()["plan"]) == PLAN
 
 
-@pytest.mark.parametrize(("kernels", "count"), [("native", 6), ("onnxruntime", 5)])
+@pytest.mark.parametrize(("kernels", "count"), [("native", 7), ("onnxruntime", 6)])
 def test_one_decision_sets_each_rung_apart(monkeypatch: pytest.MonkeyPatch, kernels: str, count: int) -> None:
     monkeypatch.setenv("REDIS_URL", "redis://of.the.user")
     int8, plain, float32 = (Models(Path(name), {"artefacts": {"translation/onnx": {}}}) for name in "ipf")
@@ -128,8 +129,8 @@ def test_a_rungs_factor_is_over_the_one_below_in_the_same_rounds(run: RunFiles) 
         if step.factor:
             assert step.factor.interval.high / step.factor.interval.low < 1.1, "rounds differ by 20 % each"
             assert step.p95_factor is not None and step.p95_factor.value < 1
-    climb = [step.factor.value for step in ladder if step.factor and step.rung.workload == "unique"][:5]
-    assert geometric_mean(climb) ** 5 == pytest.approx(270 / 12, rel=0.05)
+    climb = [step.factor.value for step in ladder if step.factor and step.rung.workload == "unique"][:6]
+    assert geometric_mean(climb) ** 6 == pytest.approx(270 / 12, rel=0.05)
 
 
 def test_the_readme_and_the_page_of_the_runs_show_the_ladder(run: RunFiles) -> None:
@@ -144,8 +145,8 @@ def test_the_readme_and_the_page_of_the_runs_show_the_ladder(run: RunFiles) -> N
     text = ladder_tables(run.folder.parent)
     lines = [line for line in text.splitlines() if line[:1] == "|" and "---" not in line]
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
-    assert [row for row in rows if row[0] in TASKS] == [rows[0], rows[9]]
-    for row, step in zip(rows[1:9] + rows[10:], ladder_of(run), strict=True):
+    assert [row for row in rows if row[0] in TASKS] == [rows[0], rows[10]]
+    for row, step in zip(rows[1:10] + rows[11:], ladder_of(run), strict=True):
         hits = ", 75.0% hits" if step.rung.configuration == "redis_cache" else ""
         texts = ", repeated texts" if step.rung.workload == "zipf" else ""
         assert row[0] == f"{step.rung.decision}{texts}{hits}"
@@ -165,7 +166,7 @@ def test_the_readme_and_the_page_of_the_runs_show_the_ladder(run: RunFiles) -> N
 def test_the_table_on_disk_is_the_ladder(run: RunFiles) -> None:
     ladder = ladder_of(run)
     written = pd.read_csv(write_ladder(run, ladder))
-    assert len(written) == len(ladder) == 8 + 7
+    assert len(written) == len(ladder) == 9 + 7
     for (_, row), step in zip(written.iterrows(), ladder, strict=True):
         assert row["throughput_rps"] == pytest.approx(step.figures["throughput_rps"])
         assert row["model_bytes"] > 1e6 and row["rss_peak_bytes"] == 2e8
@@ -194,7 +195,7 @@ def test_a_title_says_when_a_step_is_missing(run: RunFiles) -> None:
     assert "steps valid" not in plots.drawings(RunData(run))[0].draw().title
     for path in run.cells_folder.glob("pytorch_eager-translation-*.json"):
         write_json(path, {**read_json(path), "status": "invalid", "invalid_reasons": ["wrong"]})
-    assert plots.drawings(RunData(run))[0].draw().title.endswith("with 5 of 6 steps valid")
+    assert plots.drawings(RunData(run))[0].draw().title.endswith("with 6 of 7 steps valid")
 
 
 def test_float32_graphs_are_prepared_as_the_server_loads_them_and_kept(

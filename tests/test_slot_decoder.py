@@ -18,7 +18,7 @@ from transformers import MarianMTModel
 from dynamic_batching.artefacts import find_artefact
 from dynamic_batching.decoder import SlotDecoder
 from dynamic_batching.graphs import Graphs
-from dynamic_batching.row import Row, runs_of_like_length
+from dynamic_batching.row import Row, StepResult, runs_of_like_length
 from dynamic_batching.slots import MIN_STRIDE, KeyValues
 from dynamic_batching.tokenization import MarianTokenizer
 from tests.conftest import EMBEDDED
@@ -109,6 +109,28 @@ def test_tokens_in_random_company_are_those_of_each_alone(decoder: SlotDecoder, 
     assert 0 < len(cancelled) < TEXTS / 2
     assert answers == {key: alone[key] for key in answers}
     assert decoder.free == SLOTS and decoder.keys == []
+
+
+def test_rows_that_are_kept_to_the_end_of_the_last_change_no_tokens(
+    decoder: SlotDecoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = sources(2 * SLOTS + 3)
+    limits = [limit(text) for text in texts]
+    expected = [decoder.generate([text], [most], [0])[0] for text, most in zip(texts, limits, strict=True)]
+    step = SlotDecoder.step
+    widths: list[int] = []
+
+    def counted(stepping: SlotDecoder, keep_ended: bool = False) -> StepResult:
+        widths.append(stepping.rows)
+        return step(stepping, keep_ended)
+
+    monkeypatch.setattr(SlotDecoder, "step", counted)
+    assert decoder.generate(texts, limits, [0] * len(texts), keep_ended=True) == expected
+    runs = [expected[first : first + SLOTS] for first in range(0, len(texts), SLOTS)]
+    assert widths == [len(run) for run in runs for _ in range(max(map(len, run)))]
+    assert decoder.free == SLOTS and decoder.keys == []
+    with pytest.raises(ValueError, match="no beams to keep"):
+        decoder.generate(texts, limits, [0] * len(texts), num_beams=2, keep_ended=True)
 
 
 def test_rows_that_join_at_different_steps_get_hugging_face_greedy_tokens(tmp_path: Path) -> None:
