@@ -1,5 +1,6 @@
 """What a figure depends on besides the code: machine, versions, commit. Each cell's record holds it."""
 
+import contextlib
 import os
 import platform
 import subprocess
@@ -51,13 +52,16 @@ def environment_record(cores: Cores, server_settings: dict[str, str]) -> dict[st
 
 
 def _cpu_name() -> str:
-    try:
+    """The CPU's name; with family and model, where it has them: virtual machines may name unlike ones alike."""
+    facts: dict[str, str] = {}
+    with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
+            key, _, value = line.partition(":")
+            facts.setdefault(key.strip(), value.strip())
+    name = facts.get("model name") or platform.processor() or platform.machine()
+    if "cpu family" in facts:
+        name += f" (family {facts['cpu family']}, model {facts['model']})"
+    return name
 
 
 def _versions() -> dict[str, str]:
