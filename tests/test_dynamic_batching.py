@@ -380,6 +380,8 @@ def stop_with_pending(
 
 
 def test_a_stop_answers_what_was_admitted(tmp_path: Path) -> None:
-    with serving("dynamic_batching", tmp_path, GAP_THREADS="1") as server:
-        for status, _, body in stop_with_pending(server, 2, 16):
-            assert status == 200 and len(body["results"]) == 16
+    # More than any machine is done with before it is told to stop, and time enough for it.
+    settings = {"GAP_THREADS": "1", "GAP_DRAIN_TIMEOUT_MS": "60000"}
+    with serving("dynamic_batching", tmp_path, **settings) as server:
+        for status, _, body in stop_with_pending(server, 3, 64):
+            assert status == 200 and len(body["results"]) == 64
