@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-FORMAT = 4
+FORMAT = 5
 # Weights as plain numbers, and what tokenizers read: nothing that runs code when it is loaded, as pickles do.
 KINDS = {".json", ".safetensors", ".spm", ".txt"}
 

@@ -52,7 +52,7 @@ def environment_record(cores: Cores, server_settings: dict[str, str]) -> dict[st
 
 
 def _cpu_name() -> str:
-    """The CPU's name; with family and model, where it has them: virtual machines may name unlike ones alike."""
+    """The CPU's name, with family and model: virtual machines may name unlike ones alike."""
     facts: dict[str, str] = {}
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():

@@ -96,15 +96,14 @@ struct Row {
 
     size_t head_dim() const { return kHeadDim ? kHeadDim : any_head_dim; }
 
-    // Query times key, [length, heads]. Keys are read in the order in which they lie, and ask for as many values
-    // and keys of the next row: rows come from memory, each from pages of its own, and this keeps it busy.
+    // Query times key, [length, heads]. Keys are read in the order in which they lie, and ask for as many values:
+    // rows come from memory, each from pages of its own, and this keeps it busy.
     void score(float* scores) const {
         const half* key = keys;
         size_t head = 0;
         for (size_t first = 0; first < length * heads; first += kLanes) {
             const size_t count = std::min(kLanes, length * heads - first);
             fetch(values + first * head_dim(), count * head_dim());
-            fetch(next_keys + first * head_dim(), count * head_dim());
             Floats sums[kLanes];
             for (size_t i = 0; i < count; ++i, key += head_dim()) {
                 const float* q = query + head * head_dim();
@@ -137,7 +136,7 @@ struct Row {
         }
     }
 
-    // The values by their weights; heads beyond the last are the last again.
+    // The values by their weights; heads beyond the last are the last again. They ask for the next row's keys.
     void sum(const float* weights, const float* norm, float* y) const {
         constexpr size_t kPart = 4;  // vectors
         for (size_t first = 0; first < heads; first += kHeads) {
@@ -151,6 +150,7 @@ struct Row {
                     for (size_t v = 0; v < kPart; ++v) sums[h][v] = zeros();
                 }
                 for (size_t j = 0; j < length; ++j) {
+                    fetch(next_keys + (j * heads + first) * head_dim(), std::min(kHeads, heads - first) * head_dim());
 #pragma GCC unroll 4
                     for (size_t h = 0; h < kHeads; ++h) {
                         const Floats weight = all(weights[j * heads + place[h]]);

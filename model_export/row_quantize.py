@@ -4,18 +4,21 @@ Weights get one int8 scale per output channel, activations one per token row, me
 answer cannot depend on its batch mates. (With one scale a tensor, a neighbour's outlier changes it.)
 """
 
+import json
 from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import TensorProto
+from onnx import TensorProto, helper
 
 from model_export.graph_builder import EMBEDDING, LOGITS_SCALE
 from model_export.graph_rewriter import GraphRewriter, int8_rows
+from optimized.weights import TABLE_FILE, WEIGHTS_FILE
 
-WEIGHTS_FILE = "weights.bin"
 _ALIGNMENT = 64
 _INLINE_BYTES = 64
+# From this size on a server reads weights into memory of their own.
+_LARGE_BYTES = 1 << 16
 
 
 def quantize_rows(graphs: dict[str, onnx.ModelProto]) -> dict[str, onnx.ModelProto]:
@@ -32,9 +35,13 @@ def quantize_rows(graphs: dict[str, onnx.ModelProto]) -> dict[str, onnx.ModelPro
 
 
 def save_graphs(graphs: dict[str, onnx.ModelProto], folder: Path) -> None:
-    """Writes each graph to its file name, and all weights, each once, to the `weights.bin` they share."""
+    """Writes each graph to its file name, and all weights, each once, to the `weights.bin` they share.
+
+    `weights.json` has dtype, shape and offset of the large ones, by graph and name.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     offsets: dict[bytes, int] = {}
+    table: dict[str, dict[str, tuple[str, list[int], int]]] = {name: {} for name in graphs}
     with (folder / WEIGHTS_FILE).open("wb") as weights:
         for name, model in graphs.items():
             written = onnx.ModelProto()
@@ -46,12 +53,16 @@ def save_graphs(graphs: dict[str, onnx.ModelProto], folder: Path) -> None:
                         weights.write(bytes(-weights.tell() % _ALIGNMENT))
                         offsets[data] = weights.tell()
                         weights.write(data)
+                    if len(data) >= _LARGE_BYTES:
+                        kind = helper.tensor_dtype_to_np_dtype(tensor.data_type).name
+                        table[name][tensor.name] = kind, [*tensor.dims], offsets[data]
                     place = {"location": WEIGHTS_FILE, "offset": offsets[data], "length": len(data)}
                     tensor.ClearField("raw_data")
                     tensor.data_location = TensorProto.EXTERNAL
                     for key, value in place.items():
                         tensor.external_data.add(key=key, value=str(value))
             (folder / name).write_bytes(written.SerializeToString())
+    (folder / TABLE_FILE).write_text(json.dumps(table))
 
 
 class RowQuantizer(GraphRewriter):

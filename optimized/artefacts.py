@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-FORMAT = 4
+FORMAT = 5
 # The one kind of file that is code: compiled where the models were prepared.
 KERNELS_FILE = "kernels.so"
 # Weights as plain numbers, and what tokenizers read: nothing that runs code when it is loaded, as pickles do.

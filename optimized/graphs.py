@@ -6,16 +6,27 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
+from .weights import Weights
+
 CACHE_DTYPES: dict[str, np.dtype] = {
     "tensor(float)": np.dtype(np.float32),
     "tensor(float16)": np.dtype(np.float16),
 }
 
 
-def load_session(path: Path, kernels: Path | None = None) -> onnxruntime.InferenceSession:
-    """A CPU session that runs on the calling thread; external weights are found beside the file.
+class Session(onnxruntime.InferenceSession):
+    """A session on the CPU that keeps the weights it reads."""
 
-    `kernels` is the library of operators that the graph needs beside ONNX Runtime's own.
+    def __init__(self, path: Path, options: onnxruntime.SessionOptions, weights: Weights | None) -> None:
+        self.weights = weights
+        super().__init__(path, options, providers=["CPUExecutionProvider"])
+
+
+def load_session(path: Path, kernels: Path | None = None, weights: Weights | None = None) -> Session:
+    """A session that runs on the calling thread; external weights are found beside the file.
+
+    `kernels` is the library of operators that the graph needs beside ONNX Runtime's own. They read `weights`,
+    or unless given weights that this session has for itself.
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
@@ -26,7 +37,10 @@ def load_session(path: Path, kernels: Path | None = None) -> onnxruntime.Inferen
     options.add_session_config_entry("session.x64quantprecision", "1")
     if kernels is not None:
         options.register_custom_ops_library(str(kernels))
-    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        # ONNX Runtime's own kernels, which need none, make copies in an order of their own.
+        weights = weights or Weights(path.parent)
+        weights.lend(path.name, options)
+    return Session(path, options, weights)
 
 
 @dataclass(frozen=True)
@@ -44,7 +58,8 @@ class Graphs:
     def load(cls, folder: Path, kernels: Path | None = None) -> "Graphs":
         """The graphs in `folder`, which need the library `kernels` if it is given."""
         paths = [folder / f"{name}.onnx" for name in ("encoder", "decoder", "greedy")]
-        return cls(*(load_session(path, kernels) for path in paths if path.exists()))
+        weights = Weights(folder) if kernels else None
+        return cls(*(load_session(path, kernels, weights) for path in paths if path.exists()))
 
     @property
     def cache_dtype(self) -> np.dtype:

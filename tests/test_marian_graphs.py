@@ -19,9 +19,10 @@ import optimized.graphs
 from model_export.instruction_sets import INSTRUCTION_SETS
 from model_export.kernel_quantize import quantize_for_kernels
 from model_export.marian_graphs import build_decoder_step, build_encoder
-from model_export.row_quantize import WEIGHTS_FILE, quantize_rows, save_graphs
+from model_export.row_quantize import quantize_rows, save_graphs
 from optimized.decoder import GreedyDecoder
 from optimized.graphs import Graphs
+from optimized.weights import WEIGHTS_FILE
 
 EMBEDDED = Path(__file__).parents[1] / "embedded_models" / "translation-en-de"
 TIED_LOGITS = 1e-4
