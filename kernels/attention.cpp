@@ -99,29 +99,36 @@ struct Row {
     // Query times key, [length, heads]. Keys are read in the order in which they lie, and ask for as many values:
     // rows come from memory, each from pages of its own, and this keeps it busy.
     void score(float* scores) const {
-        const half* key = keys;
+        const size_t count = length * heads;
         size_t head = 0;
-        for (size_t first = 0; first < length * heads; first += kLanes) {
-            const size_t count = std::min(kLanes, length * heads - first);
-            fetch(values + first * head_dim(), count * head_dim());
+        for (size_t first = 0; first < count; first += kLanes) {
+            fetch(values + first * head_dim(), std::min(kLanes, count - first) * head_dim());
             Floats sums[kLanes];
-            for (size_t i = 0; i < count; ++i, key += head_dim()) {
-                const float* q = query + head * head_dim();
-                Floats sum = zeros();
-                for (size_t d = 0; d < head_dim(); d += kLanes) {
-                    const Lanes lanes = lanes_at(d, head_dim());
-                    sum = add_product(load(lanes, q + d), load(lanes, key + d), sum);
-                }
-                sums[i] = sum;
+#pragma GCC unroll 16
+            for (size_t i = 0; i < kLanes; ++i) {
+                // Beyond the last one it is the last one again.
+                const half* key = keys + std::min(first + i, count - 1) * head_dim();
+                sums[i] = product(query + head * head_dim(), key);
                 head = head + 1 == heads ? 0 : head + 1;
             }
-            for (size_t i = count; i < kLanes; ++i) sums[i] = zeros();
             store(scores + first, sums_of(sums));
         }
     }
 
+    // Query times key of one head, to be added up over the lanes.
+    Floats product(const float* q, const half* key) const {
+        Floats sum = zeros();
+#pragma GCC unroll 4
+        for (size_t d = 0; d < head_dim(); d += kLanes) {
+            const Lanes lanes = lanes_at(d, head_dim());
+            sum = add_product(load(lanes, q + d), load(lanes, key + d), sum);
+        }
+        return sum;
+    }
+
     // Scores to weights that add up, over the tokens, to the 1/norm of their head.
     void softmax(float* scores, float* norm) const {
+        if (kLanes % heads == 0) return softmax_of_tokens(scores, norm);
         for (size_t head = 0; head < heads; head += kLanes) {
             const Lanes lanes = lanes_at(head, heads);
             float* of_heads = scores + head;
@@ -136,10 +143,28 @@ struct Row {
         }
     }
 
+    // The same where a vector holds all heads of some tokens.
+    void softmax_of_tokens(float* scores, float* norm) const {
+        const size_t count = length * heads;
+        Floats largest = all(-3.4e38f), sum = zeros();
+        for (size_t i = 0; i < count; i += kLanes)
+            largest = max(largest, load(first_lanes(count - i), scores + i, largest));
+        for (size_t apart = heads; apart < kLanes; apart *= 2) largest = max(largest, rotated(largest, apart));
+        for (size_t i = 0; i < count; i += kLanes) {
+            const Lanes lanes = first_lanes(count - i);
+            const Floats weight = keep(lanes, exp(sub(load(lanes, scores + i), largest)));
+            store(scores + i, weight);
+            sum = add(sum, weight);
+        }
+        for (size_t apart = heads; apart < kLanes; apart *= 2) sum = add(sum, rotated(sum, apart));
+        store(first_lanes(heads), norm, div(all(1.f), sum));
+    }
+
     // The values by their weights; heads beyond the last are the last again. They ask for the next row's keys.
     void sum(const float* weights, const float* norm, float* y) const {
         constexpr size_t kPart = 4;  // vectors
         for (size_t first = 0; first < heads; first += kHeads) {
+            const size_t count = std::min(kHeads, heads - first);
             for (size_t d = 0; d < head_dim(); d += kPart * kLanes) {
                 Floats sums[kHeads][kPart];
                 size_t place[kHeads];
@@ -150,7 +175,7 @@ struct Row {
                     for (size_t v = 0; v < kPart; ++v) sums[h][v] = zeros();
                 }
                 for (size_t j = 0; j < length; ++j) {
-                    fetch(next_keys + (j * heads + first) * head_dim(), std::min(kHeads, heads - first) * head_dim());
+                    if (!d) fetch(next_keys + (j * heads + first) * head_dim(), count * head_dim());
 #pragma GCC unroll 4
                     for (size_t h = 0; h < kHeads; ++h) {
                         const Floats weight = all(weights[j * heads + place[h]]);

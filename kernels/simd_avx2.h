@@ -96,6 +96,11 @@ inline Floats reciprocal(Floats x) {
     const Floats r = _mm256_rcp_ps(x);
     return mul(r, subtract_product(x, r, all(2.f)));
 }
+// Lane i from lane i + count, the lanes as a ring.
+inline Floats rotated(Floats x, int count) {
+    const Ints lane = _mm256_set_epi32(7, 6, 5, 4, 3, 2, 1, 0);
+    return _mm256_permutevar8x32_ps(x, _mm256_add_epi32(lane, _mm256_set1_epi32(count)));
+}
 inline float sum_of_lanes(Floats x) {
     const __m128 fours = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
     const __m128 pairs = _mm_add_ps(fours, _mm_movehl_ps(fours, fours));

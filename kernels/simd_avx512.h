@@ -56,6 +56,11 @@ inline Floats reciprocal(Floats x) {
     const Floats r = _mm512_rcp14_ps(x);
     return mul(r, subtract_product(x, r, all(2.f)));
 }
+// Lane i from lane i + count, the lanes as a ring.
+inline Floats rotated(Floats x, int count) {
+    const Ints lane = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+    return _mm512_permutexvar_ps(_mm512_add_epi32(lane, _mm512_set1_epi32(count)), x);
+}
 inline float sum_of_lanes(Floats x) { return _mm512_reduce_add_ps(x); }
 inline float largest_lane(Floats x) { return _mm512_reduce_max_ps(x); }
 
