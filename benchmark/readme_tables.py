@@ -21,6 +21,7 @@ from benchmark.records import SERVERS, TASKS, RunFiles
 from benchmark.reference_page import circumstances
 
 NOTHING = "Not measured."
+BATCHINGS = {"request": ", batches to their end", "static": ", static batches"}
 
 
 def ladder_runs(reference: Path) -> list[RunFiles]:
@@ -164,7 +165,7 @@ def mix_rows(reference: Path) -> Iterator[dict[str, str]]:
         batching = record["environment"]["server_settings"].get("GAP_TRANSLATION_BATCHING")
         server = record["server"].replace("_", " ")
         yield {
-            "server": f"{server}, batches to their end" if batching == "request" else server,
+            "server": server + BATCHINGS.get(batching, ""),
             "requests/s": f"{mix['rate']:.0f}",
             "p95 of short texts alone, ms": f"{found['short_p95_ms']:,.0f}",
             "among long ones, ms": f"{found['mixed_p95_ms']:,.0f}",
