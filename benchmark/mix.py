@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 import sentencepiece
 
+from benchmark.capacity import told_ms
 from benchmark.configurations import MODEL_FORMATS
 from benchmark.environment import environment_record
 from benchmark.open_loop_figures import COLUMNS, figures
@@ -92,8 +93,8 @@ def measure_mix(target: Target, mix: Mix, say: Callable[[str], None]) -> dict[st
             say(
                 f"{kind}, round {number}: "
                 + "; ".join(
-                    f"{one['requests']} {name}, {one['right']} right, p50 {one['p50_ms'] or 0:,.0f} ms, "
-                    f"p95 {one['p95_ms'] or 0:,.0f} ms"
+                    f"{one['requests']} {name}, {one['right']} right, p50 {told_ms(one['p50_ms'])}, "
+                    f"p95 {told_ms(one['p95_ms'])}"
                     for name, one in found[kind].items()
                 )
             )
