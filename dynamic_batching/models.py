@@ -19,7 +19,6 @@ from .tokenization import BertTokenizer, MarianTokenizer
 log = logging.getLogger(__name__)
 
 WARMUP_TEXT = "Two dogs are playing in the snow."
-WARMUP_BATCH_SIZES = (1, 16)
 
 
 class Translator:
@@ -47,8 +46,8 @@ class Translator:
         return min(wanted, limits["max_tokens"])
 
     def warmup_batches(self) -> list[list[list[int]]]:
-        """A small and a large batch: what an engine runs before it is ready, and learns its speed from."""
-        return [[self.tokenize(WARMUP_TEXT, [])] * size for size in WARMUP_BATCH_SIZES]
+        """The smallest batch and the largest: an engine runs them before it is ready, and learns its speed."""
+        return [[self.tokenize(WARMUP_TEXT, [])] * size for size in (1, self._max_batch_size)]
 
     def infer(self, batch: list[list[int]]) -> list[str]:
         """The translations of a batch, in order."""
@@ -88,14 +87,15 @@ class SentimentClassifier:
         self.tokenizer = BertTokenizer(artefact.folder)
         self.session = load_session(artefact.folder / "model.onnx", artefact.kernels)
         self.max_input_tokens = min(settings.max_input_tokens, config["max_position_embeddings"])
+        self._max_batch_size = settings.max_batch_size
 
     def tokenize(self, text: str, where: list[str | int]) -> list[int]:
         """Token ids, [CLS] and [SEP] among them; InvalidInput where there are too many or nothing readable."""
         return checked(self.tokenizer.encode(text), self.tokenizer.meaningless, self.max_input_tokens, where)
 
     def warmup_batches(self) -> list[list[list[int]]]:
-        """A small and a large batch: what an engine runs before it is ready, and learns its speed from."""
-        return [[self.tokenize(WARMUP_TEXT, [])] * size for size in WARMUP_BATCH_SIZES]
+        """The smallest batch and the largest: an engine runs them before it is ready, and learns its speed."""
+        return [[self.tokenize(WARMUP_TEXT, [])] * size for size in (1, self._max_batch_size)]
 
     def infer(self, batch: list[list[int]]) -> list[Sentiment]:
         """The sentiments of a batch, in order."""

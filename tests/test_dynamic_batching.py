@@ -305,6 +305,22 @@ def test_however_translations_are_batched_they_are_the_same(running: Server, bat
         assert beams.status_code == 422 and "num_beams" in beams.text
 
 
+@pytest.mark.parametrize("task", ["translation", "sentiment"])
+def test_the_smallest_batch_size_serves_the_same(running: Server, task: str) -> None:
+    route = {"translation": "/translate/batch", "sentiment": "/sentiment/batch"}[task]
+    body = {"texts": texts_of(task, 10)}
+    expected = httpx.post(f"{running.url}{route}", json=body, timeout=TIMEOUT_S).json()
+    with TestClient(
+        dynamic_server.create_app(Settings(models_dir=EMBEDDED, threads=1, max_batch_size=1))
+    ) as client:
+        until(lambda: client.get("/ready").status_code == 200)
+        answers = client.post(route, json=body).json()
+    if task == "translation":
+        assert answers == expected
+    else:
+        assert [one["label"] for one in answers["results"]] == [one["label"] for one in expected["results"]]
+
+
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[TestClient, FakeTranslator]]:
     translator = FakeTranslator()
