@@ -109,7 +109,7 @@ class Models:
         self.classifier = SentimentClassifier(sentiment, settings)
         for model in (self.translator, self.classifier):
             for _ in range(WARMUP_RUNS):
-                model.infer(model.tokenize(WARMUP_TEXT, []), timeout_s=60.0)
+                model.infer(model.tokenizer(WARMUP_TEXT).input_ids, timeout_s=60.0)
 
 
 def load_models(translation: Artefact, sentiment: Artefact, settings: Settings) -> Models:

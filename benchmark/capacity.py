@@ -12,7 +12,7 @@ from typing import Any
 
 from benchmark.capacity_search import Bounds, Verdict, search
 from benchmark.environment import environment_record
-from benchmark.open_loop_figures import summary
+from benchmark.open_loop_figures import summary, told_ms
 from benchmark.open_loop_target import Offered, Target
 from benchmark.plan import Cores
 from benchmark.records import write_json
@@ -90,10 +90,6 @@ def measure_capacity(
         record["capacity"] = asdict(search(step, bounds))
     write_json(record_path(target), record)
     return record
-
-
-def told_ms(value: float | None) -> str:
-    return "not to be told" if value is None else f"{value:,.0f} ms"
 
 
 def record_path(target: Target) -> Path:

@@ -13,10 +13,9 @@ from typing import Any
 import pandas as pd
 import sentencepiece
 
-from benchmark.capacity import told_ms
 from benchmark.configurations import MODEL_FORMATS
 from benchmark.environment import environment_record
-from benchmark.open_loop_figures import COLUMNS, figures
+from benchmark.open_loop_figures import COLUMNS, figures, told_ms
 from benchmark.open_loop_target import Offered, Target
 from benchmark.records import write_json
 from locustfiles.inputs import unique

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from rich.table import Table
 
+from benchmark.charts.titles import figure
 from benchmark.progress import number
 from benchmark.records import REQUEST_COLUMNS
 from benchmark.stats import percentile_ms
@@ -56,6 +57,11 @@ def figures(requests: pd.DataFrame, duration_s: float, deadline_ms: float) -> di
 
 def finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
+
+
+def told_ms(value: float | None) -> str:
+    """A latency as `figures` gives it, which has none of too few requests."""
+    return "not to be told" if value is None else f"{figure(value)} ms"
 
 
 def summary(found: dict[str, Any]) -> str:

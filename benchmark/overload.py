@@ -3,6 +3,7 @@
 from typing import Any
 
 from benchmark.charts.titles import figure
+from benchmark.open_loop_figures import told_ms
 
 
 def overload_figures(record: dict[str, Any]) -> dict[str, Any]:
@@ -32,12 +33,8 @@ def overload_lines(record: dict[str, Any]) -> list[str]:
     lines = [
         f"at {figure(found['multiple'])} times its capacity: goodput {found['goodput_rps']:.1f} RPS, "
         f"{'none at any rate' if share is None else f'{share:.0%} of its peak'}; p95 of accepted requests "
-        f"{milliseconds(found['accepted_p95_ms'])}; p95 to refuse {milliseconds(found['refuse_p95_ms'])}"
+        f"{told_ms(found['accepted_p95_ms'])}; p95 to refuse {told_ms(found['refuse_p95_ms'])}"
     ]
     if found["generator_behind"]:
         lines.append("the load generator fell behind its schedule, and the latencies hold that")
     return lines
-
-
-def milliseconds(value: float | None) -> str:
-    return "not to be told" if value is None else f"{figure(value)} ms"

@@ -19,6 +19,8 @@ from .tokenization import BertTokenizer, MarianTokenizer
 log = logging.getLogger(__name__)
 
 WARMUP_TEXT = "Two dogs are playing in the snow."
+# What a larger batch would tell is not worth the wait for it at each start.
+LARGEST_WARMUP_BATCH = 64
 
 
 class Translator:
@@ -31,8 +33,7 @@ class Translator:
         self.graphs = Graphs.load(artefact.folder, artefact.kernels)
         self.limits: dict[str, Any] = artefact.facts["generation"]
         self.max_input_tokens = min(settings.max_input_tokens, self.limits["max_tokens"])
-        self._max_batch_size = settings.max_batch_size
-        self._keep_ended = settings.translation_batching == "static"
+        self._settings = settings
         # A decoder's buffers serve one batch at a time; as many exist as batches ran at once.
         self._idle_decoders: list[SlotDecoder] = []
 
@@ -46,8 +47,8 @@ class Translator:
         return min(wanted, limits["max_tokens"])
 
     def warmup_batches(self) -> list[list[list[int]]]:
-        """The smallest batch and the largest: an engine runs them before it is ready, and learns its speed."""
-        return [[self.tokenize(WARMUP_TEXT, [])] * size for size in (1, self._max_batch_size)]
+        """What an engine runs before it is ready, and learns its speed from."""
+        return warmup_batches(self.tokenizer.encode(WARMUP_TEXT), self._settings)
 
     def infer(self, batch: list[list[int]]) -> list[str]:
         """The translations of a batch, in order."""
@@ -58,13 +59,13 @@ class Translator:
         except IndexError:
             decoder = self.new_decoder()
         try:
-            output = decoder.generate(batch, limits, least, keep_ended=self._keep_ended)
+            output = decoder.generate(batch, limits, least, keep_ended=self._settings.translation_batching == "static")
         finally:
             self._idle_decoders.append(decoder)
         return [self.text(token_ids) for token_ids in output]
 
     def new_decoder(self) -> SlotDecoder:
-        return SlotDecoder(self.graphs, self._max_batch_size)
+        return SlotDecoder(self.graphs, self._settings.max_batch_size)
 
     def row(self, key: Hashable, token_ids: list[int], num_beams: int) -> Row:
         """What a decoder's slot needs to translate `token_ids`."""
@@ -87,15 +88,15 @@ class SentimentClassifier:
         self.tokenizer = BertTokenizer(artefact.folder)
         self.session = load_session(artefact.folder / "model.onnx", artefact.kernels)
         self.max_input_tokens = min(settings.max_input_tokens, config["max_position_embeddings"])
-        self._max_batch_size = settings.max_batch_size
+        self._settings = settings
 
     def tokenize(self, text: str, where: list[str | int]) -> list[int]:
         """Token ids, [CLS] and [SEP] among them; InvalidInput where there are too many or nothing readable."""
         return checked(self.tokenizer.encode(text), self.tokenizer.meaningless, self.max_input_tokens, where)
 
     def warmup_batches(self) -> list[list[list[int]]]:
-        """The smallest batch and the largest: an engine runs them before it is ready, and learns its speed."""
-        return [[self.tokenize(WARMUP_TEXT, [])] * size for size in (1, self._max_batch_size)]
+        """What an engine runs before it is ready, and learns its speed from."""
+        return warmup_batches(self.tokenizer.encode(WARMUP_TEXT), self._settings)
 
     def infer(self, batch: list[list[int]]) -> list[Sentiment]:
         """The sentiments of a batch, in order."""
@@ -130,6 +131,12 @@ def load_models(translation: Artefact, sentiment: Artefact, settings: Settings) 
 
         inject(models, settings)
     return models
+
+
+def warmup_batches(token_ids: list[int], settings: Settings) -> list[list[list[int]]]:
+    """A batch of one such text, and one of as many as may run at once, but at most LARGEST_WARMUP_BATCH."""
+    most = min(settings.max_batch_size, settings.max_batch_tokens // len(token_ids), LARGEST_WARMUP_BATCH)
+    return [[token_ids] * size for size in (1, max(most, 1))]
 
 
 def checked(token_ids: list[int], meaningless: set[int], limit: int, where: list[str | int]) -> list[int]:

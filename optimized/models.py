@@ -98,7 +98,7 @@ class Models:
         self.classifier = SentimentClassifier(sentiment, settings)
         for model in (self.translator, self.classifier):
             for _ in range(WARMUP_RUNS):
-                model.infer([model.tokenize(WARMUP_TEXT, [])])
+                model.infer([model.tokenizer.encode(WARMUP_TEXT)])
 
 
 def load_models(translation: Artefact, sentiment: Artefact, settings: Settings) -> Models:

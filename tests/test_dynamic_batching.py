@@ -21,6 +21,8 @@ import httpx
 import pytest
 from conftest import EMBEDDED, serving
 from fastapi.testclient import TestClient
+from hypothesis import given
+from hypothesis import strategies as st
 
 from benchmark.environment import ROOT
 from benchmark.processes import Server
@@ -28,7 +30,7 @@ from dynamic_batching import scheduling
 from dynamic_batching import server as dynamic_server
 from dynamic_batching.artefacts import find_artefact
 from dynamic_batching.config import Settings
-from dynamic_batching.models import Models
+from dynamic_batching.models import LARGEST_WARMUP_BATCH, Models, warmup_batches
 from locustfiles.inputs import unique
 
 TIMEOUT_S = 60.0
@@ -135,7 +137,7 @@ import dynamic_batching.server
 from dynamic_batching import server as dynamic_server
 from dynamic_batching.artefacts import find_artefact
 from dynamic_batching.config import Settings
-from dynamic_batching.models import Models
+from dynamic_batching.models import LARGEST_WARMUP_BATCH, Models, warmup_batches
 artefacts = (find_artefact(Path(sys.argv[1]), f"{task}/onnx") for task in ("translation", "sentiment"))
 Models(*artefacts, Settings())
 heavy = {"torch", "transformers", "optimum", "onnx", "pandas", "scipy", "redis"} & set(sys.modules)
@@ -305,20 +307,16 @@ def test_however_translations_are_batched_they_are_the_same(running: Server, bat
         assert beams.status_code == 422 and "num_beams" in beams.text
 
 
-@pytest.mark.parametrize("task", ["translation", "sentiment"])
-def test_the_smallest_batch_size_serves_the_same(running: Server, task: str) -> None:
-    route = {"translation": "/translate/batch", "sentiment": "/sentiment/batch"}[task]
-    body = {"texts": texts_of(task, 10)}
-    expected = httpx.post(f"{running.url}{route}", json=body, timeout=TIMEOUT_S).json()
-    with TestClient(
-        dynamic_server.create_app(Settings(models_dir=EMBEDDED, threads=1, max_batch_size=1))
-    ) as client:
-        until(lambda: client.get("/ready").status_code == 200)
-        answers = client.post(route, json=body).json()
-    if task == "translation":
-        assert answers == expected
-    else:
-        assert [one["label"] for one in answers["results"]] == [one["label"] for one in expected["results"]]
+@given(text_tokens=st.integers(1, 500), max_batch_size=st.integers(1, 5_000), max_batch_tokens=st.integers(1))
+def test_a_warm_up_runs_one_text_and_as_many_as_may_run(
+    text_tokens: int, max_batch_size: int, max_batch_tokens: int
+) -> None:
+    limits = Settings(max_batch_size=max_batch_size, max_batch_tokens=max_batch_tokens)
+    small, large = warmup_batches([7] * text_tokens, limits)
+    assert len(small) == 1 <= len(large) <= min(max_batch_size, LARGEST_WARMUP_BATCH)
+    one_more = text_tokens * (len(large) + 1)
+    assert len(large) == 1 or text_tokens * len(large) <= max_batch_tokens
+    assert len(large) in (max_batch_size, LARGEST_WARMUP_BATCH) or one_more > max_batch_tokens
 
 
 @pytest.fixture

@@ -10,12 +10,20 @@ from pathlib import Path
 
 import httpx
 import pytest
-from conftest import EMBEDDED, SERVERS
+from conftest import EMBEDDED, SERVERS, serving
 
 from benchmark.environment import ROOT
 from benchmark.processes import Server, free_port
 
 START_TIMEOUT_S = 60
+SMALLEST_LIMITS = {
+    "GAP_MAX_INPUT_TOKENS": "8",
+    "GAP_MAX_BATCH_TEXTS": "1",
+    "GAP_MAX_BATCH_SIZE": "1",
+    "GAP_MAX_BATCH_TOKENS": "1",
+    "GAP_MAX_PREFILL_TOKENS": "1",
+    "GAP_MAX_NUM_BEAMS": "1",
+}
 
 
 def start_and_fail(name: str, port: int = 0, **settings: str) -> tuple[int, str]:
@@ -29,6 +37,15 @@ def start_and_fail(name: str, port: int = 0, **settings: str) -> tuple[int, str]
         timeout=START_TIMEOUT_S,
     )
     return ended.returncode, ended.stdout + ended.stderr
+
+
+@pytest.mark.parametrize("name", SERVERS)
+def test_a_server_starts_and_answers_at_the_smallest_limits(name: str, tmp_path: Path) -> None:
+    with serving(name, tmp_path, **SMALLEST_LIMITS) as server:
+        translation = httpx.post(f"{server.url}/translate", json={"text": "I love you."}, timeout=60)
+        sentiment = httpx.post(f"{server.url}/sentiment", json={"text": "a dull mess"}, timeout=60)
+    assert translation.json() == {"translation": "Ich liebe dich."}
+    assert sentiment.json()["label"] == "NEGATIVE"
 
 
 @pytest.mark.parametrize("name", SERVERS)
