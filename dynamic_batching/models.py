@@ -2,6 +2,7 @@
 
 import json
 import logging
+import sys
 from collections.abc import Hashable
 from typing import Any
 
@@ -48,7 +49,13 @@ class Translator:
 
     def warmup_batches(self) -> list[list[list[int]]]:
         """What an engine runs before it is ready, and learns its speed from."""
-        return warmup_batches(self.tokenizer.encode(WARMUP_TEXT), self._settings)
+        settings = self._settings
+        # Slots are filled by several joins, which the limit of a run does not bound.
+        in_slots = settings.translation_batching == "continuous"
+        max_batch_tokens = sys.maxsize if in_slots else settings.max_batch_tokens
+        return warmup_batches(
+            self.tokenizer.encode(WARMUP_TEXT), settings.max_batch_size, max_batch_tokens
+        )
 
     def infer(self, batch: list[list[int]]) -> list[str]:
         """The translations of a batch, in order."""
@@ -96,7 +103,10 @@ class SentimentClassifier:
 
     def warmup_batches(self) -> list[list[list[int]]]:
         """What an engine runs before it is ready, and learns its speed from."""
-        return warmup_batches(self.tokenizer.encode(WARMUP_TEXT), self._settings)
+        settings = self._settings
+        return warmup_batches(
+            self.tokenizer.encode(WARMUP_TEXT), settings.max_batch_size, settings.max_batch_tokens
+        )
 
     def infer(self, batch: list[list[int]]) -> list[Sentiment]:
         """The sentiments of a batch, in order."""
@@ -133,9 +143,11 @@ def load_models(translation: Artefact, sentiment: Artefact, settings: Settings) 
     return models
 
 
-def warmup_batches(token_ids: list[int], settings: Settings) -> list[list[list[int]]]:
-    """A batch of one such text, and one of as many as may run at once, but at most LARGEST_WARMUP_BATCH."""
-    most = min(settings.max_batch_size, settings.max_batch_tokens // len(token_ids), LARGEST_WARMUP_BATCH)
+def warmup_batches(
+    token_ids: list[int], max_batch_size: int, max_batch_tokens: int
+) -> list[list[list[int]]]:
+    """A batch of one such text, and one of as many as the limits allow, but at most LARGEST_WARMUP_BATCH."""
+    most = min(max_batch_size, max_batch_tokens // len(token_ids), LARGEST_WARMUP_BATCH)
     return [[token_ids] * size for size in (1, max(most, 1))]
 
 

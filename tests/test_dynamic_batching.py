@@ -311,8 +311,7 @@ def test_however_translations_are_batched_they_are_the_same(running: Server, bat
 def test_a_warm_up_runs_one_text_and_as_many_as_may_run(
     text_tokens: int, max_batch_size: int, max_batch_tokens: int
 ) -> None:
-    limits = Settings(max_batch_size=max_batch_size, max_batch_tokens=max_batch_tokens)
-    small, large = warmup_batches([7] * text_tokens, limits)
+    small, large = warmup_batches([7] * text_tokens, max_batch_size, max_batch_tokens)
     assert len(small) == 1 <= len(large) <= min(max_batch_size, LARGEST_WARMUP_BATCH)
     one_more = text_tokens * (len(large) + 1)
     assert len(large) == 1 or text_tokens * len(large) <= max_batch_tokens
