@@ -1,85 +1,44 @@
-"""A thread that works on what waits: what all engines have in common."""
+"""The two tasks' batchers, started, drained and closed together."""
 
-import logging
-import threading
-from abc import ABC, abstractmethod
-from typing import Any, Protocol
-
-from .batch_queue import BatchQueue
-from .errors import InferenceFailed
-from .job import Done, Job, Text
-from .scheduling import take_long_turns
-
-log = logging.getLogger(__name__)
+from .batch_metrics import BatchMetrics
+from .batcher import Batcher
+from .config import Settings
+from .models import Models
+from .scheduling import yield_to_engines
+from .trace import Trace
 
 
-class Owner(Protocol):
-    """Whom an engine serves. The callbacks are called on the engine's thread."""
+class Batchers:
+    """One batcher a task: a long translation keeps no sentiment waiting."""
 
-    model: Any
-    queue: BatchQueue
-    cost: Any
-    work: threading.Condition  # guards `queue` and `idle`, and says that something waits
-    idle: int
+    def __init__(self, models: Models, settings: Settings, metrics: BatchMetrics) -> None:
+        slots = settings.translation_batching == "continuous"
+        # A batch that is decoded to its end reads all weights at each step: the more texts, the better.
+        tokens = settings.max_prefill_tokens if slots else settings.max_batch_size * settings.max_input_tokens
+        trace = Trace(settings.trace_path) if settings.trace_path else None
+        self.translation = Batcher(
+            "translation", models.translator, settings, tokens, metrics, slots=slots, trace=trace
+        )
+        self.sentiment = Batcher(
+            "sentiment", models.classifier, settings, settings.max_batch_tokens, metrics, trace=trace
+        )
+        self._all = (self.translation, self.sentiment)
 
-    def clock_s(self) -> float: ...
+    async def start(self) -> None:
+        """One after the other: a warm-up measures how fast the model is when it has its cores to itself."""
+        yield_to_engines()
+        for batcher in self._all:
+            await batcher.start()
 
-    def rows(self) -> int: ...
+    def unhealthy(self) -> str | None:
+        """The task whose engines do not all work, if there is one."""
+        return next((batcher.task for batcher in self._all if not batcher.pool.healthy()), None)
 
-    def on_warm(self, engine: "Engine", measured: list[Any]) -> None: ...
+    def drain(self, timeout_s: float) -> None:
+        """Admits nothing from now on, and answers what was admitted or drops it after `timeout_s`."""
+        for batcher in self._all:
+            batcher.drain(timeout_s)
 
-    def on_expired(self, jobs: list[Job]) -> None: ...
-
-    def on_done(self, done: list[Done], run: Any, ended_s: float) -> None: ...
-
-    def on_ended(self, engine: "Engine", error: BaseException | None) -> None: ...
-
-
-class Engine(ABC):
-    """`warm` once it has run; at one run since `running_since_s`, if at any; `retired` ends it."""
-
-    def __init__(self, owner: Owner, name: str) -> None:
-        self.owner = owner
-        self.warm = False
-        self.retired = False
-        self.running_since_s: float | None = None
-        # A thread that hangs for good must not keep the process from ending.
-        self.thread = threading.Thread(target=self._run_thread, name=name, daemon=True)
-
-    def busy_since_s(self) -> float | None:
-        """Since when it has been at the run that it is at, if at any."""
-        return self.running_since_s
-
-    @property
-    @abstractmethod
-    def texts(self) -> list[Text]:
-        """What it works on: lost with it, should it hang or end."""
-
-    @abstractmethod
-    def load(self, now_s: float) -> float:
-        """What it is at, as its cost measures it."""
-
-    @abstractmethod
-    def warm_up(self) -> None:
-        """Runs the model's warm-up batches and reports what was measured to `on_warm`."""
-
-    @abstractmethod
-    def work(self) -> None:
-        """Works on what waits until it is retired."""
-
-    def _run_thread(self) -> None:
-        ended_by: BaseException | None = None
-        take_long_turns()
-        try:
-            self.warm_up()
-            self.work()
-        except BaseException as error:
-            ended_by = error
-        self.owner.on_ended(self, ended_by)
-
-
-def failed(cause: BaseException) -> InferenceFailed:
-    # An error of its own for each text: some (StopIteration) cannot be handed to a future.
-    failure = InferenceFailed("the model failed on this text")
-    failure.__cause__ = cause
-    return failure
+    def close(self) -> None:
+        for batcher in self._all:
+            batcher.close()
