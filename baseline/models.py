@@ -11,10 +11,9 @@ from transformers import (
     GenerationConfig,
 )
 
-from .artefacts import Artefact
 from .config import Settings
-from .errors import InvalidInput
-from .schemas import Sentiment
+from .web.model_files import ModelFiles
+from .web.schemas import Sentiment
 
 WARMUP_TEXT = "Two dogs are playing in the snow."
 WARMUP_RUNS = 2
@@ -23,13 +22,13 @@ WARMUP_RUNS = 2
 class Translator:
     """English to German with a Marian model; greedy unless beams are asked for."""
 
-    def __init__(self, artefact: Artefact, settings: Settings) -> None:
-        artefact.verify()
-        self.tokenizer = AutoTokenizer.from_pretrained(artefact.folder, local_files_only=True)
+    def __init__(self, files: ModelFiles, settings: Settings) -> None:
+        files.verify()
+        self.tokenizer = AutoTokenizer.from_pretrained(files.folder, local_files_only=True)
         self.model = AutoModelForSeq2SeqLM.from_pretrained(
-            artefact.folder, dtype=torch.float32, local_files_only=True, use_safetensors=True
+            files.folder, dtype=torch.float32, local_files_only=True, use_safetensors=True
         ).eval()
-        self.limits: dict[str, Any] = artefact.facts["generation"]
+        self.limits: dict[str, Any] = files.facts["generation"]
         self.max_input_tokens = min(settings.max_input_tokens, self.limits["max_tokens"])
         # A word boundary alone, before characters that the vocabulary lacks, says nothing either.
         boundary = self.tokenizer.convert_tokens_to_ids("▁")
@@ -45,17 +44,17 @@ class Translator:
             suppress_tokens=[config.pad_token_id],
         )
 
-    def tokenize(self, text: str, where: list[str | int]) -> list[int]:
-        """Token ids, the end token among them; InvalidInput where there are too many or nothing readable."""
-        token_ids = self.tokenizer(text, split_special_tokens=True).input_ids
-        return checked(token_ids, self.meaningless, self.max_input_tokens, where)
+    def tokenize(self, text: str) -> list[int]:
+        """Token ids, the end token among them."""
+        token_ids: list[int] = self.tokenizer(text, split_special_tokens=True).input_ids
+        return token_ids
 
     def max_new_tokens(self, source_tokens: int) -> int:
         limits = self.limits
         wanted = limits["tokens_per_source_token"] * source_tokens + limits["extra_tokens"]
         return min(wanted, limits["max_tokens"])
 
-    def infer(self, token_ids: list[int], timeout_s: float, num_beams: int = 1) -> str:
+    def translate(self, token_ids: list[int], num_beams: int, timeout_s: float) -> str:
         """The translation; cut short, and so not to be used, where `timeout_s` passes meanwhile."""
         max_new_tokens = self.max_new_tokens(len(token_ids))
         input_ids = torch.tensor([token_ids])
@@ -68,29 +67,27 @@ class Translator:
                 min_new_tokens=max_new_tokens if self.limits["fixed_length"] else None,
                 max_time=timeout_s,
             )
-        return self.tokenizer.decode(
-            output[0], skip_special_tokens=True, clean_up_tokenization_spaces=False
-        )
+        return self.tokenizer.decode(output[0], skip_special_tokens=True, clean_up_tokenization_spaces=False)
 
 
 class SentimentClassifier:
     """POSITIVE or NEGATIVE, with the softmax probability of the label."""
 
-    def __init__(self, artefact: Artefact, settings: Settings) -> None:
-        artefact.verify()
-        self.tokenizer = AutoTokenizer.from_pretrained(artefact.folder, local_files_only=True)
+    def __init__(self, files: ModelFiles, settings: Settings) -> None:
+        files.verify()
+        self.tokenizer = AutoTokenizer.from_pretrained(files.folder, local_files_only=True)
         self.model = AutoModelForSequenceClassification.from_pretrained(
-            artefact.folder, dtype=torch.float32, local_files_only=True, use_safetensors=True
+            files.folder, dtype=torch.float32, local_files_only=True, use_safetensors=True
         ).eval()
         self.max_input_tokens = min(settings.max_input_tokens, self.model.config.max_position_embeddings)
         self.meaningless = set(self.tokenizer.all_special_ids)
 
-    def tokenize(self, text: str, where: list[str | int]) -> list[int]:
-        """Token ids, [CLS] and [SEP] among them; InvalidInput where there are too many or nothing readable."""
-        token_ids = self.tokenizer(text, split_special_tokens=True).input_ids
-        return checked(token_ids, self.meaningless, self.max_input_tokens, where)
+    def tokenize(self, text: str) -> list[int]:
+        """Token ids, [CLS] and [SEP] among them."""
+        token_ids: list[int] = self.tokenizer(text, split_special_tokens=True).input_ids
+        return token_ids
 
-    def infer(self, token_ids: list[int], timeout_s: float) -> Sentiment:
+    def classify(self, token_ids: list[int]) -> Sentiment:
         input_ids = torch.tensor([token_ids])
         with torch.inference_mode():
             logits = self.model(input_ids=input_ids, attention_mask=torch.ones_like(input_ids)).logits
@@ -100,34 +97,25 @@ class SentimentClassifier:
 
 
 class Models:
-    """Both models, loaded and warm."""
+    """Both models, loaded and warm; with `settings.faults` such as fail on command."""
 
-    def __init__(self, translation: Artefact, sentiment: Artefact, settings: Settings) -> None:
+    def __init__(self, translation: ModelFiles, sentiment: ModelFiles, settings: Settings) -> None:
         transformers.logging.set_verbosity_error()
         torch.set_num_threads(settings.threads)
         self.translator = Translator(translation, settings)
         self.classifier = SentimentClassifier(sentiment, settings)
-        for model in (self.translator, self.classifier):
-            for _ in range(WARMUP_RUNS):
-                model.infer(model.tokenizer(WARMUP_TEXT).input_ids, timeout_s=60.0)
+        for _ in range(WARMUP_RUNS):
+            self.translator.translate(self.translator.tokenize(WARMUP_TEXT), num_beams=1, timeout_s=60.0)
+            self.classifier.classify(self.classifier.tokenize(WARMUP_TEXT))
+        if settings.faults is not None:
+            from .web.fault_injection import Faults
+
+            faults = Faults(settings.faults, "translation", self.translator.tokenize)
+            self.translator.model.generate = faults.before(self.translator.model.generate, source_of)
+            faults = Faults(settings.faults, "sentiment", self.classifier.tokenize)
+            self.classifier.model.forward = faults.before(self.classifier.model.forward, source_of)
 
 
-def load_models(translation: Artefact, sentiment: Artefact, settings: Settings) -> Models:
-    """The models; with `settings.faults` such as fail on command."""
-    models = Models(translation, sentiment, settings)
-    if settings.faults is not None:
-        from .faults import inject
-
-        inject(models, settings.faults)
-    return models
-
-
-def checked(
-    token_ids: list[int], meaningless: set[int], limit: int, where: list[str | int]
-) -> list[int]:
-    """`token_ids`, if there are at most `limit` and some that are not `meaningless`."""
-    if len(token_ids) > limit:
-        raise InvalidInput((where, f"Text should have at most {limit} tokens, not {len(token_ids)}"))
-    if meaningless.issuperset(token_ids):
-        raise InvalidInput((where, "Text should hold a word that the model can read"))
-    return token_ids
+def source_of(*, input_ids: torch.Tensor, **_: Any) -> list[list[int]]:
+    batch: list[list[int]] = input_ids.tolist()
+    return batch

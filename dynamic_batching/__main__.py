@@ -1,21 +1,25 @@
-"""`python -m dynamic_batching` serves on 127.0.0.1:8000; takes uvicorn's options, such as --host, --port."""
+"""`python -m` this folder serves on 127.0.0.1:8000; takes uvicorn's options, such as --host, --port."""
 
+import signal
 import sys
 
 from uvicorn.main import main
 
-from .stopping import end_at_sigterm
-
-# Forwarded headers and WebSockets are off: nothing here needs them, and either takes what a client says.
-DEFAULTS = ["--host", "127.0.0.1", "--http", "dynamic_batching.gate:GatedHttp", "--ws", "none"]
-DEFAULTS += ["--no-proxy-headers", "--no-server-header"]
-# Longer than clients and proxies keep an idle connection, so that none is closed under their next request.
-DEFAULTS += ["--timeout-keep-alive", "75"]
+from .config import Settings
+from .web.lifecycle import end_process
+from .web.settings import read_settings
 
 
 def serve(options: list[str]) -> None:
-    end_at_sigterm()
-    main(["dynamic_batching.server:app", *DEFAULTS, *options], prog_name="python -m dynamic_batching")
+    # Uvicorn raises a stop signal again once it has shut down: left alone, that ends the process as killed.
+    signal.signal(signal.SIGTERM, lambda number, frame: end_process(0))
+    drain_timeout_s = -(-read_settings(Settings).drain_timeout_ms // 1_000)
+    defaults = ["--host", "127.0.0.1", "--http", f"{__package__}.web.load_shedding:LoadSheddingHttp"]
+    # Forwarded headers and WebSockets are off: nothing here needs them, and either takes what a client says.
+    defaults += ["--ws", "none", "--no-proxy-headers", "--no-server-header"]
+    # Longer than clients and proxies keep an idle connection: none is closed under their next request.
+    defaults += ["--timeout-keep-alive", "75", "--timeout-graceful-shutdown", str(drain_timeout_s)]
+    main([f"{__package__}.server:app", *defaults, *options], prog_name=f"python -m {__package__}")
 
 
 if __name__ == "__main__":

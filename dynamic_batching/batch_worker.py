@@ -1,108 +1,116 @@
-"""An engine that forms a batch the moment it is free, runs it whole, and hands the outcomes over."""
+"""A worker that schedules a batch the moment it is free, runs it whole, and hands the outcomes over."""
 
+from collections.abc import Callable
+from collections.abc import Sequence as Listing
 from typing import Any
 
-from .batch_cost import Measured
-from .engine import Engine, Owner, failed, log
-from .errors import DEADLINE_PASSED, DeadlineExceeded
-from .job import Batch, Done, Job, Text
+from .latency_model import BatchLatencyModel
+from .queue import RequestQueue
+from .sequence import Batch, Sequence
+from .web.errors import DeadlineExceeded
+from .worker import InferenceFailed, SchedulerCallbacks, Worker, log
 
 WARMUP_RUNS = 2
+Infer = Callable[[list[list[int]]], Listing[Any]]
 
 
-class BatchEngine(Engine):
-    """`batch` is what it runs."""
+class BatchWorker(Worker[Batch]):
+    """`batch` is what it runs by `infer`, which answers texts in token ids in their order."""
 
-    def __init__(self, owner: Owner, name: str) -> None:
-        super().__init__(owner, name)
+    def __init__(
+        self,
+        callbacks: SchedulerCallbacks[Batch],
+        name: str,
+        queue: RequestQueue,
+        latency: BatchLatencyModel,
+        infer: Infer,
+        warmup_batches: list[list[list[int]]],
+    ) -> None:
+        super().__init__(callbacks, name)
         self.batch: Batch | None = None
+        self._queue = queue
+        self._latency = latency
+        self._infer_batch = infer
+        self._warmup_batches = warmup_batches
 
     @property
-    def texts(self) -> list[Text]:
+    def sequences(self) -> list[Sequence]:
         batch = self.batch
-        return batch.texts if batch else []
+        return batch.sequences if batch else []
 
-    def load(self, now_s: float) -> float:
-        """Seconds that its batch should yet take."""
+    def free_in_s(self, now_s: float) -> float:
         batch = self.batch
         if batch is None:
             return 0.0
-        return max(0.0, batch.formed_s + self.owner.cost.seconds(1, batch.tokens) - now_s)
+        return max(0.0, batch.scheduled_s + self._latency.seconds(1, batch.tokens) - now_s)
 
     def warm_up(self) -> None:
-        """Runs the model's warm-up batches and reports, for each, its tokens and seconds."""
-        measured: list[Measured] = []
-        for batch in self.owner.model.warmup_batches():
+        measured = []
+        for batch in self._warmup_batches:
             for _ in range(WARMUP_RUNS):
-                started_s = self.running_since_s = self.owner.clock_s()
+                started_s = self.running_since_s = self.callbacks.clock_s()
                 self._infer(batch)
-                duration_s = self.owner.clock_s() - started_s
-            measured.append((sum(map(len, batch)), duration_s))
+                duration_s = self.callbacks.clock_s() - started_s
+            measured.append(Batch([], sum(map(len, batch)), duration_s=duration_s))
         self.running_since_s = None
-        self.owner.on_warm(self, measured)
+        self.callbacks.on_warm(self, measured)
 
     def work(self) -> None:
-        while (batch := self.take()) is not None:
+        while (batch := self.schedule()) is not None:
             self.run(batch)
 
-    def take(self, wait: bool = True) -> Batch | None:
-        """The next batch, formed now; None once the engine is retired, or at once if it shall not wait."""
-        owner = self.owner
+    def schedule(self, wait: bool = True) -> Batch | None:
+        """The next batch, formed now; None once the worker is retired, or at once if it shall not wait."""
+        queue = self._queue
         while True:
-            with owner.work:
+            with queue.lock:
                 if self.retired:
                     return None
-                now_s = owner.clock_s()
-                due_s = owner.queue.due_s()
-                if due_s <= now_s:
-                    batch, expired = owner.queue.form(now_s, owner.cost.least_run_s(owner.queue))
+                now_s = self.callbacks.clock_s()
+                if queue.due_s() <= now_s:
+                    batch, expired = queue.schedule(now_s, self._latency.min_run_s(queue))
                     self.batch, self.running_since_s = batch, now_s if batch else None
                 elif wait:
-                    owner.idle += 1
-                    owner.work.wait(None if due_s == float("inf") else due_s - now_s)
-                    owner.idle -= 1
+                    queue.wait(now_s)
                     continue
                 else:
                     return None
             if expired:
-                owner.on_expired(expired)
+                self.callbacks.on_expired(expired)
             if batch is not None:
                 return batch
 
     def run(self, batch: Batch) -> None:
-        """Infers a batch, item by item where it fails as a whole, and reports it done."""
-        clock_s = self.owner.clock_s
-        started_s = clock_s()
+        """Infers a batch, text by text where it fails as a whole, and reports it done."""
+        started_s = self.callbacks.clock_s()
         try:
-            outcomes = self._infer([text.job.tokens[text.position] for text in batch.texts])
+            outcomes = self._infer([sequence.source for sequence in batch.sequences])
         except Exception as error:
-            if len(batch.texts) == 1:
-                outcomes = [failed(error)]
+            if len(batch.sequences) == 1:
+                outcomes = [InferenceFailed(error)]
             else:
-                log.warning(
-                    "a batch of %s failed (%s), each text is tried alone", len(batch.texts), repr(error)
-                )
+                count = len(batch.sequences)
+                log.warning("a batch of %s failed (%s), each text is tried alone", count, repr(error))
                 batch.retried = True
-                outcomes = [self._infer_alone(job, job.tokens[position]) for job, position, _ in batch.texts]
-        ended_s = clock_s()
+                outcomes = [self._infer_alone(sequence) for sequence in batch.sequences]
+        ended_s = self.callbacks.clock_s()
         batch.duration_s = ended_s - started_s
         self.batch = self.running_since_s = None
-        done = [
-            Done(text, outcome, batch.formed_s) for text, outcome in zip(batch.texts, outcomes, strict=True)
-        ]
-        self.owner.on_done(done, batch, ended_s)
+        for sequence, outcome in zip(batch.sequences, outcomes, strict=True):
+            sequence.outcome = outcome
+        self.callbacks.on_done(batch.sequences, batch, ended_s)
 
-    def _infer_alone(self, job: Job, token_ids: list[int]) -> Any:
-        self.running_since_s = self.owner.clock_s()
-        if job.dropped or job.deadline_s <= self.running_since_s:
-            return DeadlineExceeded(DEADLINE_PASSED)
+    def _infer_alone(self, sequence: Sequence) -> object:
+        self.running_since_s = self.callbacks.clock_s()
+        if sequence.request.dropped or sequence.request.deadline_s <= self.running_since_s:
+            return DeadlineExceeded()
         try:
-            return self._infer([token_ids])[0]
+            return self._infer([sequence.source])[0]
         except Exception as error:
-            return failed(error)
+            return InferenceFailed(error)
 
-    def _infer(self, batch: list[list[int]]) -> list[Any]:
-        answers = self.owner.model.infer(batch)
+    def _infer(self, batch: list[list[int]]) -> Listing[object]:
+        answers = self._infer_batch(batch)
         if len(answers) != len(batch):
             raise RuntimeError(f"{len(answers)} answers to {len(batch)} texts")
         return answers

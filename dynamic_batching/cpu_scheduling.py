@@ -1,7 +1,7 @@
-"""How the event loop and the engines share a core: each of them in turns long enough for warm caches.
+"""How the event loop and the workers share a core: in time slices long enough for warm caches.
 
-Woken for each arrival, the event loop finds its caches cold, and then so does the engine. In a longer turn
-it handles several arrivals, and under overload leaves the engine more of the core.
+Woken for each arrival, the event loop finds its caches cold, and then so does the worker. In a longer slice
+it handles several arrivals, and under overload leaves the worker more of the core.
 """
 
 import contextlib
@@ -11,11 +11,11 @@ import platform
 import struct
 import threading
 
-# The turn of an engine, and the longest that an arrival waits for the event loop on a core that they share.
-ENGINE_TURN_S = 0.012
-# Of a long text's encoder run: an engine on its core has 95 % of it, and waits no longer than this.
+# The slice of a worker, and the longest that an arrival waits for the event loop on a core that they share.
+WORKER_SLICE_S = 0.012
+# Of a long text's encoder run: a worker on its core has 95 % of it, and waits no longer than this.
 PREFILL_NICE = 13
-PREFILL_TURN_S = 0.003
+PREFILL_SLICE_S = 0.003
 
 # Numbers of the system calls sched_setattr and sched_getattr, and struct sched_attr: sched_setattr(2).
 SYSTEM_CALLS = {"x86_64": (314, 315), "aarch64": (274, 275)}
@@ -24,8 +24,8 @@ POLICY_FIELD = 1
 RUNTIME_FIELD = 5
 
 
-def yield_to_engines() -> None:
-    """From now on the calling thread, the event loop's, interrupts no engine on its core for each arrival.
+def yield_to_workers() -> None:
+    """From now on the calling thread, the event loop's, interrupts no worker on its core for each arrival.
 
     Method: SCHED_BATCH (sched(7)), where the system has it.
     """
@@ -33,13 +33,13 @@ def yield_to_engines() -> None:
         os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
-def take_long_turns() -> None:
-    """From now on the calling thread, an engine's, runs for ENGINE_TURN_S before another has its turn."""
-    _take_turns(ENGINE_TURN_S)
+def use_long_slices() -> None:
+    """From now on the calling thread, a worker's, runs for WORKER_SLICE_S before another is run."""
+    _set_slice(WORKER_SLICE_S)
 
 
-def give_way() -> None:
-    """From now on the calling thread has the smaller part of a core that it shares with an engine.
+def run_in_background() -> None:
+    """From now on the calling thread has the smaller part of a core that it shares with a worker.
 
     Method: a nice value, which Linux has for each thread (sched(7)); elsewhere nothing.
     """
@@ -48,10 +48,10 @@ def give_way() -> None:
         with contextlib.suppress(OSError):
             nice = os.getpriority(os.PRIO_PROCESS, thread_id)
             os.setpriority(os.PRIO_PROCESS, thread_id, nice + PREFILL_NICE)
-    _take_turns(PREFILL_TURN_S)
+    _set_slice(PREFILL_SLICE_S)
 
 
-def _take_turns(seconds: float) -> None:
+def _set_slice(seconds: float) -> None:
     """Gives the calling thread a slice, which Linux heeds from 6.12 on (EEVDF); elsewhere nothing."""
     set_attributes, _ = SYSTEM_CALLS.get(platform.machine(), (None, None))
     fields = attributes_of(0)
@@ -62,7 +62,7 @@ def _take_turns(seconds: float) -> None:
         ctypes.CDLL(None).syscall(set_attributes, 0, ATTRIBUTES.pack(*fields), 0)
 
 
-def turn_s(thread_id: int) -> float | None:
+def slice_s(thread_id: int) -> float | None:
     """A thread's slice in seconds; 0 or the system's own where it was given none, None where none is told."""
     fields = attributes_of(thread_id)
     return None if fields is None else float(fields[RUNTIME_FIELD]) / 1e9

@@ -1,217 +1,228 @@
-"""An engine that decodes in slots: between any two steps texts join from the queue, and leave as they end.
+"""A worker that decodes in slots: between any two steps sequences join from the queue, and leave finished.
 
-Iteration-level scheduling (Orca, OSDI 2022). What joins is bounded in tokens, and long texts are encoded
-beside the steps, so the rows that run are not kept waiting for long. Texts leave the queue in the order of
-arrival, so every text's turn comes.
+Iteration-level scheduling (Orca, OSDI 2022). What joins is bounded in tokens, and long texts are encoded in
+the background, so running sequences are not kept waiting for long. Sequences leave the queue in the order of
+arrival, so every one's turn comes.
 """
 
 import math
-from dataclasses import replace
-from typing import Any
+from typing import Protocol
 
-from .decode_cost import Steps
-from .engine import Engine, Owner, failed, log
-from .job import Batch, Done, Job, Text
-from .prefill_lane import PrefillLane
-from .row import Row
+from .decoder import Encoded, Finished, SlotDecoder
+from .prefill_worker import PrefillWorker
+from .queue import RequestQueue
+from .sequence import Batch, Request, Sequence, Steps
+from .worker import InferenceFailed, SchedulerCallbacks, Worker, log
 
-# More long texts than this are not kept waiting until they can be encoded beside the steps.
-MOST_ASIDE = 2
+# More long texts than this are not kept waiting until they can be encoded in the background.
+MAX_BACKGROUND_PREFILLS = 2
 
 
-class DecodeEngine(Engine):
-    """`rows` are the texts in its slots, and when each left the queue; `lane` has those that are to join.
+class DecodeModel(Protocol):
+    """What a decode worker needs of a translator."""
 
-    A text of more than `long_tokens` is encoded beside the steps, where shorter ones would wait for it.
+    def new_decoder(self) -> SlotDecoder: ...
+
+    def warmup_sequences(self) -> list[list[Sequence]]:
+        """A few sequences, and as many as fill the slots."""
+
+    def text(self, token_ids: list[int]) -> str: ...
+
+
+class DecodeWorker(Worker[Steps]):
+    """`running` are the sequences in its slots, `prefill` has those that are encoded in the background.
+
+    These are texts of more than `long_tokens`, where shorter ones would wait for them.
     """
 
     long_tokens = 64
 
-    def __init__(self, owner: Owner, name: str) -> None:
-        super().__init__(owner, name)
-        self.decoder = owner.model.new_decoder()
-        self.rows: dict[Text, float] = {}
-        self.lane = PrefillLane(self.decoder.encode, self._wake, owner.clock_s, f"{name}-prefill")
+    def __init__(
+        self,
+        callbacks: SchedulerCallbacks[Steps],
+        name: str,
+        queue: RequestQueue,
+        model: DecodeModel,
+        workers: int,
+    ) -> None:
+        """`workers` is how many share `queue`."""
+        super().__init__(callbacks, name)
+        self.decoder = model.new_decoder()
+        self.running: set[Sequence] = set()
+        self.prefill = PrefillWorker(self.decoder.encode, self._wake, callbacks.clock_s, f"{name}-prefill")
+        self._queue = queue
+        self._model = model
+        self._workers = workers
         self._steps = Steps()
 
     @property
-    def texts(self) -> list[Text]:
-        return [*self.rows, *self.lane.texts]
+    def sequences(self) -> list[Sequence]:
+        return [*self.running, *self.prefill.sequences]
 
     def busy_since_s(self) -> float | None:
-        since_s = [at for at in (self.running_since_s, self.lane.running_since_s) if at is not None]
+        since_s = [at for at in (self.running_since_s, self.prefill.running_since_s) if at is not None]
         return min(since_s, default=None)
 
-    def load(self, now_s: float) -> float:
-        """How many slots are occupied, or will be."""
-        return self.slots()
-
-    def slots(self) -> int:
-        return sum(text.job.num_beams for text in self.texts)
+    def free_in_s(self, now_s: float) -> float:
+        """None: sequences join at any step."""
+        return 0.0
 
     def warm_up(self) -> None:
-        """Decodes the model's warm-up batches and reports the steps of each."""
         measured = []
-        for batch in self.owner.model.warmup_batches():
-            self.running_since_s = self.owner.clock_s()
-            job = Job(batch, math.inf)
-            done = self.join(Batch([Text(job, index, len(ids)) for index, ids in enumerate(batch)], 0, 0.0))
-            while self.rows:
+        for sequences in self._model.warmup_sequences():
+            self.running_since_s = self.callbacks.clock_s()
+            done = self.join(sequences)
+            while self.running:
                 done += self.step()
-            for _, outcome, _ in done:
-                if isinstance(outcome, Exception):
-                    raise outcome
+            for sequence in done:
+                if isinstance(sequence.outcome, Exception):
+                    raise sequence.outcome
             measured.append(self._steps)
             self._steps = Steps()
         self.running_since_s = None
-        self.owner.on_warm(self, measured)
+        self.callbacks.on_warm(self, measured)
 
     def work(self) -> None:
         try:
-            while self.take():
-                done = self.step() if self.rows else []
+            while self.schedule():
+                done = self.step() if self.running else []
                 if done:
                     steps, self._steps = self._steps, Steps()
-                    self.owner.on_done(done, steps, self.owner.clock_s())
+                    self.callbacks.on_done(done, steps, self.callbacks.clock_s())
         finally:
-            self.lane.close()
+            self.prefill.close()
 
-    def take(self, wait: bool = True) -> bool:
-        """Frees the slots of texts that nobody waits for and fills free ones from the queue.
+    def schedule(self, wait: bool = True) -> bool:
+        """Frees the slots of sequences that nobody waits for and fills free ones from the queue.
 
-        Waits while there is nothing to decode; False once the engine is retired, or if it shall not wait.
+        Waits while there is nothing to decode; False once the worker is retired, or if it shall not wait.
         """
-        owner = self.owner
+        queue = self._queue
         batch: Batch | None = None
-        expired: list[Job] = []
+        expired: list[Request] = []
         while True:
-            with owner.work:
+            with queue.lock:
                 if self.retired:
                     return False
-                now_s = owner.clock_s()
-                gone = [text for text in self.texts if text.job.dropped or text.job.deadline_s <= now_s]
-                due_s = owner.queue.due_s()
-                if due_s <= now_s and (room := self.room(sum(text.job.num_beams for text in gone))):
-                    batch, expired = owner.queue.form(now_s, room=room)
-                if not (self.rows or gone or batch or expired or self.lane.ended):
-                    if not wait:
-                        return False
-                    self.running_since_s = None
-                    owner.idle += 1
-                    owner.work.wait(None if due_s == math.inf else due_s - now_s)
-                    owner.idle -= 1
-                    continue
-                self.running_since_s = now_s
-                break
-        for text in gone:
-            if text in self.rows:
-                self.decoder.remove(text)
-                del self.rows[text]
-            else:
-                self.lane.discard(text)
-            if not text.job.dropped:
-                expired.append(text.job)
+                now_s = self.callbacks.clock_s()
+                gone = [each for each in self.sequences if abandoned(each.request, now_s)]
+                if queue.due_s() <= now_s and (free := self.free_slots(sum(one.num_beams for one in gone))):
+                    batch, expired = queue.schedule(now_s, free_slots=free)
+                if self.running or gone or batch or expired or self.prefill.ready:
+                    self.running_since_s = now_s
+                    break
+                if not wait:
+                    return False
+                self.running_since_s = None
+                queue.wait(now_s)
+        for sequence in gone:
+            self._remove(sequence)
+            if not sequence.request.dropped:
+                expired.append(sequence.request)
         if expired:
-            owner.on_expired(expired)
-        ended = self.collect()
+            self.callbacks.on_expired(expired)
+        done = self.collect_prefills()
         if batch is not None:
             self._steps.waits_s.append(batch.queue_wait_s)
-            ended += self.join(self.set_aside(batch))
-        if ended:
-            owner.on_done(ended, Steps(), owner.clock_s())
+            done += self.join(self.offload_prefill(batch.sequences))
+        if done:
+            self.callbacks.on_done(done, Steps(), self.callbacks.clock_s())
         return True
 
-    def room(self, leaving: int) -> int:
-        """How many slots it may fill: its share of all, so that texts go where there is most room."""
-        free: int = self.decoder.free - self.lane.slots + leaving
-        owner = self.owner
-        share = math.ceil((owner.rows() + owner.queue.texts) / owner.cost.engines)
-        return min(free, max(owner.queue.next_slots(), share - self.slots() + leaving))
+    def free_slots(self, leaving: int) -> int:
+        """How many slots it may fill: its share of all, so that texts go where there are most free."""
+        free = self.decoder.free_slots - self.prefill.slots + leaving
+        share = math.ceil((self.callbacks.running_slots() + self._queue.sequences) / self._workers)
+        return min(free, max(self._queue.next_slots(), share - self.slots + leaving))
 
-    def set_aside(self, batch: Batch) -> Batch:
-        """Gives the long texts of a batch to the lane, as far as it is not too full; the others."""
+    def offload_prefill(self, sequences: list[Sequence]) -> list[Sequence]:
+        """Gives long texts to the prefill worker, as far as it is not too full; the others."""
         joining = []
-        short = any(text.length <= self.long_tokens for text in (*self.rows, *batch.texts))
-        for text in batch.texts:
-            if short and text.length > self.long_tokens and len(self.lane.texts) < MOST_ASIDE:
-                self.lane.submit(text, self._row(text), batch.formed_s)
+        short = any(len(one.source) <= self.long_tokens for one in (*self.running, *sequences))
+        for sequence in sequences:
+            long = len(sequence.source) > self.long_tokens
+            if short and long and len(self.prefill.sequences) < MAX_BACKGROUND_PREFILLS:
+                self.prefill.submit(sequence)
             else:
-                joining.append(text)
-        return replace(batch, texts=joining)
+                joining.append(sequence)
+        return joining
 
-    def collect(self) -> list[Done]:
-        """Gives a slot to each text whose encoding beside the steps has ended; those that fail are done."""
+    def collect_prefills(self) -> list[Sequence]:
+        """Gives slots to each text that was encoded in the background; those that fail are done."""
         done = []
-        for prefill, formed_s in self.lane.collect():
-            text, outcome = prefill.text, prefill.outcome
-            self.rows[text] = formed_s
+        for prefill in self.prefill.collect():
+            sequence, outcome = prefill.sequence, prefill.outcome
+            self.running.add(sequence)
             try:
                 if isinstance(outcome, BaseException):
                     raise outcome
-                done += self._ended(self.decoder.join([prefill.row], outcome))
+                done += self._join([sequence], outcome)
             except Exception as error:
-                done.append(self._done(text, failed(error)))
-            self._count_join([text], formed_s)
-            self._steps.aside_s += prefill.cpu_s
+                done.append(self._done(sequence, InferenceFailed(error)))
+            self._count_join([sequence])
+            self._steps.background_s += prefill.cpu_s
         return done
 
-    def join(self, batch: Batch) -> list[Done]:
-        """Gives each text a slot; those whose encoding fails, or that end at once, are done."""
-        if not batch.texts:
+    def join(self, sequences: list[Sequence]) -> list[Sequence]:
+        """Gives each sequence its slots; those whose encoding fails, or that end at once, are done."""
+        if not sequences:
             return []
-        started_s = self.owner.clock_s()
-        for text in batch.texts:
-            self.rows[text] = batch.formed_s
+        started_s = self.callbacks.clock_s()
+        self.running.update(sequences)
         try:
-            done = self._join(batch.texts)
+            done = self._join(sequences)
         except Exception as error:
             done = []
-            if len(batch.texts) > 1:
-                log.warning(
-                    "%s texts could not join (%s), each is tried alone", len(batch.texts), repr(error)
-                )
-            for text in batch.texts:
+            if len(sequences) > 1:
+                count = len(sequences)
+                log.warning("%s texts could not join (%s), each is tried alone", count, repr(error))
+            for sequence in sequences:
                 try:
-                    done += self._join([text])
+                    done += self._join([sequence])
                 except Exception as alone:
-                    done.append(self._done(text, failed(alone)))
-        self._count_join(batch.texts, batch.formed_s)
-        self._steps.prefill_s += self.owner.clock_s() - started_s
+                    done.append(self._done(sequence, InferenceFailed(alone)))
+        self._count_join(sequences)
+        self._steps.prefill_s += self.callbacks.clock_s() - started_s
         return done
 
-    def step(self) -> list[Done]:
-        """One token for every row; those that ended."""
-        started_s = self.running_since_s = self.owner.clock_s()
-        rows = sum(text.job.num_beams for text in self.rows)
+    def step(self) -> list[Sequence]:
+        """One token for every running sequence; those that finished or failed."""
+        started_s = self.running_since_s = self.callbacks.clock_s()
+        rows = sum(sequence.num_beams for sequence in self.running)
         result = self.decoder.step()
-        steps = self._steps
-        steps.rows.append(rows)
-        steps.seconds.append(self.owner.clock_s() - started_s)
-        done = [self._done(text, failed(error)) for text, error in result.failed]
-        for text, tokens in result.finished:
-            steps.lengths.append((text.length, len(tokens)))
-            done.append(self._done(text, self.owner.model.text(tokens)))
-        return done
+        self._steps.rows.append(rows)
+        self._steps.seconds.append(self.callbacks.clock_s() - started_s)
+        self._steps.lengths += [(len(one.source), len(tokens)) for one, tokens in result.finished]
+        failed = [self._done(sequence, InferenceFailed(error)) for sequence, error in result.failed]
+        return failed + self._finished(result.finished)
 
-    def _join(self, texts: list[Text]) -> list[Done]:
-        return self._ended(self.decoder.join([self._row(text) for text in texts]))
+    def _join(self, sequences: list[Sequence], encoded: Encoded | None = None) -> list[Sequence]:
+        return self._finished(self.decoder.join(sequences, encoded))
 
-    def _row(self, text: Text) -> Row:
-        row: Row = self.owner.model.row(text, text.job.tokens[text.position], text.job.num_beams)
-        return row
+    def _finished(self, finished: Finished) -> list[Sequence]:
+        return [self._done(sequence, self._model.text(tokens)) for sequence, tokens in finished]
 
-    def _ended(self, finished: list[tuple[Any, list[int]]]) -> list[Done]:
-        return [self._done(text, self.owner.model.text(tokens)) for text, tokens in finished]
+    def _done(self, sequence: Sequence, outcome: object) -> Sequence:
+        self.running.remove(sequence)
+        sequence.outcome = outcome
+        return sequence
 
-    def _count_join(self, texts: list[Text], formed_s: float) -> None:
-        steps = self._steps
-        steps.joins.append((formed_s, self.owner.clock_s()))
-        steps.joined_texts += len(texts)
-        steps.prefill_tokens += sum(text.length for text in texts)
+    def _remove(self, sequence: Sequence) -> None:
+        if sequence in self.running:
+            self.decoder.remove(sequence)
+            self.running.remove(sequence)
+        else:
+            self.prefill.discard(sequence)
+
+    def _count_join(self, sequences: list[Sequence]) -> None:
+        self._steps.joins.append((sequences[0].scheduled_s, self.callbacks.clock_s()))
+        self._steps.joined += len(sequences)
+        self._steps.prefill_tokens += sum(len(sequence.source) for sequence in sequences)
 
     def _wake(self) -> None:
-        with self.owner.work:
-            self.owner.work.notify_all()
+        with self._queue.lock:
+            self._queue.lock.notify_all()
 
-    def _done(self, text: Text, outcome: object) -> Done:
-        return Done(text, outcome, self.rows.pop(text))
+
+def abandoned(request: Request, now_s: float) -> bool:
+    return request.dropped or request.deadline_s <= now_s

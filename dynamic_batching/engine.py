@@ -1,44 +1,122 @@
-"""The two tasks' batchers, started, drained and closed together."""
+"""A scheduler a task: the event loop reads, tokenizes and admits; workers batch what waits and run it."""
 
-from .batch_metrics import BatchMetrics
-from .batcher import Batcher
+import asyncio
+from typing import Any
+
+from .batch_worker import BatchWorker, Infer
 from .config import Settings
-from .models import Models
-from .scheduling import yield_to_engines
+from .cpu_scheduling import yield_to_workers
+from .decode_worker import DecodeWorker
+from .latency_model import BatchLatencyModel, DecodeLatencyModel
+from .models import WARMUP_TEXT, Models, Translator, warmup_batches
+from .queue import RequestQueue
+from .runtime.models import tokenize
+from .runtime.onnx_files import find_onnx_files
+from .scheduler import Scheduler
+from .scheduler_metrics import SchedulerMetrics
+from .sequence import Batch, Sequence, Steps
 from .trace import Trace
+from .web.engine import Engine
+from .web.errors import Refusal
+from .web.request_context import RequestContext
+from .web.schemas import Sentiment
+from .worker import SchedulerCallbacks
 
 
-class Batchers:
-    """One batcher a task: a long translation keeps no sentiment waiting."""
+class BatchingEngine(Engine):
+    """Requests of a task wait in one queue; a long translation keeps no sentiment waiting."""
 
-    def __init__(self, models: Models, settings: Settings, metrics: BatchMetrics) -> None:
-        slots = settings.translation_batching == "continuous"
-        # A batch that is decoded to its end reads all weights at each step: the more texts, the better.
-        tokens = settings.max_prefill_tokens if slots else settings.max_batch_size * settings.max_input_tokens
+    title = "dynamic batching"
+    settings: Settings
+    models: Models
+    translation: Scheduler[Any]
+    sentiment: Scheduler[Batch]
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self.translation_files = find_onnx_files(settings.models_dir, "translation")
+        self.sentiment_files = find_onnx_files(settings.models_dir, "sentiment")
+        self._metrics = SchedulerMetrics(self.registry)
+
+    async def load(self) -> None:
+        files = self.translation_files, self.sentiment_files
+        await self.start(await asyncio.to_thread(Models, *files, self.settings))
+
+    async def start(self, models: Models) -> None:
+        """Starts the workers of both tasks, and returns once they are warm."""
+        settings = self.settings
+        self.models = models
         trace = Trace(settings.trace_path) if settings.trace_path else None
-        self.translation = Batcher(
-            "translation", models.translator, settings, tokens, metrics, slots=slots, trace=trace
+        # A batch that is decoded to its end reads all weights at each step: the more texts, the better.
+        whole_batch_tokens = settings.max_batch_size * settings.max_input_tokens
+        if settings.translation_batching == "continuous":
+            self.translation = self._decoding(models.translator, trace)
+        else:
+            translator = models.translator
+            warmup = self._warmup_batches(translator.tokenize(WARMUP_TEXT))
+            self.translation = self._batching(
+                "translation", translator.translate, whole_batch_tokens, warmup, trace
+            )
+        classifier = models.classifier
+        warmup = self._warmup_batches(classifier.tokenize(WARMUP_TEXT))
+        self.sentiment = self._batching(
+            "sentiment", classifier.classify, settings.max_batch_tokens, warmup, trace
         )
-        self.sentiment = Batcher(
-            "sentiment", models.classifier, settings, settings.max_batch_tokens, metrics, trace=trace
-        )
-        self._all = (self.translation, self.sentiment)
+        yield_to_workers()
+        # One after the other: a warm-up measures how fast the model is when it has its cores to itself.
+        await self.translation.start()
+        await self.sentiment.start()
 
-    async def start(self) -> None:
-        """One after the other: a warm-up measures how fast the model is when it has its cores to itself."""
-        yield_to_engines()
-        for batcher in self._all:
-            await batcher.start()
+    async def translate(self, texts: list[str], num_beams: int, request: RequestContext) -> list[str]:
+        translator = self.models.translator
+        batch = await tokenize(translator, enumerate(texts), request)
+        sequences = [translator.sequence(token_ids, num_beams) for token_ids in batch]
+        return await self.translation.submit(sequences, request)
 
-    def unhealthy(self) -> str | None:
-        """The task whose engines do not all work, if there is one."""
-        return next((batcher.task for batcher in self._all if not batcher.pool.healthy()), None)
+    async def classify(self, texts: list[str], request: RequestContext) -> list[Sentiment]:
+        batch = await tokenize(self.models.classifier, enumerate(texts), request)
+        return await self.sentiment.submit([Sequence(token_ids) for token_ids in batch], request)
 
-    def drain(self, timeout_s: float) -> None:
-        """Admits nothing from now on, and answers what was admitted or drops it after `timeout_s`."""
-        for batcher in self._all:
-            batcher.drain(timeout_s)
+    def refusal(self, task: str, deadline_s: float) -> Refusal | None:
+        scheduler = self.translation if task == "translation" else self.sentiment
+        return scheduler.refusal_at_header(deadline_s)
 
-    def close(self) -> None:
-        for batcher in self._all:
-            batcher.close()
+    def unready(self) -> str | None:
+        for scheduler in (self.translation, self.sentiment):
+            if not scheduler.pool.healthy():
+                return f"the {scheduler.task} worker does not work"
+        return None
+
+    async def close(self) -> None:
+        for scheduler in (self.translation, self.sentiment):
+            scheduler.close()
+
+    def _warmup_batches(self, token_ids: list[int]) -> list[list[list[int]]]:
+        return warmup_batches(token_ids, self.settings.max_batch_size, self.settings.max_batch_tokens)
+
+    def _decoding(self, translator: Translator, trace: Trace | None) -> Scheduler[Steps]:
+        settings = self.settings
+        queue = RequestQueue(settings.max_batch_size, settings.max_prefill_tokens, settings.max_wait_ms / 1e3)
+        latency = DecodeLatencyModel(settings.threads, settings.max_batch_size)
+
+        def make_worker(callbacks: SchedulerCallbacks[Steps], name: str) -> DecodeWorker:
+            return DecodeWorker(callbacks, name, queue, translator, settings.threads)
+
+        return Scheduler("translation", settings, queue, latency, make_worker, self._metrics, trace)
+
+    def _batching(
+        self,
+        task: str,
+        infer: Infer,
+        max_batch_tokens: int,
+        warmup: list[list[list[int]]],
+        trace: Trace | None,
+    ) -> Scheduler[Batch]:
+        settings = self.settings
+        queue = RequestQueue(settings.max_batch_size, max_batch_tokens, settings.max_wait_ms / 1e3)
+        latency = BatchLatencyModel(settings.threads)
+
+        def make_worker(callbacks: SchedulerCallbacks[Batch], name: str) -> BatchWorker:
+            return BatchWorker(callbacks, name, queue, latency, infer, warmup)
+
+        return Scheduler(task, settings, queue, latency, make_worker, self._metrics, trace)

@@ -1,160 +1,108 @@
-"""The two models in ONNX Runtime INT8: many texts in at once, as many answers out."""
+"""The two models in ONNX Runtime INT8, with the decoders that translations run in."""
 
-import json
-import logging
-import sys
-from collections.abc import Hashable
-from typing import Any
-
-import numpy as np
-
-from .artefacts import Artefact
 from .config import Settings
 from .decoder import SlotDecoder
-from .errors import InvalidInput
-from .graphs import Graphs, load_session
-from .row import Row
-from .schemas import Sentiment
-from .tokenization import BertTokenizer, MarianTokenizer
-
-log = logging.getLogger(__name__)
+from .runtime.models import MarianModel, SentimentClassifier, inject_faults
+from .sequence import Sequence
+from .web.model_files import ModelFiles
 
 WARMUP_TEXT = "Two dogs are playing in the snow."
 # What a larger batch would tell is not worth the wait for it at each start.
-LARGEST_WARMUP_BATCH = 64
+MAX_WARMUP_BATCH = 64
 
 
-class Translator:
+class Translator(MarianModel):
     """English to German with a Marian model, greedy or by beam search."""
 
-    def __init__(self, artefact: Artefact, settings: Settings) -> None:
-        artefact.verify()
-        self.fingerprint = artefact.fingerprint
-        self.tokenizer = MarianTokenizer(artefact.folder)
-        self.graphs = Graphs.load(artefact.folder, artefact.kernels)
-        self.limits: dict[str, Any] = artefact.facts["generation"]
-        self.max_input_tokens = min(settings.max_input_tokens, self.limits["max_tokens"])
-        self._settings = settings
+    def __init__(self, files: ModelFiles, settings: Settings) -> None:
+        super().__init__(files, settings.max_input_tokens)
+        self._max_batch_size = settings.max_batch_size
+        self._keep_finished = settings.translation_batching == "static"
         # A decoder's buffers serve one batch at a time; as many exist as batches ran at once.
         self._idle_decoders: list[SlotDecoder] = []
 
-    def tokenize(self, text: str, where: list[str | int]) -> list[int]:
-        """Token ids, the end token among them; InvalidInput where there are too many or nothing readable."""
-        return checked(self.tokenizer.encode(text), self.tokenizer.meaningless, self.max_input_tokens, where)
-
-    def max_new_tokens(self, source_tokens: int) -> int:
-        limits = self.limits
-        wanted = limits["tokens_per_source_token"] * source_tokens + limits["extra_tokens"]
-        return min(wanted, limits["max_tokens"])
-
-    def warmup_batches(self) -> list[list[list[int]]]:
-        """What an engine runs before it is ready, and learns its speed from."""
-        settings = self._settings
-        # Slots are filled by several joins, which the limit of a run does not bound.
-        in_slots = settings.translation_batching == "continuous"
-        max_batch_tokens = sys.maxsize if in_slots else settings.max_batch_tokens
-        return warmup_batches(
-            self.tokenizer.encode(WARMUP_TEXT), settings.max_batch_size, max_batch_tokens
-        )
-
-    def infer(self, batch: list[list[int]]) -> list[str]:
-        """The translations of a batch, in order."""
-        limits = [self.max_new_tokens(len(token_ids)) for token_ids in batch]
-        least = limits if self.limits["fixed_length"] else [0] * len(batch)
-        try:
-            decoder = self._idle_decoders.pop()
-        except IndexError:
-            decoder = self.new_decoder()
-        try:
-            output = decoder.generate(batch, limits, least, keep_ended=self._settings.translation_batching == "static")
-        finally:
-            self._idle_decoders.append(decoder)
-        return [self.text(token_ids) for token_ids in output]
+    def sequence(self, token_ids: list[int], num_beams: int = 1) -> Sequence:
+        """What the scheduler needs to translate `token_ids`."""
+        return Sequence(token_ids, *self.new_tokens(len(token_ids)), num_beams)
 
     def new_decoder(self) -> SlotDecoder:
-        return SlotDecoder(self.graphs, self._settings.max_batch_size)
+        return SlotDecoder(self.graphs, self._max_batch_size)
 
-    def row(self, key: Hashable, token_ids: list[int], num_beams: int) -> Row:
-        """What a decoder's slot needs to translate `token_ids`."""
-        limit = self.max_new_tokens(len(token_ids))
-        return Row(key, token_ids, limit, limit if self.limits["fixed_length"] else 0, num_beams)
+    def warmup_sequences(self) -> list[list[Sequence]]:
+        # Slots are filled by several joins, which the limit of a run does not bound.
+        batches = warmup_batches(self.tokenize(WARMUP_TEXT), self._max_batch_size)
+        return [[self.sequence(token_ids) for token_ids in batch] for batch in batches]
 
     def text(self, token_ids: list[int]) -> str:
         """The text that the tokens of a translation spell."""
         return self.tokenizer.decode(token_ids)
 
+    def translate(self, batch: list[list[int]]) -> list[str]:
+        """The translations of a batch that is decoded to its end, in order."""
+        try:
+            decoder = self._idle_decoders.pop()
+        except IndexError:
+            decoder = self.new_decoder()
+        try:
+            sequences = [self.sequence(token_ids) for token_ids in batch]
+            answers = decode_batch(decoder, sequences, self._keep_finished)
+        finally:
+            self._idle_decoders.append(decoder)
+        return [self.text(token_ids) for token_ids in answers]
 
-class SentimentClassifier:
-    """POSITIVE or NEGATIVE, with the softmax probability of the label."""
 
-    def __init__(self, artefact: Artefact, settings: Settings) -> None:
-        artefact.verify()
-        self.fingerprint = artefact.fingerprint
-        config = json.loads((artefact.folder / "config.json").read_text())
-        self.labels = [config["id2label"][str(index)] for index in range(2)]
-        self.tokenizer = BertTokenizer(artefact.folder)
-        self.session = load_session(artefact.folder / "model.onnx", artefact.kernels)
-        self.max_input_tokens = min(settings.max_input_tokens, config["max_position_embeddings"])
-        self._settings = settings
+def decode_batch(
+    decoder: SlotDecoder, sequences: list[Sequence], keep_finished: bool = False
+) -> list[list[int]]:
+    """Tokens of each sequence, in order: without the start token, with the end token if chosen.
 
-    def tokenize(self, text: str, where: list[str | int]) -> list[int]:
-        """Token ids, [CLS] and [SEP] among them; InvalidInput where there are too many or nothing readable."""
-        return checked(self.tokenizer.encode(text), self.tokenizer.meaningless, self.max_input_tokens, where)
+    What exceeds the slots waits for some. With `keep_finished` a sequence is computed on until the last one
+    has finished, as Hugging Face's `generate` does it, and no slot is free before.
 
-    def warmup_batches(self) -> list[list[list[int]]]:
-        """What an engine runs before it is ready, and learns its speed from."""
-        settings = self._settings
-        return warmup_batches(
-            self.tokenizer.encode(WARMUP_TEXT), settings.max_batch_size, settings.max_batch_tokens
-        )
-
-    def infer(self, batch: list[list[int]]) -> list[Sentiment]:
-        """The sentiments of a batch, in order."""
-        # Texts follow each other without padding; the graph finds its rows by their lengths.
-        packed = {
-            "input_ids": np.concatenate(batch, dtype=np.int64),
-            "row_len": np.array([len(token_ids) for token_ids in batch], np.int32),
-        }
-        (logits,) = self.session.run(["logits"], packed)
-        weights = np.exp(logits - logits.max(axis=1, keepdims=True))
-        probabilities = weights / weights.sum(axis=1, keepdims=True)
-        best = probabilities.argmax(axis=1)
-        return [
-            Sentiment(label=self.labels[index], score=float(row[index]))
-            for index, row in zip(best, probabilities, strict=True)
-        ]
+    Raises ValueError if a source or a limit exceeds the model's positions, the beams the slots, or if
+    sequences with beams shall be kept; RuntimeError if others are being decoded. What the run of a sequence
+    raises frees all slots.
+    """
+    if decoder.running:
+        raise RuntimeError("sequences are being decoded")
+    if any(sequence.num_beams > decoder.max_batch_size for sequence in sequences):
+        raise ValueError(f"more beams than {decoder.max_batch_size} slots")
+    if keep_finished and any(sequence.num_beams > 1 for sequence in sequences):
+        raise ValueError("a search that has finished has no beams to keep")
+    waiting = [*sequences]
+    answers: dict[Sequence, list[int]] = {}
+    try:
+        while waiting or decoder.running:
+            joining, free = [], decoder.free_slots
+            while waiting and waiting[0].num_beams <= free:
+                joining.append(waiting.pop(0))
+                free -= joining[-1].num_beams
+            answers.update(decoder.join(joining))
+            result = decoder.step(keep_finished)
+            for _, error in result.failed:
+                raise error
+            answers.update(result.finished)
+    finally:
+        for sequence in decoder.running:
+            decoder.remove(sequence)
+    return [answers[sequence] for sequence in sequences]
 
 
 class Models:
-    """Both models, loaded; engines warm them up."""
+    """Both models, loaded; workers warm them up. With `settings.faults` such as fail on command."""
 
-    def __init__(self, translation: Artefact, sentiment: Artefact, settings: Settings) -> None:
+    def __init__(self, translation: ModelFiles, sentiment: ModelFiles, settings: Settings) -> None:
         self.translator = Translator(translation, settings)
-        self.classifier = SentimentClassifier(sentiment, settings)
-
-
-def load_models(translation: Artefact, sentiment: Artefact, settings: Settings) -> Models:
-    """The models; with `settings.faults` such as fail on command."""
-    models = Models(translation, sentiment, settings)
-    if settings.faults is not None:
-        from .faults import inject
-
-        inject(models, settings)
-    return models
+        self.classifier = SentimentClassifier(sentiment, settings.max_input_tokens)
+        if settings.faults is not None:
+            inject_faults(self.translator, self.classifier, settings.faults)
 
 
 def warmup_batches(
-    token_ids: list[int], max_batch_size: int, max_batch_tokens: int
+    token_ids: list[int], max_batch_size: int, max_batch_tokens: int | None = None
 ) -> list[list[list[int]]]:
-    """A batch of one such text, and one of as many as the limits allow, but at most LARGEST_WARMUP_BATCH."""
-    most = min(max_batch_size, max_batch_tokens // len(token_ids), LARGEST_WARMUP_BATCH)
+    """A batch of one such text, and one of as many as the limits allow, but at most MAX_WARMUP_BATCH."""
+    most = min(max_batch_size, MAX_WARMUP_BATCH)
+    if max_batch_tokens is not None:
+        most = min(most, max_batch_tokens // len(token_ids))
     return [[token_ids] * size for size in (1, max(most, 1))]
-
-
-def checked(token_ids: list[int], meaningless: set[int], limit: int, where: list[str | int]) -> list[int]:
-    """`token_ids`, if there are at most `limit` and some that are not `meaningless`."""
-    if len(token_ids) > limit:
-        raise InvalidInput((where, f"Text should have at most {limit} tokens, not {len(token_ids)}"))
-    if meaningless.issuperset(token_ids):
-        raise InvalidInput((where, "Text should hold a word that the model can read"))
-    return token_ids

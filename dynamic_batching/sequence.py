@@ -1,65 +1,103 @@
-"""What goes through the scheduler: a request as a job, its texts, and the batches that they leave in."""
+"""What goes through the scheduler: a request, its sequences, and what a worker reports of them."""
 
 import asyncio
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
 
 
 @dataclass(eq=False, slots=True)
-class Job:
-    """One request: the token ids of its texts, when it must be answered, and how far it is.
+class Request:
+    """One request: its sequences, when it must be answered, and how far it is.
 
-    Each of its texts takes `num_beams` slots of a decoder.
-
-    Times are of the caller's clock, in seconds. The queue reads and writes the first group of fields, under
-    the caller's lock; the second one belongs to the event loop.
+    Times are of the scheduler's clock, in seconds. The queue reads and writes the first group of fields,
+    under its lock; the second one belongs to the event loop.
     """
 
-    tokens: list[list[int]]
-    deadline_s: float
-    num_beams: int = 1
+    sequences: list["Sequence"] = field(default_factory=list)
+    deadline_s: float = math.inf
     admitted_s: float = 0.0
-    queued_texts: int = 0
+    queued_sequences: int = 0
     queued_tokens: int = 0
     dropped: bool = False
 
     open: bool = True
-    answers: list[Any] = field(default_factory=list)
-    missing: int = 0
+    unfinished: int = 0
     started_s: float | None = None
     ended_s: float = 0.0
-    future: "asyncio.Future[list[Any]] | None" = None
+    future: "asyncio.Future[None] | None" = None
     timer: asyncio.TimerHandle | None = None
-    watch: "asyncio.Task[None] | None" = None
+    disconnect_watch: "asyncio.Task[None] | None" = None
 
 
-class Text(NamedTuple):
-    """One text of a job, by its position there; `length` in tokens."""
+@dataclass(eq=False, slots=True)
+class Sequence:
+    """One text from the queue to its answer.
 
-    job: Job
-    position: int
-    length: int
+    `source` are its token ids. A translation ends at its end token or after `max_new_tokens`; the end token
+    is not chosen before `min_new_tokens`. With one beam it is decoded greedily. With more, each beam takes a
+    slot, and so holds the whole source again: 2 * layers * d_model * 4 bytes a source token, 24 KiB with 6
+    layers of 512. It left the queue at `scheduled_s`; `outcome` is its answer, or the exception instead.
+    """
+
+    source: list[int]
+    max_new_tokens: int = 0
+    min_new_tokens: int = 0
+    num_beams: int = 1
+    request: Request = field(default_factory=Request)
+    scheduled_s: float = 0.0
+    outcome: object = None
+
+
+# What an encoder gives is padded to its longest row, and to write so much padding takes longer than a run.
+MAX_PADDING_TOKENS = 256
+
+
+def runs_of_like_length(sequences: Iterable[Sequence]) -> list[list[Sequence]]:
+    """Sequences in as few encoder runs as keep the padding of each in bounds; the longest first."""
+    runs: list[list[Sequence]] = []
+    padding = 0
+    for sequence in sorted(sequences, key=lambda one: len(one.source), reverse=True):
+        padding += len(runs[-1][0].source) - len(sequence.source) if runs else 0
+        if not runs or padding > MAX_PADDING_TOKENS:
+            runs.append([])
+            padding = 0
+        runs[-1].append(sequence)
+    return runs
 
 
 @dataclass(eq=False, slots=True)
 class Batch:
-    """Texts that leave the queue together; `duration_s` and `retried` are of the run, where it is one."""
+    """Sequences that leave the queue together; `duration_s` and `retried` are of the run, where it is one."""
 
-    texts: list[Text]
+    sequences: list[Sequence]
     tokens: int
-    formed_s: float
+    scheduled_s: float = 0.0
     duration_s: float = 0.0
     retried: bool = False
 
     @property
     def queue_wait_s(self) -> float:
-        """The longest wait of its texts: the oldest is the first."""
-        return self.formed_s - self.texts[0].job.admitted_s
+        """The longest wait of its sequences: the oldest is the first."""
+        return self.scheduled_s - self.sequences[0].request.admitted_s
 
 
-class Done(NamedTuple):
-    """A text that ended, by its answer or an exception; it left the queue at `started_s`."""
+@dataclass(slots=True)
+class Steps:
+    """What a worker decoded since its last report.
 
-    text: Text
-    outcome: Any
-    started_s: float
+    `rows` and `seconds` have an entry a step; `waits_s` an entry a join, the longest wait of its sequences;
+    `joins` as well, when they left the queue and when they were encoded; `lengths` one a sequence that
+    finished, its source tokens and its new ones. `prefill_s` is time between steps; `background_s` CPU time
+    of sequences that were encoded in the background, whose seconds hold it already.
+    """
+
+    rows: list[int] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    waits_s: list[float] = field(default_factory=list)
+    joins: list[tuple[float, float]] = field(default_factory=list)
+    lengths: list[tuple[int, int]] = field(default_factory=list)
+    joined: int = 0
+    prefill_tokens: int = 0
+    prefill_s: float = 0.0
+    background_s: float = 0.0

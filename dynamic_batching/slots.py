@@ -5,12 +5,12 @@ import mmap
 import numpy as np
 import onnxruntime
 
-from .graphs import Graphs
+from .runtime.graphs import Graphs
 
 MIN_STRIDE = 128
 # A row that leaves gives back what it took beyond this many times the mean length of those before it.
-UNUSUAL = 2
-NEWEST_WEIGHT = 0.01
+UNUSUAL_RATIO = 2
+LENGTH_EWMA_ALPHA = 0.01
 
 
 class KeyValues:
@@ -70,8 +70,8 @@ class KeyValues:
         Else every slot would in time keep what its longest row ever took. What rows commonly need stays, for
         the next one would ask for it again.
         """
-        kept = UNUSUAL * self._usual
-        self._usual += NEWEST_WEIGHT * (length - self._usual)
+        kept = UNUSUAL_RATIO * self._usual
+        self._usual += LENGTH_EWMA_ALPHA * (length - self._usual)
         if length <= kept:
             return
         of_head, of_token = self.tensors.strides[2:4]

@@ -1,45 +1,47 @@
-"""A thread that works on what waits: what all engines have in common."""
+"""A thread that works on what waits: what all workers have in common."""
 
 import logging
 import threading
 from abc import ABC, abstractmethod
-from typing import Any, Protocol
+from typing import Generic, Protocol
 
-from .batch_queue import BatchQueue
-from .errors import InferenceFailed
-from .job import Done, Job, Text
-from .scheduling import take_long_turns
+from .cpu_scheduling import use_long_slices
+from .latency_model import Report
+from .sequence import Request, Sequence
 
 log = logging.getLogger(__name__)
 
 
-class Owner(Protocol):
-    """Whom an engine serves. The callbacks are called on the engine's thread."""
+class InferenceFailed(Exception):
+    """The model raised `__cause__` on this text alone; an error of its own for each text."""
 
-    model: Any
-    queue: BatchQueue
-    cost: Any
-    work: threading.Condition  # guards `queue` and `idle`, and says that something waits
-    idle: int
+    def __init__(self, cause: BaseException) -> None:
+        super().__init__("the model failed on this text")
+        self.__cause__ = cause
+
+
+class SchedulerCallbacks(Protocol[Report]):
+    """What a worker asks and tells its scheduler, on the worker's thread."""
 
     def clock_s(self) -> float: ...
 
-    def rows(self) -> int: ...
+    def running_slots(self) -> int:
+        """How many slots the sequences of all workers take."""
 
-    def on_warm(self, engine: "Engine", measured: list[Any]) -> None: ...
+    def on_warm(self, worker: "Worker[Report]", measured: list[Report]) -> None: ...
 
-    def on_expired(self, jobs: list[Job]) -> None: ...
+    def on_expired(self, requests: list[Request]) -> None: ...
 
-    def on_done(self, done: list[Done], run: Any, ended_s: float) -> None: ...
+    def on_done(self, sequences: list[Sequence], report: Report, ended_s: float) -> None: ...
 
-    def on_ended(self, engine: "Engine", error: BaseException | None) -> None: ...
+    def on_exit(self, worker: "Worker[Report]", error: BaseException | None) -> None: ...
 
 
-class Engine(ABC):
+class Worker(ABC, Generic[Report]):
     """`warm` once it has run; at one run since `running_since_s`, if at any; `retired` ends it."""
 
-    def __init__(self, owner: Owner, name: str) -> None:
-        self.owner = owner
+    def __init__(self, callbacks: SchedulerCallbacks[Report], name: str) -> None:
+        self.callbacks = callbacks
         self.warm = False
         self.retired = False
         self.running_since_s: float | None = None
@@ -52,34 +54,32 @@ class Engine(ABC):
 
     @property
     @abstractmethod
-    def texts(self) -> list[Text]:
+    def sequences(self) -> list[Sequence]:
         """What it works on: lost with it, should it hang or end."""
 
     @abstractmethod
-    def load(self, now_s: float) -> float:
-        """What it is at, as its cost measures it."""
+    def free_in_s(self, now_s: float) -> float:
+        """Seconds until it can take on more."""
 
     @abstractmethod
     def warm_up(self) -> None:
-        """Runs the model's warm-up batches and reports what was measured to `on_warm`."""
+        """Runs the warm-up batches and reports what was measured to `on_warm`."""
 
     @abstractmethod
     def work(self) -> None:
         """Works on what waits until it is retired."""
 
+    @property
+    def slots(self) -> int:
+        """How many slots its sequences take, or will."""
+        return sum(sequence.num_beams for sequence in self.sequences)
+
     def _run_thread(self) -> None:
         ended_by: BaseException | None = None
-        take_long_turns()
+        use_long_slices()
         try:
             self.warm_up()
             self.work()
         except BaseException as error:
             ended_by = error
-        self.owner.on_ended(self, ended_by)
-
-
-def failed(cause: BaseException) -> InferenceFailed:
-    # An error of its own for each text: some (StopIteration) cannot be handed to a future.
-    failure = InferenceFailed("the model failed on this text")
-    failure.__cause__ = cause
-    return failure
+        self.callbacks.on_exit(self, ended_by)

@@ -1,116 +1,133 @@
-"""The engines of one batcher: started and warm together, watched, and replaced where one hangs or ends."""
+"""The workers of one scheduler: started and warm together, watched, and replaced where one hangs or ends."""
 
 import asyncio
 import logging
-from typing import Protocol
+from collections.abc import Callable
+from typing import Generic
 
-from .engine import Engine, Owner
-from .job import Text
+from fastapi import HTTPException
+
+from .latency_model import Report
+from .queue import RequestQueue
+from .sequence import Sequence
+from .worker import Worker
 
 log = logging.getLogger(__name__)
 
-# A model that hangs every engine it gets is given up, or each would leave a thread behind that burns a core.
-MAX_LOST_ENGINES = 3
+# A model that hangs every worker it gets is given up, or each would leave a thread behind that burns a core.
+MAX_LOST_WORKERS = 3
 JOIN_TIMEOUT_S = 1.0
 
 
-class Loser(Owner, Protocol):
-    """An owner that makes the engines, and is told on the event loop what one was at when it was lost."""
+class WorkerLost(HTTPException):
+    """500: the worker that had the request hangs or has ended; logged once, where that is noticed."""
 
-    def make_engine(self, name: str) -> Engine: ...
+    def __init__(self) -> None:
+        super().__init__(500, "internal server error")
 
-    def on_lost(self, texts: list[Text]) -> None: ...
 
+class WorkerPool(Generic[Report]):
+    """`workers` are those at work; fewer than `size` once the model is given up. For the event loop."""
 
-class EnginePool:
-    """`engines` are those at work; fewer than `size` once the model is given up. For the event loop."""
-
-    def __init__(self, owner: Loser, name: str, size: int, stall_s: float) -> None:
-        self.engines: list[Engine] = []
+    def __init__(
+        self,
+        name: str,
+        size: int,
+        stall_s: float,
+        queue: RequestQueue,
+        make_worker: Callable[[str], Worker[Report]],
+        on_lost: Callable[[list[Sequence]], None],
+        clock_s: Callable[[], float],
+    ) -> None:
+        """A worker at one run for longer than `stall_s` hangs; `on_lost` gets what a lost one was at."""
+        self.workers: list[Worker[Report]] = []
         self.size = size
-        self._owner = owner
         self._name = name
         self._stall_s = stall_s
+        self._queue = queue
+        self._make_worker = make_worker
+        self._on_lost = on_lost
+        self._clock_s = clock_s
         self._lost_in_a_row = 0
         self._check: asyncio.TimerHandle | None = None
 
     async def start(self) -> None:
-        """Starts the engines and waits until all are warm; RuntimeError where a warm-up fails or hangs."""
+        """Starts the workers and waits until all are warm; RuntimeError where a warm-up fails or hangs."""
         self._loop = asyncio.get_running_loop()
         self._warm: asyncio.Future[None] = self._loop.create_future()
         for _ in range(self.size):
-            self._start_engine()
+            self._start_worker()
         await self._warm
 
     def healthy(self) -> bool:
-        """Whether every engine is warm, alive, and not at one run for longer than `stall_s`."""
-        now_s = self._owner.clock_s()
-        return len(self.engines) == self.size and all(
-            engine.warm and engine.thread.is_alive() and not self._stalled(engine, now_s)
-            for engine in self.engines
+        """Whether every worker is warm, alive, and does not hang."""
+        now_s = self._clock_s()
+        return len(self.workers) == self.size and all(
+            worker.warm and worker.thread.is_alive() and not self._stalled(worker, now_s)
+            for worker in self.workers
         )
 
     def watch(self) -> None:
-        """Sees to it that an engine which hangs from now on is noticed, within twice `stall_s`."""
+        """Sees to it that a worker which hangs from now on is noticed, within twice `stall_s`."""
         if self._check is None:
             self._check = self._loop.call_later(self._stall_s, self.check)
 
     def check(self) -> None:
-        """Replaces the engines that hang, and looks again later while there is work."""
+        """Replaces the workers that hang, and looks again later while there is work."""
         self._check = None
-        for engine in list(self.engines):
-            # Under the lock an engine takes nothing else, which would be lost with it.
-            with self._owner.work:
-                engine.retired = self._stalled(engine, self._owner.clock_s())
-            if engine.retired:
-                self._replace(engine, f"hangs for {self._stall_s:g} s", None)
-        if self._owner.queue.texts or any(
-            engine.busy_since_s() is not None or not engine.warm for engine in self.engines
+        for worker in [*self.workers]:
+            # Under the lock a worker schedules nothing else, which would be lost with it.
+            with self._queue.lock:
+                worker.retired = self._stalled(worker, self._clock_s())
+            if worker.retired:
+                self._replace(worker, f"hangs for {self._stall_s:g} s", None)
+        if self._queue.sequences or any(
+            worker.busy_since_s() is not None or not worker.warm for worker in self.workers
         ):
             self.watch()
 
-    def note_warm(self, engine: Engine) -> None:
-        engine.warm = True
-        if not self._warm.done() and all(engine.warm for engine in self.engines):
+    def note_warm(self, worker: Worker[Report]) -> None:
+        worker.warm = True
+        if not self._warm.done() and all(worker.warm for worker in self.workers):
             self._warm.set_result(None)
 
     def note_done(self) -> None:
         """An answer came back, so the model does not hang on everything."""
         self._lost_in_a_row = 0
 
-    def note_ended(self, engine: Engine, error: BaseException | None) -> None:
-        if not engine.retired:
-            engine.retired = True
-            self._replace(engine, f"has ended ({error!r})", error)
+    def note_exit(self, worker: Worker[Report], error: BaseException | None) -> None:
+        if not worker.retired:
+            worker.retired = True
+            self._replace(worker, f"has ended ({error!r})", error)
 
     def close(self) -> None:
-        """Ends the engines; one that hangs is left behind."""
+        """Ends the workers; one that hangs is left behind."""
         if self._check is not None:
             self._check.cancel()
-        with self._owner.work:
-            for engine in self.engines:
-                engine.retired = True
-            self._owner.work.notify_all()
-        for engine in self.engines:
-            engine.thread.join(JOIN_TIMEOUT_S)
+        with self._queue.lock:
+            for worker in self.workers:
+                worker.retired = True
+            self._queue.lock.notify_all()
+        for worker in self.workers:
+            worker.thread.join(JOIN_TIMEOUT_S)
 
-    def _start_engine(self) -> None:
-        engine = self._owner.make_engine(f"{self._name}-engine")
-        self.engines.append(engine)
-        engine.thread.start()
+    def _start_worker(self) -> None:
+        worker = self._make_worker(f"{self._name}-worker")
+        self.workers.append(worker)
+        worker.thread.start()
         self.watch()
 
-    def _stalled(self, engine: Engine, now_s: float) -> bool:
-        since_s = engine.busy_since_s()
+    def _stalled(self, worker: Worker[Report], now_s: float) -> bool:
+        since_s = worker.busy_since_s()
         return since_s is not None and now_s - since_s >= self._stall_s
 
-    def _replace(self, engine: Engine, what: str, error: BaseException | None) -> None:
-        log.error("the %s engine %s", self._name, what, exc_info=error)
-        self.engines.remove(engine)
+    def _replace(self, worker: Worker[Report], what: str, error: BaseException | None) -> None:
+        log.error("the %s worker %s", self._name, what, exc_info=error)
+        self.workers.remove(worker)
         if not self._warm.done():
-            self._warm.set_exception(RuntimeError(f"the {self._name} engine {what}"))
+            self._warm.set_exception(RuntimeError(f"the {self._name} worker {what}"))
             return
         self._lost_in_a_row += 1
-        if self._lost_in_a_row < MAX_LOST_ENGINES:
-            self._start_engine()
-        self._owner.on_lost(engine.texts)
+        if self._lost_in_a_row < MAX_LOST_WORKERS:
+            self._start_worker()
+        self._on_lost(worker.sequences)

@@ -1,20 +1,25 @@
-"""Greedy decoding of one padded batch over the two translation graphs, on one core.
+"""Decoding of one batch over the translation graphs, greedily or with beams, on one core.
 
 Every buffer that a step reads or writes is allocated once and bound where it lies, so a step copies no
-cache. A row that ends leaves: the last row is moved into its place, and the next step is a row smaller.
+cache. A text that ends leaves: the rows of the last one move into its place, and the next step is smaller.
 """
 
 import numpy as np
 import onnxruntime
 
-from .graphs import Graphs
+from .runtime.beam_search import BeamSearch, placed
+from .runtime.graphs import Graphs
 
 MAX_LEN_STEP = 16
 STEP_OUTPUTS = ("logits", "logits_scale", "next_ids")
 
 
-class GreedyDecoder:
-    """Decodes batches, one at a time: its buffers serve one batch. Threads share graphs, not decoders."""
+class Decoder:
+    """Decodes batches, one at a time: its buffers serve one batch. Threads share graphs, not decoders.
+
+    The beams of a text are rows side by side, in any order. Each holds the whole source again: 2 * layers *
+    d_model * 4 bytes a source token, so 24 KiB with 6 layers of 512.
+    """
 
     def __init__(self, graphs: Graphs) -> None:
         self.encoder = graphs.encoder
@@ -33,86 +38,123 @@ class GreedyDecoder:
         self._memory: dict[str, np.ndarray] = {}
 
     def generate(
-        self, batch: list[list[int]], max_new_tokens: list[int], min_new_tokens: list[int]
+        self,
+        batch: list[list[int]],
+        max_new_tokens: list[int],
+        min_new_tokens: list[int],
+        num_beams: int = 1,
     ) -> list[list[int]]:
-        """Greedy tokens of each source, in order: without the start token, with the end token if chosen.
+        """Tokens of each source, in order: without the start token, with the end token if chosen.
 
-        Row i ends at its end token or after `max_new_tokens[i]` tokens; the end token is not chosen before
-        `min_new_tokens[i]` others. The tokens are those of Hugging Face's `generate` with num_beams=1,
-        do_sample=False, forced_eos_token_id=None and suppress_tokens=[pad]. Raises ValueError if a source
-        or a limit exceeds the model's positions.
+        Text i ends at its end token or after `max_new_tokens[i]` tokens; the end token is not chosen before
+        `min_new_tokens[i]` others. The tokens are those of Hugging Face's `generate` with do_sample=False,
+        early_stopping=False, length_penalty=1.0, forced_eos_token_id=None and suppress_tokens=[pad]. Raises
+        ValueError if a source or a limit exceeds the model's positions.
         """
-        if not batch:
-            return []
-        self.check(batch, max_new_tokens)
-        tensors = self.buffers(*self.encode(batch), max(max_new_tokens))
+        if max([*max_new_tokens, *map(len, batch)], default=0) > self.max_positions:
+            raise ValueError(f"sources and max_new_tokens must be at most {self.max_positions} tokens")
         answers: list[list[int]] = [[] for _ in batch]
-        rows = [index for index in range(len(batch)) if max_new_tokens[index] > 0]
-        for row, index in enumerate(rows):
-            self.move(tensors, index, row)
-        graph = self.greedy or self.decoder
-        binding, bound = None, 0
-        while rows:
-            if binding is None or bound != len(rows):
-                binding, bound = self.bind(graph, tensors, len(rows)), len(rows)
-            for row, index in enumerate(rows):
-                early = len(answers[index]) < min_new_tokens[index]
-                tensors["forbidden"][row] = self.pad_id, self.eos_id if early else -1
+        texts = [index for index, limit in enumerate(max_new_tokens) if limit > 0]
+        if not texts:
+            return answers
+        limits = [(max_new_tokens[text], min_new_tokens[text]) for text in texts]
+        tensors = self._buffers([batch[text] for text in texts], limits, num_beams)
+        searches, rows_of, graph = [], [], self.greedy or self.decoder
+        if num_beams > 1:
+            searches = [BeamSearch(num_beams, *limit, self.eos_id, self.pad_id) for limit in limits]
+            rows_of = np.arange(len(texts) * num_beams).reshape(len(texts), num_beams).tolist()
+            graph = self.decoder
+        bound, binding = 0, None
+        while texts:
+            if bound != len(texts) * num_beams:
+                bound = len(texts) * num_beams
+                binding = self._bind(graph, tensors, bound)
+            past_len = tensors["past_len"][:bound]
+            early = past_len < tensors["min_new"][:bound]
+            tensors["forbidden"][:bound, 1] = np.where(early, self.eos_id, -1)
             graph.run_with_iobinding(binding)
-            tokens = self.chosen(tensors, bound)
-            tensors["input_ids"][:bound, 0] = tokens
-            tensors["past_len"][:bound] += 1
-            for row in reversed(range(bound)):
-                answer = answers[rows[row]]
-                answer.append(int(tokens[row]))
-                if tokens[row] == self.eos_id or len(answer) == max_new_tokens[rows[row]]:
-                    self.move(tensors, len(rows) - 1, row)
-                    rows[row] = rows[-1]
-                    rows.pop()
+            past_len += 1
+            if searches:
+                rows_of = [self._advance(tensors, *each) for each in zip(searches, rows_of, strict=True)]
+                ended = [place for place, search in enumerate(searches) if search.finished]
+                for place in ended:
+                    answers[texts[place]] = searches[place].best
+            else:
+                tokens = self._choose(tensors, bound)
+                tensors["input_ids"][:bound, 0] = tokens
+                for text, token in zip(texts, tokens.tolist(), strict=True):
+                    answers[text].append(token)
+                full = past_len == tensors["max_new"][:bound]
+                ended = np.flatnonzero((tokens == self.eos_id) | full).tolist()
+            for place in reversed(ended):
+                # The last text comes into the place of this one.
+                moved = (len(texts) - 1 - place) * num_beams
+                for row in range(place * num_beams, (place + 1) * num_beams):
+                    self._move(tensors, row + moved, row)
+                if searches:
+                    rows_of[place] = [row - moved for row in rows_of[-1]]
+                    searches[place] = searches[-1]
+                    del rows_of[-1], searches[-1]
+                texts[place] = texts[-1]
+                texts.pop()
         return answers
 
-    def chosen(self, tensors: dict[str, np.ndarray], rows: int) -> np.ndarray:
+    def _advance(self, tensors: dict[str, np.ndarray], search: BeamSearch, rows: list[int]) -> list[int]:
+        """Goes on by a token with the beams in `rows`; the rows that they have then."""
+        scales = tensors["logits_scale"][rows, 0].tolist()
+        parents = search.advance([tensors["logits"][row] for row in rows], scales)
+        if search.finished:
+            return rows
+        rows, copies = placed(parents, rows)
+        for source, target in copies:
+            self._move_past(tensors, source, target)
+        tensors["input_ids"][rows, 0] = search.last_tokens
+        return rows
+
+    def _choose(self, tensors: dict[str, np.ndarray], rows: int) -> np.ndarray:
         """The best token of each row that is not forbidden, int64 [rows]."""
         if self.greedy is not None:
             return tensors["next_ids"][:rows, 0]
         scores = tensors["logits"][:rows]
-        for row, forbidden in enumerate(tensors["forbidden"][:rows]):
-            scores[row, forbidden[forbidden >= 0]] = -np.inf
+        scores[:, self.pad_id] = -np.inf
+        scores[tensors["forbidden"][:rows, 1] >= 0, self.eos_id] = -np.inf
         return scores.argmax(axis=1)
 
-    def check(self, batch: list[list[int]], max_new_tokens: list[int]) -> None:
-        """ValueError if a source or a limit exceeds the model's positions."""
-        if max([*max_new_tokens, *map(len, batch)], default=0) > self.max_positions:
-            raise ValueError(f"sources and max_new_tokens must be at most {self.max_positions} tokens")
-
-    def encode(self, batch: list[list[int]]) -> tuple[list[np.ndarray], np.ndarray]:
-        """Cross-attention keys and values (ck0, cv0, ck1, ...) of a batch, padded, and its `src_len`."""
-        src_len = np.array([len(source) for source in batch], np.int32)
-        packed = {"input_ids": np.concatenate(batch, dtype=np.int64), "src_len": src_len}
-        return self.encoder.run(self._cross_names, packed), src_len
-
-    def buffers(self, cross: list[np.ndarray], src_len: np.ndarray, max_len: int) -> dict[str, np.ndarray]:
-        """Every tensor that a step binds, by name.
+    def _buffers(
+        self, batch: list[list[int]], limits: list[tuple[int, int]], num_beams: int
+    ) -> dict[str, np.ndarray]:
+        """Every tensor that a step binds, by name, with a row a beam, and each row's limits.
 
         The self-attention buffers hold what earlier batches left; a step reads only what its row wrote.
         """
-        count = len(src_len)
+        src_len = np.array([len(source) for source in batch], np.int32)
+        packed = {"input_ids": np.concatenate(batch, dtype=np.int64), "src_len": src_len}
+        cross = self.encoder.run(self._cross_names, packed)
+        if num_beams > 1:
+            cross, src_len = (
+                [np.repeat(one, num_beams, axis=0) for one in cross],
+                np.repeat(src_len, num_beams),
+            )
         tensors = dict(zip(self._cross_names, cross, strict=True))
         tensors["src_len"] = src_len
+        count = len(src_len)
+        tensors["max_new"], tensors["min_new"] = np.repeat(
+            np.array(limits, np.int32), num_beams, axis=0
+        ).T.copy()
         tensors["input_ids"] = np.full((count, 1), self.start_id, np.int64)
         tensors["past_len"] = np.zeros(count, np.int32)
+        tensors["forbidden"] = np.full((count, 2), (self.pad_id, -1), np.int64)
         # Coarse lengths let a batch find the memory of earlier ones warm.
-        max_len = -(-max(max_len, 1) // MAX_LEN_STEP) * MAX_LEN_STEP
+        max_len = -(-int(tensors["max_new"].max()) // MAX_LEN_STEP) * MAX_LEN_STEP
         for name in self._self_names:
             _, heads, _, head_dim = self._inputs[name].shape
             tensors[name] = self._kept(name, (count, heads, max_len, head_dim), self._cache_dtype)
         tensors["logits"] = self._kept("logits", (count, self._vocabulary_size), np.dtype(np.float32))
         tensors["logits_scale"] = np.empty((count, 1), np.float32)
-        tensors["forbidden"] = np.full((count, 2), -1, np.int64)
         tensors["next_ids"] = np.empty((count, 1), np.int64)
         return tensors
 
-    def bind(
+    def _bind(
         self, graph: onnxruntime.InferenceSession, tensors: dict[str, np.ndarray], rows: int
     ) -> onnxruntime.IOBinding:
         """Binds the first `rows` rows; each `pk{i}` also as `ok{i}`, so that it is written in place."""
@@ -133,16 +175,16 @@ class GreedyDecoder:
             self._memory[name] = np.zeros(size, dtype)
         return self._memory[name][:size].reshape(shape)
 
-    def move(self, tensors: dict[str, np.ndarray], source: int, target: int) -> None:
-        """Copies a row, all but its logits, into another's place."""
+    def _move(self, tensors: dict[str, np.ndarray], source: int, target: int) -> None:
+        """Copies a row, all but what a step gives, into another's place."""
         if source == target:
             return
-        self.move_past(tensors, source, target)
+        self._move_past(tensors, source, target)
         for name, value in tensors.items():
             if name not in self._self_names and name not in STEP_OUTPUTS:
                 value[target] = value[source]
 
-    def move_past(self, tensors: dict[str, np.ndarray], source: int, target: int) -> None:
+    def _move_past(self, tensors: dict[str, np.ndarray], source: int, target: int) -> None:
         """Copies what a row has in its self-attention buffers over another's."""
         length = int(tensors["past_len"][source])
         for name in self._self_names:

@@ -10,12 +10,11 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
+from prometheus_client import Counter
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
-
-from .telemetry import Metrics
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +30,8 @@ FAILURES = (RedisError, OSError, TimeoutError, ValueError)
 class RedisStore:
     """Byte values by key, with a time to live; `get` and `put` never raise."""
 
-    def __init__(self, url: str, ttl_s: int, timeout_ms: int, metrics: Metrics) -> None:
+    def __init__(self, url: str, ttl_s: int, timeout_ms: int, errors: Counter) -> None:
+        """`errors` counts what Redis fails at, by kind."""
         self._redis = Redis.from_url(
             url,
             socket_timeout=timeout_ms / 1e3,
@@ -39,7 +39,7 @@ class RedisStore:
             retry=Retry(NoBackoff(), 0),
         )
         self._ttl_s = ttl_s
-        self._metrics = metrics
+        self._errors = errors
         self._reads: list[tuple[Sequence[bytes], asyncio.Future[list[bytes | None]]]] = []
         self._writes: dict[bytes, bytes] = {}
         self._reader: asyncio.Task[None] | None = None
@@ -130,7 +130,7 @@ class RedisStore:
     def _note_refusals(self, refusals: list[Exception]) -> None:
         """Counts what a full Redis would not store, and logs the beginning and the end of it."""
         if refusals:
-            self._metrics.cache_errors.labels("write").inc(len(refusals))
+            self._errors.labels("write").inc(len(refusals))
         if bool(refusals) != self._writes_refused:
             self._writes_refused = bool(refusals)
             if refusals:
@@ -139,7 +139,7 @@ class RedisStore:
                 log.info("Redis stores again")
 
     def _fail(self, operation: str, error: Exception) -> None:
-        self._metrics.cache_errors.labels(operation).inc()
+        self._errors.labels(operation).inc()
         if self._prober is None:
             log.warning("cache off: Redis fails to %s (%s: %s)", operation, type(error).__name__, error)
             self._prober = asyncio.create_task(self._probe())

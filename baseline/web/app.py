@@ -1,150 +1,69 @@
-"""The baseline server: what the tutorials do.
+"""The FastAPI app around an engine.
 
 POST /translate, /translate/batch, /sentiment, /sentiment/batch; GET /health, /ready, /metrics, /docs.
-Plain `def` endpoints run in FastAPI's thread pool; a batch is a loop. `python -m baseline`
-serves it with settings from GAP_* variables.
 """
 
 import logging
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
-from fastapi import Depends, FastAPI, Response
-from fastapi.responses import RedirectResponse
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse, RedirectResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from .artefacts import ArtefactError, find_artefact
-from .bodies import BodyReader, text_body, texts_body, translation_body, translations_body
-from .config import Settings, read_settings
-from .draining import Draining, Requests
-from .errors import add_error_handlers
-from .lifecycle import Lifecycle, ready_models
-from .schemas import (
-    ERROR_ANSWERS,
-    Sentiment,
-    Sentiments,
-    TextRequest,
-    TextsRequest,
-    Translation,
-    TranslationRequest,
-    Translations,
-    TranslationsRequest,
-    described,
-)
-from .telemetry import Metrics, RequestClock, Telemetry, request_clock
-
-if TYPE_CHECKING:
-    from .models import Models, SentimentClassifier, Translator
-
-Clock = Annotated[RequestClock, Depends(request_clock)]
-Ready = Annotated["Models", Depends(ready_models)]
-Text = Annotated[TextRequest, Depends(text_body)]
-Texts = Annotated[TextsRequest, Depends(texts_body)]
-ToTranslate = Annotated[TranslationRequest, Depends(translation_body)]
-AllToTranslate = Annotated[TranslationsRequest, Depends(translations_body)]
+from .dispatch import Dispatch
+from .engine import Engine
+from .lifecycle import Lifecycle
+from .model_files import ModelFilesError
+from .schemas import ERROR_ANSWERS, openapi_request
+from .settings import AnySettings
 
 
-def translate(body: ToTranslate, models: Ready, clock: Clock) -> Translation:
-    found = answer_one(models.translator, body.text, clock, num_beams=body.num_beams)
-    return Translation(translation=found)
-
-
-def translate_batch(body: AllToTranslate, models: Ready, clock: Clock) -> Translations:
-    found = answer_each(models.translator, body.texts, clock, num_beams=body.num_beams)
-    return Translations(translations=found)
-
-
-def sentiment(body: Text, models: Ready, clock: Clock) -> Sentiment:
-    return answer_one(models.classifier, body.text, clock)
-
-
-def sentiment_batch(body: Texts, models: Ready, clock: Clock) -> Sentiments:
-    return Sentiments(results=answer_each(models.classifier, body.texts, clock))
-
-
-def answer_one(
-    model: "Translator | SentimentClassifier", text: str, clock: RequestClock, **options: int
-) -> Any:
-    clock.started_working()
-    with clock.phase("tokenize"):
-        token_ids = model.tokenize(text, ["body", "text"])
-    return infer(model, token_ids, clock, options)
-
-
-def answer_each(
-    model: "Translator | SentimentClassifier", texts: list[str], clock: RequestClock, **options: int
-) -> list[Any]:
-    clock.started_working()
-    with clock.phase("tokenize"):
-        tokenized = [model.tokenize(text, ["body", "texts", index]) for index, text in enumerate(texts)]
-    return [infer(model, token_ids, clock, options) for token_ids in tokenized]
-
-
-def infer(
-    model: "Translator | SentimentClassifier",
-    token_ids: list[int],
-    clock: RequestClock,
-    options: dict[str, int],
-) -> Any:
-    timeout_s = clock.remaining_s()
-    with clock.phase("inference"):
-        answer = model.infer(token_ids, timeout_s, **options)
-    clock.remaining_s()
-    return answer
-
-
-def create_app(settings: Settings | None = None) -> FastAPI:
-    """The app with `settings`, else those of the environment.
-
-    Raises:
-        SystemExit: a setting is bad or the models are missing; the text is for the user.
-    """
-    settings = settings or read_settings()
+def create_app(engine_kind: Callable[[AnySettings], Engine], settings: AnySettings) -> FastAPI:
+    """The app of an engine; SystemExit where its model files are missing, with a text for the user."""
     try:
-        translation, classification = (
-            find_artefact(settings.models_dir, f"{task}/pytorch") for task in ("translation", "sentiment")
-        )
-    except ArtefactError as error:
+        engine = engine_kind(settings)
+    except ModelFilesError as error:
         raise SystemExit(f"error: {error}") from None
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger(__package__).setLevel(logging.INFO)
+    logging.getLogger(__package__.rpartition(".")[0]).setLevel(logging.INFO)
+    lifecycle = Lifecycle(engine)
+    dispatch = Dispatch(lifecycle)
 
-    def load() -> "Models":
-        # PyTorch takes seconds to import: meanwhile /health answers, and a bad setting has been told at once.
-        from .models import load_models
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Dispatch]]:
+        async with lifecycle.run():
+            # The connections' `app_state`.
+            yield {"dispatch": dispatch}
 
-        return load_models(translation, classification, settings)
-
-    requests = Requests()
-    lifecycle = Lifecycle(load, requests, settings.drain_timeout_ms / 1e3)
-    metrics = Metrics()
-    app = FastAPI(title="inference-gap: baseline", lifespan=lifecycle.run, redirect_slashes=False)
-    app.state.settings = settings
+    app = FastAPI(title=f"inference-gap: {engine.title}", lifespan=lifespan, redirect_slashes=False)
     app.state.lifecycle = lifecycle
-    app.state.metrics = metrics
-    app.state.bodies = bodies = BodyReader(settings)
-    app.add_middleware(Draining, requests=requests)
-    app.add_middleware(Telemetry, metrics=metrics)
-    add_error_handlers(app)
-
-    for path, endpoint, kind in (
-        ("/translate", translate, bodies.translation),
-        ("/translate/batch", translate_batch, bodies.translations),
-        ("/sentiment", sentiment, bodies.text),
-        ("/sentiment/batch", sentiment_batch, bodies.texts),
-    ):
-        app.post(path, responses=ERROR_ANSWERS, openapi_extra=described(kind))(endpoint)
+    app.add_middleware(dispatch.around)
+    app.add_exception_handler(Exception, internal_error)
+    for path, operation in dispatch.operations.items():
+        app.add_api_route(
+            path,
+            dispatch.answer,
+            name=path.strip("/").replace("/", "_"),
+            methods=["POST"],
+            response_model=operation.answer,
+            responses=ERROR_ANSWERS,
+            openapi_extra=openapi_request(operation.body),
+        )
 
     @app.get("/health")
     async def health() -> dict[str, str]:
         return {"status": "alive"}
 
     @app.get("/ready", responses={503: ERROR_ANSWERS[503]})
-    async def ready(models: Ready) -> dict[str, str]:
+    async def ready() -> dict[str, str]:
+        if refusal := lifecycle.refusal():
+            raise refusal
         return {"status": "ready"}
 
     @app.get("/metrics", response_class=Response)
     async def metrics_page() -> Response:
-        return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
+        return Response(generate_latest(engine.registry), media_type=CONTENT_TYPE_LATEST)
 
     @app.get("/", include_in_schema=False)
     async def root() -> RedirectResponse:
@@ -153,8 +72,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     return app
 
 
-def __getattr__(name: str) -> FastAPI:
-    # `python -m baseline` asks for `app`; importing the module builds nothing.
-    if name == "app":
-        return create_app()
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+async def internal_error(request: Request, error: Exception) -> JSONResponse:
+    # Starlette raises the error again behind this answer, so its traceback reaches the log.
+    # The server closes a connection over that, so no client may send its next request into it.
+    return JSONResponse({"detail": "internal server error"}, 500, {"Connection": "close"})

@@ -1,91 +1,44 @@
-"""What a request can fail with, and the one place where that becomes an HTTP answer."""
+"""What a request can fail with: each error is its answer's status, the `detail` of its JSON, and headers."""
 
 from collections.abc import Sequence
 
-from fastapi import FastAPI, Request
+from fastapi import HTTPException
 from fastapi.responses import JSONResponse
 
-LONGEST_NAME = 64
+MAX_NAME_CHARS = 64
 
 
-class RequestError(Exception):
-    """A request that gets an answer other than 200: `status`, `detail` and extra headers."""
-
-    status = 500
-
-    def __init__(self, detail: object, headers: dict[str, str] | None = None) -> None:
-        super().__init__(detail)
-        self.detail = detail
-        self.headers = headers
-
-
-class InvalidInput(RequestError):
-    """422: `where` names the part of the request, `message` what is wrong and the limit."""
-
-    status = 422
+class InvalidInput(HTTPException):
+    """422: for each problem the part of the request, and what is wrong with it and the limit."""
 
     def __init__(self, *problems: tuple[Sequence[str | int], str]) -> None:
         # A name may be the client's own, so it is cut; a text of the client's is never sent back.
-        super().__init__(
-            [
-                {
-                    "loc": [part[:LONGEST_NAME] if isinstance(part, str) else part for part in where],
-                    "msg": message,
-                    "type": "invalid_input",
-                }
-                for where, message in problems
-            ]
-        )
+        places = ([p[:MAX_NAME_CHARS] if isinstance(p, str) else p for p in place] for place, _ in problems)
+        messages = (message for _, message in problems)
+        pairs = zip(places, messages, strict=True)
+        super().__init__(422, [{"loc": loc, "msg": msg, "type": "invalid_input"} for loc, msg in pairs])
 
 
-class BodyTimeout(RequestError):
-    """408: the body did not arrive in time; it was not read to its end."""
+class Disconnected(HTTPException):
+    """The client disconnected: nobody reads this answer, its status (nginx's) only tells it from others."""
 
-    status = 408
-
-
-class BodyTooLarge(RequestError):
-    """413: the body is larger than the limit; it was not read to its end."""
-
-    status = 413
+    def __init__(self) -> None:
+        super().__init__(499, "the client disconnected")
 
 
-class NotReady(RequestError):
-    """503: models are not loaded yet, or the server is draining."""
-
-    status = 503
+class Refusal(HTTPException):
+    """503: the server is not ready, stops, or is overloaded; the client may come again later."""
 
     def __init__(self, detail: str, retry_after_s: int = 1) -> None:
-        super().__init__(detail, {"Retry-After": str(retry_after_s)})
+        super().__init__(503, detail, {"Retry-After": str(retry_after_s)})
 
 
-class DeadlineExceeded(RequestError):
+class DeadlineExceeded(HTTPException):
     """504: the deadline passed before the answer was there."""
 
-    status = 504
+    def __init__(self) -> None:
+        super().__init__(504, "the deadline passed before the answer was there")
 
 
-class Disconnected(RequestError):
-    """The client hung up: nobody reads this answer, its status (nginx's) only tells it from others."""
-
-    status = 499
-
-
-def error_answer(error: RequestError) -> JSONResponse:
-    return JSONResponse({"detail": error.detail}, error.status, error.headers)
-
-
-def add_error_handlers(app: FastAPI) -> None:
-    """Errors leave as JSON with `detail`; one that nobody foresaw leaves as a fixed text."""
-
-    async def known(request: Request, error: Exception) -> JSONResponse:
-        assert isinstance(error, RequestError)
-        return error_answer(error)
-
-    async def unforeseen(request: Request, error: Exception) -> JSONResponse:
-        # Starlette raises the error again behind this answer, so its traceback reaches the log.
-        # The server closes a connection over that, so no client may send its next request into it.
-        return JSONResponse({"detail": "internal server error"}, 500, {"Connection": "close"})
-
-    app.add_exception_handler(RequestError, known)
-    app.add_exception_handler(Exception, unforeseen)
+def error_response(error: HTTPException) -> JSONResponse:
+    return JSONResponse({"detail": error.detail}, error.status_code, error.headers)

@@ -6,12 +6,10 @@ on. Every other file is one fault, for the next run of its task, which removes i
 """
 
 import contextlib
-import functools
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-from .models import Models, SentimentClassifier, Translator
 
 
 class InjectedFault(RuntimeError):
@@ -19,41 +17,31 @@ class InjectedFault(RuntimeError):
 
 
 class Faults:
-    """The faults of one task, `translation` or `sentiment`."""
+    """The faults of one task, `translation` or `sentiment`; `tokenize` gives a text's token ids."""
 
-    def __init__(self, folder: Path, task: str, model: Translator | SentimentClassifier) -> None:
-        self._folder = folder
-        self._task = task
+    def __init__(self, folder: Path, task: str, tokenize: Callable[[str], list[int]]) -> None:
+        self._folder, self._task = folder, task
         poison = folder / f"poison-{task}"
-        self._poison = model.tokenize(poison.read_text(), []) if poison.is_file() else None
+        self._poison = tokenize(poison.read_text()) if poison.is_file() else None
 
-    def strike(self, batch: list[list[int]]) -> None:
-        """Hangs or raises InjectedFault if a file says so; to be called before each run.
-
-        `batch` holds the token ids of the texts of the run, where it is a text's first.
-        """
+    def inject(self, batch: list[list[int]]) -> None:
+        """Hangs or raises InjectedFault if a file says so; `batch` holds the token ids of a run's texts."""
         for path in self._folder.glob(f"*-{self._task}-*"):
             # Of runs at the same moment, the one that removes the file has its fault.
             with contextlib.suppress(FileNotFoundError):
-                hang_ms = path.read_text()
+                stall_ms = path.read_text()
                 path.unlink()
                 if path.name.startswith("raise"):
                     raise InjectedFault("this run was to raise")
-                time.sleep(float(hang_ms) / 1e3)
+                time.sleep(float(stall_ms) / 1e3)
         if self._poison in batch:
             raise InjectedFault("this text was to raise")
 
+    def before(self, run: Callable[..., Any], batch_of: Callable[..., list[list[int]]]) -> Callable[..., Any]:
+        """`run` with the faults before each call, whose arguments `batch_of` turns into token ids."""
 
-def inject(models: Models, folder: Path) -> None:
-    """Has both models look into `folder` before each run."""
-    for task, model in (("translation", models.translator), ("sentiment", models.classifier)):
-        model.infer = struck(model.infer, Faults(folder, task, model))  # type: ignore[method-assign]
+        def faulty(*arguments: Any, **options: Any) -> Any:
+            self.inject(batch_of(*arguments, **options))
+            return run(*arguments, **options)
 
-
-def struck(infer: Any, faults: Faults) -> Any:
-    @functools.wraps(infer)
-    def run(token_ids: list[int], *arguments: Any, **options: Any) -> Any:
-        faults.strike([token_ids])
-        return infer(token_ids, *arguments, **options)
-
-    return run
+        return faulty

@@ -23,10 +23,10 @@ class Session(onnxruntime.InferenceSession):
 
 
 def load_session(path: Path, kernels: Path | None = None, weights: Weights | None = None) -> Session:
-    """A session that runs on the calling thread; external weights are found beside the file.
+    """A session that runs on the calling thread; external weights are found next to the file.
 
-    `kernels` is the library of operators that the graph needs beside ONNX Runtime's own. They read `weights`,
-    or unless given weights that this session has for itself.
+    `kernels` is the library of operators that the graph needs besides ONNX Runtime's own. They read
+    `weights`, or unless given weights that this session has for itself.
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
@@ -39,7 +39,7 @@ def load_session(path: Path, kernels: Path | None = None, weights: Weights | Non
         options.register_custom_ops_library(str(kernels))
         # ONNX Runtime's own kernels, which need none, make copies in an order of their own.
         weights = weights or Weights(path.parent)
-        weights.lend(path.name, options)
+        weights.bind_external(path.name, options)
     return Session(path, options, weights)
 
 

@@ -1,7 +1,7 @@
 """Large weights in memory of their own: once for all graphs of a model, in huge pages where Linux gives them.
 
-A step reads them all. From a mapped file they would come in small pages, more of them than a core keeps the
-addresses of, and looking these up takes some percent of a step.
+A step reads them all. In the small pages of a mapped file their addresses overflow a core's TLB, and looking
+them up takes some percent of a step.
 """
 
 import contextlib
@@ -37,7 +37,7 @@ class Weights:
             for graph, tensors in json.loads((folder / TABLE_FILE).read_text()).items()
         }
 
-    def lend(self, graph: str, options: onnxruntime.SessionOptions) -> None:
+    def bind_external(self, graph: str, options: onnxruntime.SessionOptions) -> None:
         """Has a session with `options` read the weights of the file `graph` here instead of from disk."""
         for name, value in self._of_graph[graph].items():
             options.add_initializer(name, value)

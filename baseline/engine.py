@@ -1,0 +1,63 @@
+"""PyTorch in the thread pool: a text is one forward pass or one `generate`, a batch is a loop."""
+
+import time
+from typing import TYPE_CHECKING, Union
+
+from .config import Settings
+from .web.engine import Engine
+from .web.model_files import find_model_files
+from .web.request_context import RequestContext
+from .web.schemas import Sentiment
+
+if TYPE_CHECKING:
+    from .models import Models, SentimentClassifier, Translator
+
+
+class PyTorchEngine(Engine):
+    """Each request has a thread of its own, on which it is tokenized and computed."""
+
+    title = "baseline"
+    settings: Settings
+    models: "Models"
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self.translation_files = find_model_files(settings.models_dir, "translation/pytorch")
+        self.sentiment_files = find_model_files(settings.models_dir, "sentiment/pytorch")
+
+    def load(self) -> None:
+        # PyTorch takes seconds to import: meanwhile /health answers, and a bad setting was named at once.
+        from .models import Models
+
+        self.models = Models(self.translation_files, self.sentiment_files, self.settings)
+
+    def translate(self, texts: list[str], num_beams: int, request: RequestContext) -> list[str]:
+        translator = self.models.translator
+        answers = []
+        for token_ids in tokenize(translator, texts, request):
+            timeout_s = request.remaining_s()
+            with request.measure("inference"):
+                answers.append(translator.translate(token_ids, num_beams, timeout_s))
+        request.remaining_s()
+        return answers
+
+    def classify(self, texts: list[str], request: RequestContext) -> list[Sentiment]:
+        classifier = self.models.classifier
+        answers = []
+        for token_ids in tokenize(classifier, texts, request):
+            request.remaining_s()
+            with request.measure("inference"):
+                answers.append(classifier.classify(token_ids))
+        request.remaining_s()
+        return answers
+
+
+def tokenize(
+    model: Union["Translator", "SentimentClassifier"], texts: list[str], request: RequestContext
+) -> list[list[int]]:
+    request.add("queue", time.perf_counter() - request.arrived_s)
+    with request.measure("tokenize"):
+        batch = [model.tokenize(text) for text in texts]
+    for index, token_ids in enumerate(batch):
+        request.check_text(index, token_ids, model.max_input_tokens, model.meaningless)
+    return batch

@@ -1,0 +1,15 @@
+"""The baseline server: what the tutorials do. `python -m baseline` serves it."""
+
+from fastapi import FastAPI
+
+from .config import Settings
+from .engine import PyTorchEngine
+from .web.app import create_app
+from .web.settings import read_settings
+
+
+def __getattr__(name: str) -> FastAPI:
+    # `uvicorn baseline.server:app` asks for `app`; importing the module builds nothing.
+    if name == "app":
+        return create_app(PyTorchEngine, read_settings(Settings))
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

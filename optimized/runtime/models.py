@@ -1,0 +1,108 @@
+"""The two models' files in ONNX INT8, loaded: what both ways of running them have in common."""
+
+import asyncio
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..web.model_files import ModelFiles
+from ..web.request_context import RequestContext
+from ..web.schemas import Sentiment
+from .graphs import Graphs, load_session
+from .onnx_files import kernel_library
+from .tokenization import BertTokenizer, MarianTokenizer
+
+
+class MarianModel:
+    """A Marian model: its graphs, its tokenizer, and how long its translations may be."""
+
+    def __init__(self, files: ModelFiles, max_input_tokens: int) -> None:
+        files.verify()
+        self.tokenizer = MarianTokenizer(files.folder)
+        self.meaningless = self.tokenizer.meaningless
+        self.graphs = Graphs.load(files.folder, kernel_library(files))
+        self.limits: dict[str, Any] = files.facts["generation"]
+        self.max_input_tokens = min(max_input_tokens, self.limits["max_tokens"])
+
+    def tokenize(self, text: str) -> list[int]:
+        """Token ids, the end token among them."""
+        return self.tokenizer.encode(text)
+
+    def new_tokens(self, source_tokens: int) -> tuple[int, int]:
+        """The most and the least tokens of a translation of `source_tokens` tokens."""
+        limits = self.limits
+        wanted = limits["tokens_per_source_token"] * source_tokens + limits["extra_tokens"]
+        most = min(wanted, limits["max_tokens"])
+        return most, most if limits["fixed_length"] else 0
+
+
+class SentimentClassifier:
+    """POSITIVE or NEGATIVE, with the softmax probability of the label."""
+
+    def __init__(self, files: ModelFiles, max_input_tokens: int) -> None:
+        files.verify()
+        config = json.loads((files.folder / "config.json").read_text())
+        self.labels = [config["id2label"][str(index)] for index in range(2)]
+        self.tokenizer = BertTokenizer(files.folder)
+        self.meaningless = self.tokenizer.meaningless
+        self.session = load_session(files.folder / "model.onnx", kernel_library(files))
+        self.max_input_tokens = min(max_input_tokens, config["max_position_embeddings"])
+
+    def tokenize(self, text: str) -> list[int]:
+        """Token ids, [CLS] and [SEP] among them."""
+        return self.tokenizer.encode(text)
+
+    def classify(self, batch: list[list[int]]) -> list[Sentiment]:
+        """The sentiments of a batch, in order."""
+        # Texts follow each other without padding; the graph finds its rows by their lengths.
+        packed = {
+            "input_ids": np.concatenate(batch, dtype=np.int64),
+            "row_len": np.array([len(token_ids) for token_ids in batch], np.int32),
+        }
+        (logits,) = self.session.run(["logits"], packed)
+        weights = np.exp(logits - logits.max(axis=1, keepdims=True))
+        probabilities = weights / weights.sum(axis=1, keepdims=True)
+        best = probabilities.argmax(axis=1)
+        return [
+            Sentiment(label=self.labels[index], score=float(row[index]))
+            for index, row in zip(best, probabilities, strict=True)
+        ]
+
+
+async def tokenize(
+    model: MarianModel | SentimentClassifier, texts: Iterable[tuple[int, str]], request: RequestContext
+) -> list[list[int]]:
+    """The token ids of texts, each with its index in the request; InvalidInput where one cannot be taken."""
+    batch: list[list[int]] = []
+    for index, text in texts:
+        if batch:
+            # Other requests go on between the texts of a large batch.
+            await asyncio.sleep(0)
+        with request.measure("tokenize"):
+            batch.append(model.tokenize(text))
+        request.check_text(index, batch[-1], model.max_input_tokens, model.meaningless)
+    return batch
+
+
+def inject_faults(translator: MarianModel, classifier: SentimentClassifier, folder: Path) -> None:
+    """Has the sessions of both models look for faults in `folder` before each run."""
+    from ..web.fault_injection import Faults
+
+    graphs = translator.graphs
+    for task, model, sessions in (
+        ("translation", translator, [graphs.encoder, graphs.decoder, graphs.greedy]),
+        ("sentiment", classifier, [classifier.session]),
+    ):
+        faults = Faults(folder, task, model.tokenize)
+        for session in filter(None, sessions):
+            session.run = faults.before(session.run, packed_texts)
+            session.run_with_iobinding = faults.before(session.run_with_iobinding, lambda binding: [])
+
+
+def packed_texts(names: list[str], packed: dict[str, np.ndarray]) -> list[list[int]]:
+    """The token ids of each text that `run` is called on."""
+    (lengths,) = (value for name, value in packed.items() if name != "input_ids")
+    return [part.tolist() for part in np.split(packed["input_ids"], np.cumsum(lengths)[:-1])]

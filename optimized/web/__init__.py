@@ -1,0 +1,1 @@
+"""The HTTP frame: the same bytes in every server folder; `make frames` copies a change to the others."""

@@ -1,0 +1,63 @@
+"""What joins the frame to an experiment: the one interface that all engines have."""
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any, ClassVar, TypeVar, Union
+
+from anyio import to_thread
+from prometheus_client import CollectorRegistry
+
+from .errors import Refusal
+from .request_context import RequestContext
+from .schemas import Sentiment
+from .settings import HttpSettings
+
+Result = TypeVar("Result")
+MaybeAsync = Union[Awaitable[Result], Result]  # noqa: UP007, a TypeVar cannot be joined by |
+
+
+class Engine(ABC):
+    """Answers texts. A plain `def` of it runs in the thread pool, an `async def` on the event loop.
+
+    Its constructor finds the model files, loads nothing, and raises ModelFilesError. What it adds to
+    `registry` is on the metrics page.
+    """
+
+    title: ClassVar[str]
+
+    def __init__(self, settings: HttpSettings) -> None:
+        self.settings = settings
+        self.registry = CollectorRegistry()
+
+    @abstractmethod
+    def load(self) -> MaybeAsync[None]:
+        """Loads the models; returns once they are warm. What it raises ends the server."""
+
+    @abstractmethod
+    def translate(self, texts: list[str], num_beams: int, request: RequestContext) -> MaybeAsync[list[str]]:
+        """The translations of `texts` in order; raises HTTPException."""
+
+    @abstractmethod
+    def classify(self, texts: list[str], request: RequestContext) -> MaybeAsync[list[Sentiment]]:
+        """The sentiments of `texts` in order; raises HTTPException."""
+
+    def refusal(self, task: str, deadline_s: float) -> Refusal | None:
+        """Why a request of `task` is not taken; asked once, when its header is there, on the event loop."""
+        return None
+
+    def unready(self) -> str | None:
+        """What does not work, though it is loaded."""
+        return None
+
+    def close(self) -> MaybeAsync[None]:
+        """Lets go of threads and connections; nobody waits for an answer any more."""
+        return None
+
+
+def awaitable(call: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
+    """An `async def` as it is; a plain `def` in the thread pool, where it goes on after a cancellation."""
+    if inspect.iscoroutinefunction(call):
+        return call
+    return lambda *arguments: to_thread.run_sync(partial(call, *arguments), abandon_on_cancel=True)

@@ -1,0 +1,73 @@
+"""A request's context: by when it must be answered, what its time went into, and headers of its answer."""
+
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from starlette.types import Receive
+
+from .errors import DeadlineExceeded, InvalidInput
+from .schemas import MAX_TIMEOUT_MS, Operation
+
+PHASES = ("tokenize", "queue", "inference")
+
+
+class RequestContext:
+    """Times are of time.perf_counter, in seconds; `receive` is the request's ASGI channel."""
+
+    receive: Receive
+
+    def __init__(self, operation: Operation | None = None) -> None:
+        self.operation = operation
+        self.arrived_s = time.perf_counter()
+        self.deadline_s = float("inf")
+        self.phases_s: dict[str, float] = {}
+        self.headers: list[tuple[bytes, bytes]] = []
+
+    def set_deadline(self, headers: Iterable[tuple[bytes, bytes]], timeout_ms: int) -> None:
+        """`timeout_ms` after the arrival, or sooner by X-Timeout-Ms; InvalidInput where that is no number."""
+        for name, value in headers:
+            if name == b"x-timeout-ms":
+                if not (value.isdigit() and len(value) <= 12 and 0 < int(value) <= MAX_TIMEOUT_MS):
+                    message = f"Should be a whole number from 1 to {MAX_TIMEOUT_MS}"
+                    raise InvalidInput((["header", "x-timeout-ms"], message))
+                timeout_ms = min(timeout_ms, int(value))
+        self.deadline_s = self.arrived_s + timeout_ms / 1e3
+
+    def remaining_s(self) -> float:
+        """Seconds to the deadline; DeadlineExceeded where there are none."""
+        remaining_s = self.deadline_s - time.perf_counter()
+        if remaining_s <= 0:
+            raise DeadlineExceeded
+        return remaining_s
+
+    def check_text(self, index: int, token_ids: list[int], max_tokens: int, meaningless: set[int]) -> None:
+        """InvalidInput where a model cannot take the request's text `index`."""
+        if len(token_ids) > max_tokens:
+            message = f"Text should have at most {max_tokens} tokens, not {len(token_ids)}"
+        elif meaningless.issuperset(token_ids):
+            message = "Text should hold a word that the model can read"
+        else:
+            return
+        batch = self.operation is not None and self.operation.batch
+        raise InvalidInput((["body", "texts", index] if batch else ["body", "text"], message))
+
+    def add(self, phase: str, seconds: float) -> None:
+        """Adds to `phase`, one of PHASES."""
+        self.phases_s[phase] = self.phases_s.get(phase, 0.0) + seconds
+
+    @contextmanager
+    def measure(self, phase: str) -> Iterator[None]:
+        """Adds the block's duration to `phase`."""
+        started_s = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.add(phase, time.perf_counter() - started_s)
+
+    def answer_headers(self) -> list[tuple[bytes, bytes]]:
+        """`headers`, and Server-Timing (W3C Server Timing) with durations in ms; none if nothing was done."""
+        if not self.phases_s and not self.headers:
+            return []
+        timing = ", ".join(f"{name};dur={self.phases_s.get(name, 0.0) * 1e3:.2f}" for name in PHASES)
+        return [(b"server-timing", timing.encode()), *self.headers]
