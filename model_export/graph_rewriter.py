@@ -45,6 +45,27 @@ class GraphRewriter:
                 self.half(name, self.floats[name])
         self.nodes[node.output[0]] = node
 
+    def drop_unread(self) -> None:
+        """Keeps, each after what it reads, the nodes and constants that the outputs need."""
+        producers = {name: node for node in self.nodes.values() for name in node.output}
+        needed: dict[str, onnx.NodeProto] = {}
+        read: set[str] = set()
+
+        def visit(name: str) -> None:
+            if name in read:
+                return
+            read.add(name)
+            if name in producers:
+                node = producers[name]
+                for other in node.input:
+                    visit(other)
+                needed[node.output[0]] = node
+
+        for output in self.outputs:
+            visit(output.name)
+        self.nodes = needed
+        self.initializers = {name: value for name, value in self.initializers.items() if name in read}
+
     def rewritten(self, *opsets: onnx.OperatorSetIdProto) -> onnx.ModelProto:
         """The model of all that was emitted; `opsets` come beside those of the original."""
         name, initializers = self.model.graph.name, [*self.initializers.values()]

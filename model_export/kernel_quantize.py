@@ -184,27 +184,6 @@ class KernelQuantizer(GraphRewriter):
         readers = self.readers.get(name, [])
         return readers[0] if len(readers) == 1 else None
 
-    def drop_unread(self) -> None:
-        """Keeps, each after what it reads, the nodes and constants that the outputs need."""
-        producers = {name: node for node in self.nodes.values() for name in node.output}
-        needed: dict[str, onnx.NodeProto] = {}
-        read: set[str] = set()
-
-        def visit(name: str) -> None:
-            if name in read:
-                return
-            read.add(name)
-            if name in producers:
-                node = producers[name]
-                for other in node.input:
-                    visit(other)
-                needed[node.output[0]] = node
-
-        for output in self.outputs:
-            visit(output.name)
-        self.nodes = needed
-        self.initializers = {name: value for name, value in self.initializers.items() if name in read}
-
 
 class GreedyQuantizer(KernelQuantizer):
     """A decoder's step that chooses each row's next token itself."""
