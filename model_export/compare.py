@@ -5,13 +5,10 @@ runs of one batch; for translation it holds the encoder and every decoding step.
 """
 
 import logging
-import statistics
 import tempfile
-import time
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from functools import partial
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -26,14 +23,14 @@ from optimum.onnxruntime import (
     ORTQuantizer,
 )
 from optimum.onnxruntime.configuration import AutoQuantizationConfig
-from sacrebleu.metrics import CHRF
 
 from locustfiles.inputs import unique
+from model_export.engine_figures import Run, Tokens, measure, size, timed
 from model_export.graph_builder import OPSET
 from model_export.marian_graphs import build_decoder_step, build_encoder
 from model_export.pretrained import Pretrained, load_folder
 from model_export.row_quantize import save_graphs
-from model_export.verify import share, torch_translate
+from model_export.verify import torch_translate
 from optimized.artefacts import cpu_flags, find_artefact
 from optimized.config import Settings
 from optimized.decoder import GreedyDecoder
@@ -41,25 +38,8 @@ from optimized.graphs import Graphs, load_session
 from optimized.models import SentimentClassifier, Translator
 
 QUALITY_TEXTS = 64
-BATCHES = (1, 32)
-RUNS = 5
 
 logging.getLogger("optimum").setLevel(logging.ERROR)
-
-Tokens = list[list[int]]
-Run = Callable[[Tokens], list[Any]]
-
-
-@dataclass(frozen=True)
-class Row:
-    """One engine's figures; `likeness` is chrF (translation) or the share of equal labels in percent."""
-
-    engine: str
-    bytes: int
-    load_s: float
-    latency_ms: dict[int, float]
-    identical: float
-    likeness: float
 
 
 def compare(task: str, models: Path, say: Callable[[str], None]) -> list[dict[str, Any]]:
@@ -94,43 +74,6 @@ def compare(task: str, models: Path, say: Callable[[str], None]) -> list[dict[st
             decode = str
             tokens = [classifier.tokenize(text, []) for text in samples]
         return [asdict(row) for row in measure(task, engines, tokens, decode, say)]
-
-
-def measure(
-    task: str,
-    engines: list[tuple[str, int, float, Run]],
-    tokens: Tokens,
-    decode: Callable[[Any], str],
-    say: Callable[[str], None],
-) -> list[Row]:
-    """Answers and latencies of every engine; engines alternate, so that a drift falls on all of them."""
-    answers = {
-        name: [
-            decode(one)
-            for at in range(0, len(tokens), BATCHES[-1])
-            for one in run(tokens[at : at + BATCHES[-1]])
-        ]
-        for name, _, _, run in engines
-    }
-    times: dict[tuple[str, int], list[float]] = {}
-    for batch in BATCHES:
-        for _ in range(RUNS):
-            for name, _, _, run in engines:
-                _, seconds = timed(partial(run, tokens[:batch]))
-                times.setdefault((name, batch), []).append(seconds * 1e3)
-        say(f"  {task}: batches of {batch} measured")
-    reference = answers[engines[0][0]]
-    rows = []
-    for name, size_bytes, load_s, _ in engines:
-        identical = share(a == b for a, b in zip(answers[name], reference, strict=True))
-        likeness = (
-            CHRF().corpus_score(answers[name], [reference]).score
-            if task == "translation"
-            else 100 * identical
-        )
-        latency_ms = {batch: statistics.median(times[name, batch]) for batch in BATCHES}
-        rows.append(Row(name, size_bytes, load_s, latency_ms, identical, likeness))
-    return rows
 
 
 class Limits:
@@ -243,13 +186,3 @@ def padded(batch: Tokens) -> dict[str, np.ndarray]:
         input_ids[row, : len(ids)] = ids
     mask = (np.arange(lengths.max()) < lengths[:, None]).astype(np.int64)
     return {"input_ids": input_ids, "attention_mask": mask, "token_type_ids": np.zeros_like(input_ids)}
-
-
-def timed(run: Callable[[], Any]) -> tuple[Any, float]:
-    started_s = time.perf_counter()
-    result = run()
-    return result, time.perf_counter() - started_s
-
-
-def size(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
