@@ -14,6 +14,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from model_export.instruction_sets import INSTRUCTION_SETS
+
 if TYPE_CHECKING:
     from model_export.manifest import Manifest
 
@@ -45,8 +47,9 @@ def main(
     kernels: Annotated[
         Literal["auto", "native", "onnxruntime"],
         typer.Option(
-            help="What INT8 models run on: kernels/, compiled here for AVX-512 VNNI or AVX2, or ONNX "
-            "Runtime's own; auto: the former where it can be had, unless the CPU has AMX."
+            help="What INT8 models run on: kernels/, compiled here for the first of "
+            f"{', '.join(one.title for one in INSTRUCTION_SETS)} that the CPU has, or ONNX Runtime's own; "
+            "auto: the former where it can be had."
         ),
     ] = "auto",
     force: Annotated[bool, typer.Option("--force", help="Redo what is whole, too.")] = False,
