@@ -144,17 +144,20 @@ def load(task: str, models_dir: Path) -> tuple[Tokenize, Infer]:
     Raises:
         SystemExit: the models are missing or damaged; the text is for the user.
     """
-    from optimized.artefacts import ArtefactError, find_artefact
-    from optimized.config import Settings
-    from optimized.models import SentimentClassifier, Translator
+    from dynamic_batching.config import Settings
+    from dynamic_batching.models import Translator
+    from dynamic_batching.runtime.models import SentimentClassifier
+    from dynamic_batching.runtime.onnx_files import find_onnx_files
+    from dynamic_batching.web.model_files import ModelFilesError
 
     settings = Settings(models_dir=models_dir)
     written: list[int] = []
-    model: Translator | SentimentClassifier
+    run: Callable[[list[list[int]]], object]
     try:
-        artefact = find_artefact(models_dir, f"{task}/onnx")
+        files = find_onnx_files(models_dir, task)
         if task == "translation":
-            model = translator = Translator(artefact, settings)
+            translator = Translator(files, settings)
+            tokenize, run = translator.tokenize, translator.translate
             decode = translator.tokenizer.decode
 
             def counted(token_ids: list[int]) -> str:
@@ -163,16 +166,17 @@ def load(task: str, models_dir: Path) -> tuple[Tokenize, Infer]:
 
             translator.tokenizer.decode = counted  # type: ignore[method-assign]
         else:
-            model = SentimentClassifier(artefact, settings)
-    except ArtefactError as error:
+            classifier = SentimentClassifier(files, settings.max_input_tokens)
+            tokenize, run = classifier.tokenize, classifier.classify
+    except ModelFilesError as error:
         raise SystemExit(f"error: {error}") from None
 
     def infer(batch: list[list[int]]) -> int:
         written.clear()
-        model.infer(batch)
+        run(batch)
         return sum(written)
 
-    return lambda text: model.tokenize(text, []), infer
+    return tokenize, infer
 
 
 def main() -> int:

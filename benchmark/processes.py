@@ -96,7 +96,6 @@ class Server(Child):
         self.started_s = time.perf_counter()
         command = [sys.executable, "-m", name, "--port", str(port), "--no-access-log"]
         command += ["--log-level", "warning"]
-        command += ["--timeout-graceful-shutdown", "5"]
         super().__init__(command, cores, log_path, settings)
 
     def wait_ready(self, timeout_s: float) -> float:

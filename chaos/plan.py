@@ -49,7 +49,7 @@ class Plan:
     longest_down_s: float = 1.5
     slow_byte_s: float = 1.0
     stall_ms: int = 5_000
-    engine_stall_ms: int = 2_000
+    worker_stall_ms: int = 2_000
     timeout_ms: int = 20_000
     receive_timeout_ms: int = 6_000
     drain_timeout_ms: int = 4_000
@@ -81,7 +81,7 @@ class Plan:
             # Short, so that texts are computed again and again.
             settings["GAP_CACHE_TTL_S"] = "2"
         if self.server == "dynamic_batching":
-            settings["GAP_ENGINE_STALL_MS"] = str(self.engine_stall_ms)
+            settings["GAP_WORKER_STALL_MS"] = str(self.worker_stall_ms)
         return settings
 
     @property
@@ -100,7 +100,7 @@ SHORT = {
     "longest_down_s": 0.4,
     "slow_byte_s": 0.2,
     "stall_ms": 1_000,
-    "engine_stall_ms": 500,
+    "worker_stall_ms": 500,
     "receive_timeout_ms": 2_500,
     "drain_timeout_ms": 1_000,
     "texts_share": 0.02,

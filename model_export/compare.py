@@ -24,18 +24,19 @@ from optimum.onnxruntime import (
 )
 from optimum.onnxruntime.configuration import AutoQuantizationConfig
 
+from dynamic_batching.config import Settings
+from dynamic_batching.decoder import SlotDecoder
+from dynamic_batching.models import Translator, decode_batch
+from dynamic_batching.runtime.graphs import Graphs, load_session
+from dynamic_batching.runtime.models import SentimentClassifier
+from dynamic_batching.runtime.onnx_files import cpu_flags, find_onnx_files
 from locustfiles.inputs import unique
-from model_export.engine_figures import Run, Tokens, measure, size, timed
+from model_export.engine_figures import BATCHES, Run, Tokens, measure, size, timed
 from model_export.graph_builder import OPSET
 from model_export.marian_graphs import build_decoder_step, build_encoder
 from model_export.pretrained import Pretrained, load_folder
 from model_export.row_quantize import save_graphs
 from model_export.verify import torch_translate
-from optimized.artefacts import cpu_flags, find_artefact
-from optimized.config import Settings
-from optimized.decoder import GreedyDecoder
-from optimized.graphs import Graphs, load_session
-from optimized.models import SentimentClassifier, Translator
 
 QUALITY_TEXTS = 64
 
@@ -47,32 +48,32 @@ def compare(task: str, models: Path, say: Callable[[str], None]) -> list[dict[st
     torch.set_num_threads(1)
     folder = models / task / "pytorch"
     samples = [sample.text for sample in islice(unique(task, part="warmup"), QUALITY_TEXTS)]
-    artefact = find_artefact(models, f"{task}/onnx")
+    files = find_onnx_files(models, task)
     pretrained, torch_load_s = timed(lambda: load_folder(task, folder, ""))
     with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         engines: list[tuple[str, int, float, Run]] = []
         settings = Settings(threads=1)
         if task == "translation":
-            served, load_s = timed(lambda: Translator(artefact, settings))
+            served, load_s = timed(lambda: Translator(files, settings))
             limits = Limits(served)
             engines.append(("PyTorch float32", size(folder), torch_load_s, limits.of_torch(pretrained)))
             engines.append(("ONNX float32", *float32_translation(pretrained, Path(scratch) / "f", limits)))
             say("  exporting and quantizing with Optimum")
             engines.append(("Optimum INT8", *optimum_translation(folder, Path(scratch) / "o", limits)))
-            engines.append(("ours, INT8", size(artefact.folder), load_s, limits.of_decoder(served.graphs)))
+            engines.append(("ours, INT8", size(files.folder), load_s, limits.of_decoder(served.graphs)))
             decode: Callable[[Any], str] = served.tokenizer.decode
-            tokens = [served.tokenize(text, []) for text in samples]
+            tokens = [served.tokenize(text) for text in samples]
         else:
-            classifier, load_s = timed(lambda: SentimentClassifier(artefact, settings))
+            classifier, load_s = timed(lambda: SentimentClassifier(files, settings.max_input_tokens))
             engines.append(("PyTorch float32", size(folder), torch_load_s, labels_of_torch(pretrained)))
             engines.append(("ONNX float32", *float32_sentiment(folder, Path(scratch) / "f", classifier)))
             say("  exporting and quantizing with Optimum")
             engines.append(("Optimum INT8", *optimum_sentiment(folder, Path(scratch) / "o", classifier)))
-            ours = lambda batch: [answer.label for answer in classifier.infer(batch)]  # noqa: E731
-            engines.append(("ours, INT8", size(artefact.folder), load_s, ours))
+            ours = lambda batch: [answer.label for answer in classifier.classify(batch)]  # noqa: E731
+            engines.append(("ours, INT8", size(files.folder), load_s, ours))
             decode = str
-            tokens = [classifier.tokenize(text, []) for text in samples]
+            tokens = [classifier.tokenize(text) for text in samples]
         return [asdict(row) for row in measure(task, engines, tokens, decode, say)]
 
 
@@ -84,19 +85,14 @@ class Limits:
         self.fixed = bool(served.limits["fixed_length"])
 
     def of(self, batch: Tokens) -> list[int]:
-        return [self.served.max_new_tokens(len(ids)) for ids in batch]
+        return [self.served.new_tokens(len(ids))[0] for ids in batch]
 
     def of_torch(self, pretrained: Pretrained) -> Run:
         return lambda batch: torch_translate(pretrained, batch, self.of(batch), fixed_length=self.fixed)
 
     def of_decoder(self, graphs: Graphs) -> Run:
-        decoder = GreedyDecoder(graphs)
-
-        def run(batch: Tokens) -> list[Any]:
-            limits = self.of(batch)
-            return decoder.generate(batch, limits, limits if self.fixed else [0] * len(batch))
-
-        return run
+        decoder = SlotDecoder(graphs, max(BATCHES))
+        return lambda batch: decode_batch(decoder, [self.served.sequence(ids) for ids in batch])
 
 
 def float32_translation(pretrained: Pretrained, folder: Path, limits: Limits) -> tuple[int, float, Run]:

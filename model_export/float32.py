@@ -7,14 +7,15 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from dynamic_batching.config import Settings
+from dynamic_batching.models import Translator
+from dynamic_batching.runtime.models import SentimentClassifier
+from dynamic_batching.web.model_files import ModelFiles
 from model_export.manifest import TASKS, Manifest, entries_of, float32_folder
 from model_export.onnx_export import TOKENIZER_FILES, Say, build
 from model_export.pretrained import load_folder
 from model_export.row_quantize import save_graphs
 from model_export.verify import verify_sentiment, verify_translation
-from optimized.artefacts import Artefact
-from optimized.config import Settings
-from optimized.models import SentimentClassifier, Translator
 
 SHARED_FACTS = ("task", "architecture", "origin", "trained", "parameters", "generation")
 
@@ -53,11 +54,11 @@ def write_float32(manifest: Manifest, task: str, source: Path, original: dict[st
         save_graphs(build(task, pretrained), folder)
         for name in TOKENIZER_FILES[task]:
             shutil.copy(source / name, folder)
-        artefact = Artefact(f"{task}/onnx", folder, {**facts, "files": entries_of(folder)})
+        files = ModelFiles(f"{task}/onnx", folder, {**facts, "files": entries_of(folder)})
         settings = Settings(threads=1)
         if task == "sentiment":
-            found = verify_sentiment(pretrained, SentimentClassifier(artefact, settings), None)
+            found = verify_sentiment(pretrained, SentimentClassifier(files, settings.max_input_tokens), None)
         else:
-            served = Translator(artefact, settings)
+            served = Translator(files, settings)
             found = verify_translation(pretrained, served, served.graphs, None)
         facts["verification"] = found

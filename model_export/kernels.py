@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from dynamic_batching.runtime.onnx_files import cpu_flags
+from dynamic_batching.web.model_files import KERNELS_FILE
 from model_export.errors import PreparationError
 from model_export.instruction_sets import AMX, INSTRUCTION_SETS, InstructionSet
-from optimized.artefacts import KERNELS_FILE, cpu_flags
 
 KernelChoice = Literal["auto", "native", "onnxruntime"]
 SOURCES = Path(__file__).resolve().parent.parent / "kernels"

@@ -1,4 +1,4 @@
-"""The ONNX INT8 artefact of a task, as `optimized/` loads it: built, verified, and only then published."""
+"""The ONNX INT8 artefact of a task, as the ONNX servers load it: built, verified, and only then published."""
 
 import shutil
 import tempfile
@@ -6,6 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from dynamic_batching.config import Settings
+from dynamic_batching.models import Translator
+from dynamic_batching.runtime.graphs import Graphs
+from dynamic_batching.runtime.models import SentimentClassifier
+from dynamic_batching.web.model_files import ModelFiles
 from model_export.kernel_quantize import quantize_for_kernels
 from model_export.kernels import Kernels
 from model_export.manifest import Manifest, entries_of
@@ -14,10 +19,6 @@ from model_export.pretrained import Pretrained
 from model_export.row_quantize import quantize_rows, save_graphs
 from model_export.sentiment_graph import build_sentiment
 from model_export.verify import LabelledData, verify_sentiment, verify_translation
-from optimized.artefacts import Artefact
-from optimized.config import Settings
-from optimized.graphs import Graphs
-from optimized.models import SentimentClassifier, Translator
 
 TOKENIZER_FILES = {
     "translation": ("source.spm", "target.spm", "vocab.json"),
@@ -60,16 +61,16 @@ def write_onnx(
         for name in TOKENIZER_FILES[task]:
             shutil.copy(source / name, folder)
         say(f"{task}/onnx: verifying against PyTorch float32")
-        artefact = Artefact(f"{task}/onnx", folder, {**facts, "files": entries_of(folder)})
+        files = ModelFiles(f"{task}/onnx", folder, {**facts, "files": entries_of(folder)})
         settings = Settings(threads=1)
         if task == "sentiment":
-            served = SentimentClassifier(artefact, settings)
+            served = SentimentClassifier(files, settings.max_input_tokens)
             facts["verification"] = verify_sentiment(pretrained, served, data)
         else:
             with tempfile.TemporaryDirectory() as float32:
                 save_graphs(graphs, Path(float32))
                 facts["verification"] = verify_translation(
-                    pretrained, Translator(artefact, settings), Graphs.load(Path(float32)), data
+                    pretrained, Translator(files, settings), Graphs.load(Path(float32)), data
                 )
 
 

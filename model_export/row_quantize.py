@@ -11,9 +11,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
+from dynamic_batching.runtime.weights import TABLE_FILE, WEIGHTS_FILE
 from model_export.graph_builder import EMBEDDING, LOGITS_SCALE
 from model_export.graph_rewriter import GraphRewriter, int8_rows
-from optimized.weights import TABLE_FILE, WEIGHTS_FILE
 
 _ALIGNMENT = 64
 _INLINE_BYTES = 64

@@ -16,9 +16,9 @@ import torch
 import typer
 from transformers import AutoModelForSeq2SeqLM
 
+from dynamic_batching.runtime.graphs import load_session
 from model_export.marian_graphs import build_decoder_step
 from model_export.row_quantize import RowQuantizer, save_graphs
-from optimized.graphs import load_session
 
 SOURCE_TOKENS = 20
 CACHED_TOKENS = 12

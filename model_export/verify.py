@@ -1,9 +1,9 @@
 """Holds the INT8 models against PyTorch float32 before they are published, and refuses what falls short.
 
-What is run is what `optimized/` serves: its own tokenizers and decoder on the files about to be published.
+What is run is what servers run: their own tokenizers and decoder on the files about to be published.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -14,12 +14,13 @@ import torch
 from sacrebleu.metrics import BLEU, CHRF
 from transformers import GenerationConfig
 
+from dynamic_batching.decoder import SlotDecoder
+from dynamic_batching.models import Translator, decode_batch
+from dynamic_batching.runtime.graphs import Graphs
+from dynamic_batching.runtime.models import SentimentClassifier
 from locustfiles.inputs import unique
 from model_export.errors import PreparationError
 from model_export.pretrained import Pretrained
-from optimized.decoder import GreedyDecoder
-from optimized.graphs import Graphs
-from optimized.models import SentimentClassifier, Translator
 
 TEXTS = 500
 RANDOM_TEXTS = 16
@@ -114,15 +115,14 @@ def verify_translation(
     """
     count = TEXTS if pretrained.trained else RANDOM_TEXTS
     texts = [sample.text for sample in islice(unique("translation", part="warmup"), count)]
-    token_ids = [served.tokenize(text, []) for text in texts]
+    token_ids = [served.tokenize(text) for text in texts]
     if token_ids != [pretrained.tokenizer(text, split_special_tokens=True).input_ids for text in texts]:
         raise VerificationFailed("the served tokenizer cuts texts differently from the original's")
-    limits = [served.max_new_tokens(len(ids)) for ids in token_ids]
+    limits = [served.new_tokens(len(ids))[0] for ids in token_ids]
     fixed = served.limits["fixed_length"]
-    least = limits if fixed else [0] * count
     reference = torch_translate(pretrained, token_ids, limits, fixed_length=fixed)
-    decoder = GreedyDecoder(float32_graphs)
-    from_graphs = in_batches(decoder.generate, token_ids, limits, least)
+    decoder = SlotDecoder(float32_graphs, BATCH)
+    from_graphs = decode_batch(decoder, [served.sequence(ids) for ids in token_ids])
     same_tokens = share(ours == theirs for ours, theirs in zip(from_graphs, reference, strict=True))
     found: dict[str, Any] = {"texts": count, "float32_graph_same_tokens": same_tokens}
     if same_tokens < MIN_SAME_TOKENS:
@@ -133,7 +133,7 @@ def verify_translation(
     if not pretrained.trained:
         return found
     expected = [served.tokenizer.decode(tokens) for tokens in reference]
-    ours = translate_all(served, token_ids)
+    ours = in_batches(served.translate, token_ids)
     found["chrf_against_float32"] = CHRF().corpus_score(ours, [expected]).score
     found["identical_to_float32"] = share(a == b for a, b in zip(ours, expected, strict=True))
     if found["chrf_against_float32"] < MIN_CHRF:
@@ -142,14 +142,14 @@ def verify_translation(
         )
     if data is not None:
         english, german = map(list, zip(*data.translation(), strict=True))
-        tokens = [served.tokenize(text, []) for text in english]
-        limits = [served.max_new_tokens(len(ids)) for ids in tokens]
+        tokens = [served.tokenize(text) for text in english]
+        limits = [served.new_tokens(len(ids))[0] for ids in tokens]
         original = [
             served.tokenizer.decode(ids)
             for ids in torch_translate(pretrained, tokens, limits, fixed_length=False)
         ]
         found["bleu_float32"] = BLEU().corpus_score(original, [german]).score
-        found["bleu_int8"] = BLEU().corpus_score(translate_all(served, tokens), [german]).score
+        found["bleu_int8"] = BLEU().corpus_score(in_batches(served.translate, tokens), [german]).score
         check_loss("BLEU", found["bleu_float32"], found["bleu_int8"])
     return found
 
@@ -165,11 +165,11 @@ def verify_sentiment(
     """
     count = TEXTS if pretrained.trained else RANDOM_TEXTS
     texts = [sample.text for sample in islice(unique("sentiment", part="warmup"), count)]
-    token_ids = [served.tokenize(text, []) for text in texts]
+    token_ids = [served.tokenize(text) for text in texts]
     if token_ids != [pretrained.tokenizer(text, split_special_tokens=True).input_ids for text in texts]:
         raise VerificationFailed("the served tokenizer cuts texts differently from the original's")
     reference = torch_probabilities(pretrained, token_ids)
-    ours = classify_all(served, token_ids)
+    ours = in_batches(served.classify, token_ids)
     labels: dict[int, str] = pretrained.model.config.id2label or {}
     expected = [labels[int(row.argmax())] for row in reference]
     agreement = share(a.label == b for a, b in zip(ours, expected, strict=True))
@@ -191,11 +191,11 @@ def verify_sentiment(
         )
     if data is not None:
         known_texts, known = map(list, zip(*data.sentiment(), strict=True))
-        tokens = [served.tokenize(text, []) for text in known_texts]
+        tokens = [served.tokenize(text) for text in known_texts]
         original = [labels[int(row.argmax())] for row in torch_probabilities(pretrained, tokens)]
         found["accuracy_float32"] = 100 * share(a == b for a, b in zip(original, known, strict=True))
         found["accuracy_int8"] = 100 * share(
-            a.label == b for a, b in zip(classify_all(served, tokens), known, strict=True)
+            a.label == b for a, b in zip(in_batches(served.classify, tokens), known, strict=True)
         )
         check_loss("accuracy", found["accuracy_float32"], found["accuracy_int8"])
     return found
@@ -212,21 +212,13 @@ def torch_probabilities(pretrained: Pretrained, token_ids: Sequence[list[int]]) 
     return np.array(rows)
 
 
-def translate_all(served: Translator, token_ids: Sequence[list[int]]) -> list[str]:
-    return in_batches(served.infer, token_ids)
-
-
-def classify_all(served: SentimentClassifier, token_ids: Sequence[list[int]]) -> list[Any]:
-    return in_batches(served.infer, token_ids)
-
-
-def in_batches(run: Any, token_ids: Sequence[list[int]], *limits: Sequence[int]) -> list[Any]:
-    """What `run` gives for groups of texts of like length and their limits, in the texts' order."""
+def in_batches(run: Callable[[list[list[int]]], list[Any]], token_ids: Sequence[list[int]]) -> list[Any]:
+    """What `run` gives for groups of texts of like length, in the texts' order."""
     answers: list[Any] = [None] * len(token_ids)
     order = sorted(range(len(token_ids)), key=lambda index: len(token_ids[index]))
     for at in range(0, len(order), BATCH):
         part = order[at : at + BATCH]
-        found = run(*([column[index] for index in part] for column in (token_ids, *limits)))
+        found = run([token_ids[index] for index in part])
         for index, answer in zip(part, found, strict=True):
             answers[index] = answer
     return answers

@@ -18,9 +18,9 @@ from benchmark.peers.work import Work, choose
 from benchmark.plan import Cores
 from benchmark.processes import Child, ProcessFailed
 from benchmark.records import write_json
+from dynamic_batching.runtime.tokenization import MarianTokenizer
+from dynamic_batching.web.model_files import ModelFiles, ModelFilesError, find_model_files
 from locustfiles.inputs import unique
-from optimized.artefacts import Artefact, ArtefactError, find_artefact
-from optimized.tokenization import MarianTokenizer
 
 # Every batch that the search tries fits an even number of times.
 GROUP = 128
@@ -48,9 +48,9 @@ class Contest:
             ProcessFailed: there is no translation model, or an engine ended early.
         """
         try:
-            artefact = find_artefact(self.models, "translation/onnx")
-            weights = find_artefact(self.models, "translation/pytorch").facts["files"]["model.safetensors"]
-        except (ArtefactError, KeyError) as error:
+            files = find_model_files(self.models, "translation/onnx")
+            weights = find_model_files(self.models, "translation/pytorch").facts["files"]["model.safetensors"]
+        except (ModelFilesError, KeyError) as error:
             raise ProcessFailed(error) from None
         (folder / "logs").mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory() as scratch:
@@ -60,22 +60,22 @@ class Contest:
                 if ENGINES[name].prepared:
                     convert(name, self.cores, place, say)
             workloads = {
-                lengths: self.measure(lengths, self.work(artefact, lengths), place, say)
+                lengths: self.measure(lengths, self.work(files, lengths), place, say)
                 for lengths in self.lengths
             }
         record = {
             "environment": environment_record(Cores(self.cores, ()), {}),
-            "model": {key: value for key, value in artefact.facts.items() if key != "files"},
+            "model": {key: value for key, value in files.facts.items() if key != "files"},
             "workloads": workloads,
         }
         path = folder / "peers.json"
         write_json(path, record)
         return path, record
 
-    def work(self, artefact: Artefact, lengths: str) -> Work:
+    def work(self, files: ModelFiles, lengths: str) -> Work:
         """The texts of a workload and their limits, as the servers set them."""
-        tokenizer = MarianTokenizer(artefact.folder)
-        limits = artefact.facts["generation"]
+        tokenizer = MarianTokenizer(files.folder)
+        limits = files.facts["generation"]
         per_token, extra = limits["tokens_per_source_token"], limits["extra_tokens"]
         stream = (tokenizer.encode(sample.text) for sample in unique("translation"))
         sources = choose(stream, lengths, self.texts * len(self.cores), GROUP * len(self.cores))

@@ -14,10 +14,10 @@ from optimum.onnxruntime import ORTModelForSeq2SeqLM
 from transformers import GenerationConfig
 
 from benchmark.peers.work import Work
+from dynamic_batching.config import Settings
+from dynamic_batching.models import Translator
+from dynamic_batching.runtime.onnx_files import find_onnx_files
 from model_export.compare import Limits, load_optimum, optimum_preset, optimum_translation
-from optimized.artefacts import find_artefact
-from optimized.config import Settings
-from optimized.models import Translator
 
 
 class Engine:
@@ -77,7 +77,7 @@ class Engine:
 
 def convert(models: Path, output: Path) -> None:
     """Writes Optimum's INT8 export into `output`."""
-    limits = Limits(Translator(find_artefact(models, "translation/onnx"), Settings(threads=1)))
+    limits = Limits(Translator(find_onnx_files(models, "translation"), Settings(threads=1)))
     with tempfile.TemporaryDirectory(dir=output.parent) as scratch:
         optimum_translation(models / "translation" / "pytorch", Path(scratch), limits)
         (Path(scratch) / "int8").replace(output)

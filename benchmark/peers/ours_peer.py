@@ -5,19 +5,19 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.peers.work import Work
-from dynamic_batching.artefacts import find_artefact
 from dynamic_batching.decoder import SlotDecoder
-from dynamic_batching.graphs import Graphs
-from dynamic_batching.row import Row
+from dynamic_batching.runtime.graphs import Graphs
+from dynamic_batching.runtime.onnx_files import find_onnx_files, kernel_library
+from dynamic_batching.sequence import Sequence
 
 
 class Engine:
     """One decoder on the calling thread, its queue full: as texts come, or sorted as peers sort theirs."""
 
     def __init__(self, models: Path, converted: Path, settings: dict[str, Any]) -> None:
-        artefact = find_artefact(models, "translation/onnx")
-        artefact.verify()
-        self.decoder = SlotDecoder(Graphs.load(artefact.folder, artefact.kernels), settings["slots"])
+        files = find_onnx_files(models, "translation")
+        files.verify()
+        self.decoder = SlotDecoder(Graphs.load(files.folder, kernel_library(files)), settings["slots"])
         self.settings = settings
         self.version = f"onnxruntime {version('onnxruntime')}"
 
@@ -25,25 +25,27 @@ class Engine:
         """A function that translates `work`, and returns one that gives the tokens in the texts' order."""
         least = work.limits if work.fixed_length else [0] * len(work.limits)
         order = work.longest_first() if self.settings["order"] == "length" else range(len(least))
-        rows = [Row(place, work.sources[place], work.limits[place], least[place]) for place in order]
+        sequences = {
+            place: Sequence(work.sources[place], work.limits[place], least[place]) for place in order
+        }
 
         def run() -> Any:
-            answers = drain(self.decoder, rows, self.settings["join"])
-            return lambda: [answers[place] for place in range(len(rows))]
+            answers = drain(self.decoder, [*sequences.values()], self.settings["join"])
+            return lambda: [answers[sequences[place]] for place in range(len(sequences))]
 
         return run
 
 
-def drain(decoder: SlotDecoder, rows: list[Row], join_size: int) -> dict[Any, list[int]]:
-    """Decodes `rows`, the first ones first; they join once `join_size` slots are free, as one encoder run.
+def drain(decoder: SlotDecoder, sequences: list[Sequence], join_size: int) -> dict[Sequence, list[int]]:
+    """Decodes sequences, the first ones first; they join once `join_size` slots are free, in one encoder run.
 
-    Raises what a row's run raised.
+    Raises what the run of one raised.
     """
-    answers: dict[Any, list[int]] = {}
+    answers: dict[Sequence, list[int]] = {}
     at = 0
-    while at < len(rows) or decoder.rows:
-        if at < len(rows) and decoder.free >= min(join_size, len(rows) - at):
-            joining = rows[at : at + decoder.free]
+    while at < len(sequences) or decoder.rows:
+        if at < len(sequences) and decoder.free_slots >= min(join_size, len(sequences) - at):
+            joining = sequences[at : at + decoder.free_slots]
             answers.update(decoder.join(joining))
             at += len(joining)
         result = decoder.step()

@@ -12,7 +12,7 @@ from benchmark.environment import ROOT
 from benchmark.peers.engines import Settings, engine_of
 from benchmark.peers.work import Work
 from benchmark.processes import Child, ProcessFailed
-from optimized.artefacts import cpu_flags
+from dynamic_batching.runtime.onnx_files import cpu_flags
 
 
 @dataclass(frozen=True)
