@@ -1,6 +1,7 @@
 """PyTorch in the thread pool: a text is one forward pass or one `generate`, a batch is a loop."""
 
 import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Union
 
 from .config import Settings
@@ -32,32 +33,26 @@ class PyTorchEngine(Engine):
         self.models = Models(self.translation_files, self.sentiment_files, self.settings)
 
     def translate(self, texts: list[str], num_beams: int, request: RequestContext) -> list[str]:
-        translator = self.models.translator
-        answers = []
-        for token_ids in tokenize(translator, texts, request):
-            timeout_s = request.remaining_s()
-            with request.measure("inference"):
-                answers.append(translator.translate(token_ids, num_beams, timeout_s))
-        request.remaining_s()
-        return answers
+        model = self.models.translator
+        runs = timed_runs(model, texts, request)
+        return [model.translate(token_ids, num_beams, timeout_s) for token_ids, timeout_s in runs]
 
     def classify(self, texts: list[str], request: RequestContext) -> list[Sentiment]:
-        classifier = self.models.classifier
-        answers = []
-        for token_ids in tokenize(classifier, texts, request):
-            request.remaining_s()
-            with request.measure("inference"):
-                answers.append(classifier.classify(token_ids))
-        request.remaining_s()
-        return answers
+        model = self.models.classifier
+        return [model.classify(token_ids) for token_ids, _ in timed_runs(model, texts, request)]
 
 
-def tokenize(
+def timed_runs(
     model: Union["Translator", "SentimentClassifier"], texts: list[str], request: RequestContext
-) -> list[list[int]]:
+) -> Iterator[tuple[list[int], float]]:
+    """Each text's token ids and the seconds left to run it; DeadlineExceeded where there are none."""
     request.add("queue", time.perf_counter() - request.arrived_s)
     with request.measure("tokenize"):
         batch = [model.tokenize(text) for text in texts]
     for index, token_ids in enumerate(batch):
         request.check_text(index, token_ids, model.max_input_tokens, model.meaningless)
-    return batch
+    for token_ids in batch:
+        timeout_s = request.remaining_s()
+        with request.measure("inference"):
+            yield token_ids, timeout_s
+    request.remaining_s()

@@ -4,12 +4,6 @@ from typing import Any
 
 import torch
 import transformers
-from transformers import (
-    AutoModelForSeq2SeqLM,
-    AutoModelForSequenceClassification,
-    AutoTokenizer,
-    GenerationConfig,
-)
 
 from .config import Settings
 from .web.model_files import ModelFiles
@@ -24,8 +18,8 @@ class Translator:
 
     def __init__(self, files: ModelFiles, settings: Settings) -> None:
         files.verify()
-        self.tokenizer = AutoTokenizer.from_pretrained(files.folder, local_files_only=True)
-        self.model = AutoModelForSeq2SeqLM.from_pretrained(
+        self.tokenizer = transformers.AutoTokenizer.from_pretrained(files.folder, local_files_only=True)
+        self.model = transformers.AutoModelForSeq2SeqLM.from_pretrained(
             files.folder, dtype=torch.float32, local_files_only=True, use_safetensors=True
         ).eval()
         self.limits: dict[str, Any] = files.facts["generation"]
@@ -34,7 +28,7 @@ class Translator:
         boundary = self.tokenizer.convert_tokens_to_ids("▁")
         self.meaningless = {*self.tokenizer.all_special_ids, boundary}
         config = self.model.config
-        self.model.generation_config = GenerationConfig(
+        self.model.generation_config = transformers.GenerationConfig(
             do_sample=False,
             early_stopping=False,
             length_penalty=1.0,
@@ -46,17 +40,13 @@ class Translator:
 
     def tokenize(self, text: str) -> list[int]:
         """Token ids, the end token among them."""
-        token_ids: list[int] = self.tokenizer(text, split_special_tokens=True).input_ids
-        return token_ids
-
-    def max_new_tokens(self, source_tokens: int) -> int:
-        limits = self.limits
-        wanted = limits["tokens_per_source_token"] * source_tokens + limits["extra_tokens"]
-        return min(wanted, limits["max_tokens"])
+        return self.tokenizer(text, split_special_tokens=True).input_ids
 
     def translate(self, token_ids: list[int], num_beams: int, timeout_s: float) -> str:
         """The translation; cut short, and so not to be used, where `timeout_s` passes meanwhile."""
-        max_new_tokens = self.max_new_tokens(len(token_ids))
+        limits = self.limits
+        wanted = limits["tokens_per_source_token"] * len(token_ids) + limits["extra_tokens"]
+        max_new_tokens = min(wanted, limits["max_tokens"])
         input_ids = torch.tensor([token_ids])
         with torch.inference_mode():
             output = self.model.generate(
@@ -64,7 +54,7 @@ class Translator:
                 attention_mask=torch.ones_like(input_ids),
                 num_beams=num_beams,
                 max_new_tokens=max_new_tokens,
-                min_new_tokens=max_new_tokens if self.limits["fixed_length"] else None,
+                min_new_tokens=max_new_tokens if limits["fixed_length"] else None,
                 max_time=timeout_s,
             )
         return self.tokenizer.decode(output[0], skip_special_tokens=True, clean_up_tokenization_spaces=False)
@@ -75,8 +65,8 @@ class SentimentClassifier:
 
     def __init__(self, files: ModelFiles, settings: Settings) -> None:
         files.verify()
-        self.tokenizer = AutoTokenizer.from_pretrained(files.folder, local_files_only=True)
-        self.model = AutoModelForSequenceClassification.from_pretrained(
+        self.tokenizer = transformers.AutoTokenizer.from_pretrained(files.folder, local_files_only=True)
+        self.model = transformers.AutoModelForSequenceClassification.from_pretrained(
             files.folder, dtype=torch.float32, local_files_only=True, use_safetensors=True
         ).eval()
         self.max_input_tokens = min(settings.max_input_tokens, self.model.config.max_position_embeddings)
@@ -84,8 +74,7 @@ class SentimentClassifier:
 
     def tokenize(self, text: str) -> list[int]:
         """Token ids, [CLS] and [SEP] among them."""
-        token_ids: list[int] = self.tokenizer(text, split_special_tokens=True).input_ids
-        return token_ids
+        return self.tokenizer(text, split_special_tokens=True).input_ids
 
     def classify(self, token_ids: list[int]) -> Sentiment:
         input_ids = torch.tensor([token_ids])
@@ -117,5 +106,4 @@ class Models:
 
 
 def source_of(*, input_ids: torch.Tensor, **_: Any) -> list[list[int]]:
-    batch: list[list[int]] = input_ids.tolist()
-    return batch
+    return input_ids.tolist()

@@ -41,9 +41,3 @@ class Settings(HttpSettings):
     worker_stall_ms: PositiveInt = Field(
         default=60_000, description="a worker whose batch runs longer is replaced"
     )
-
-    @property
-    def beam_limit(self) -> int:
-        """Each beam takes a slot, and only slots search by beams."""
-        continuous = self.translation_batching == "continuous"
-        return min(self.max_num_beams, self.max_batch_size) if continuous else 1

@@ -33,7 +33,10 @@ class BatchingEngine(Engine):
     sentiment: Scheduler[Batch]
 
     def __init__(self, settings: Settings) -> None:
-        super().__init__(settings)
+        # Each beam takes a slot, and only slots search by beams.
+        slots = settings.max_batch_size if settings.translation_batching == "continuous" else 1
+        num_beams = min(settings.max_num_beams, slots)
+        super().__init__(settings.model_copy(update={"max_num_beams": num_beams}))
         self.translation_files = find_onnx_files(settings.models_dir, "translation")
         self.sentiment_files = find_onnx_files(settings.models_dir, "sentiment")
         self._metrics = SchedulerMetrics(self.registry)

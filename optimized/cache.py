@@ -1,180 +1,154 @@
 """Answers that need no inference: from Redis, or from an identical text that is being computed right now.
 
-A key is the model's fingerprint, the task and a digest of the exact text. A value repeats the digest, so
-that one under the wrong key is seen, and is validated before use: whatever Redis holds, an answer is right.
+A key ends in a digest of the exact text. A value repeats the digest, so that one under the wrong key is
+seen, and is validated before use: whatever Redis holds, an answer is right.
 """
 
 import asyncio
 import hashlib
-import json
-from collections.abc import Callable, Coroutine, Iterable, Sequence
-from typing import Any, Generic, TypeVar
+from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import Generic, TypeVar
 
 from prometheus_client import Counter
+from pydantic import TypeAdapter
 
 from .redis_store import RedisStore
 
 Answer = TypeVar("Answer")
 
-DIGEST_BYTES = 16
+DIGEST_CHARS = 32
 
 
 class ResultCache(Generic[Answer]):
-    """The cache of one task. `encode` makes an answer JSON, `decode` reads it back or raises ValueError."""
+    """The cache of one task, whose answers are of `kind`; `claims` are the texts that are being computed."""
 
-    def __init__(
-        self,
-        store: RedisStore | None,
-        namespace: str,
-        encode: Callable[[Answer], Any],
-        decode: Callable[[Any], Answer],
-        texts: Counter,
-        errors: Counter,
-    ) -> None:
+    def __init__(self, namespace: str, kind: type[Answer], store: RedisStore | None, texts: Counter) -> None:
+        """`texts` counts texts by outcome."""
         self.claims: dict[bytes, Claim[Answer]] = {}
+        self.texts = texts
         self._store = store
         self._namespace = namespace
-        self._encode = encode
-        self._decode = decode
-        self._texts = texts
-        self._errors = errors
+        self._json = TypeAdapter(kind)
 
     def look_up(self, texts: Sequence[str], num_beams: int = 1) -> "Lookup[Answer]":
-        """What is known of a request's texts; to be used in a `with` block."""
+        """A request's texts, to be found or computed; to be closed."""
         namespace = self._namespace if num_beams == 1 else f"{self._namespace}:{num_beams}"
-        key = namespace.encode()[:64]
-        digests = [
-            hashlib.blake2b(text.encode(), digest_size=DIGEST_BYTES, key=key).digest() for text in texts
-        ]
-        return Lookup(self, f"gap:{namespace}:", digests)
+        digest = partial(hashlib.blake2b, digest_size=DIGEST_CHARS // 2, key=namespace.encode()[:64])
+        return Lookup(
+            self, [f"gap:{namespace}:{digest(text.encode()).hexdigest()}".encode() for text in texts]
+        )
 
-    async def read(self, prefix: str, digests: Sequence[bytes]) -> dict[bytes, Answer]:
+    async def read(self, keys: Sequence[bytes]) -> dict[bytes, Answer]:
         """The answers that Redis holds."""
-        if self._store is None or not digests:
-            return {}
-        values = await self._store.get([key_of(prefix, digest) for digest in digests])
-        known = {}
-        for digest, value in zip(digests, values, strict=True):
-            if value is not None:
-                try:
-                    if value[:DIGEST_BYTES] != digest:
-                        raise ValueError("another text's value")
-                    known[digest] = self._decode(json.loads(value[DIGEST_BYTES:]))
-                except (ValueError, TypeError, KeyError, RecursionError):
-                    self._errors.labels("value").inc()
+        known: dict[bytes, Answer] = {}
+        if self._store is None or not keys:
+            return known
+        for key, value in zip(keys, await self._store.get(keys), strict=True):
+            try:
+                if value is not None and value.startswith(key[-DIGEST_CHARS:]):
+                    known[key] = self._json.validate_json(value[DIGEST_CHARS:], strict=True)
+                elif value is not None:
+                    raise ValueError("another text's value")
+            except ValueError:
+                self._store.errors.labels("value").inc()
         return known
 
-    def write(self, prefix: str, digest: bytes, answer: Answer) -> None:
+    def write(self, key: bytes, answer: Answer) -> None:
         if self._store is not None:
-            self._store.put(key_of(prefix, digest), digest + json.dumps(self._encode(answer)).encode())
-
-    def count(self, **texts: int) -> None:
-        """Counts texts by where their answers come from."""
-        for outcome, number in texts.items():
-            if number:
-                self._texts.labels(outcome).inc(number)
-
-
-def key_of(prefix: str, digest: bytes) -> bytes:
-    return f"{prefix}{digest.hex()}".encode()
+            self._store.put(key, key[-DIGEST_CHARS:] + self._json.dump_json(answer))
 
 
 class Lookup(Generic[Answer]):
-    """A request's texts on their way to answers: `read`, `claim` what nobody computes, then `answers`."""
+    """A request's texts, by key: `read` what is known, `claim` what nobody computes, await all `answers`.
 
-    def __init__(self, cache: ResultCache[Answer], prefix: str, digests: list[bytes]) -> None:
+    `outcome` says where they come from: a hit is in Redis as a whole, a miss has something to compute.
+    """
+
+    def __init__(self, cache: ResultCache[Answer], keys: list[bytes]) -> None:
+        self.outcome = "hit"
         self._cache = cache
-        self.prefix = prefix
-        self._digests = digests
-        self._positions = {digest: index for index, digest in reversed([*enumerate(digests)])}
+        self._keys = keys
+        self._positions = {key: index for index, key in reversed([*enumerate(keys)])}
         self._known: dict[bytes, Answer] = {}
         self._awaited: dict[bytes, Claim[Answer]] = {}
-        self.outcome = "hit"
 
-    async def read(self) -> list[int]:
-        """Asks others that compute these texts, and Redis; the positions of those that are still missing."""
-        self._await_claims(self._positions)
-        asked = [digest for digest in self._positions if digest not in self._awaited]
-        self._known = await self._cache.read(self.prefix, asked)
-        return [self._positions[digest] for digest in asked if digest not in self._known]
-
-    def claim(self, positions: list[int]) -> "Claim[Answer]":
-        """Takes on the texts at `positions`, less those that another request has begun to compute by now."""
-        digests = [self._digests[position] for position in positions]
-        self._await_claims(digests)
-        claim = Claim(self._cache, self.prefix, [digest for digest in digests if digest not in self._awaited])
-        claim.positions = [self._positions[digest] for digest in claim.futures]
-        self._await_claims(claim.futures)
-        hits, misses = len(self._known), len(claim.futures)
-        self.outcome = "miss" if misses else "coalesced" if self._awaited else "hit"
-        self._cache.count(hit=hits, miss=misses, coalesced=len(self._positions) - hits - misses)
-        return claim
-
-    async def answers(self) -> list[Answer]:
-        """All answers, in order; raises what the computation of one raised."""
-        for digest, claim in self._awaited.items():
-            self._known[digest] = await asyncio.shield(claim.futures[digest])
-        return [self._known[digest] for digest in self._digests]
-
-    def __enter__(self) -> "Lookup[Answer]":
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
         for claim in {*self._awaited.values()}:
             claim.release()
 
-    def _await_claims(self, digests: Iterable[bytes]) -> None:
+    async def read(self) -> list[int]:
+        """Joins others that compute these texts, and asks Redis; the positions of those still missing."""
+        self._join(self._positions)
+        asked = [key for key in self._positions if key not in self._awaited]
+        self._known = await self._cache.read(asked)
+        return [self._positions[key] for key in asked if key not in self._known]
+
+    def claim(self, positions: list[int]) -> "Claim[Answer]":
+        """The texts at `positions`, less those that another request has begun to compute meanwhile."""
+        keys = [self._keys[position] for position in positions]
+        self._join(keys)
+        claim = Claim(self._cache, {key: self._positions[key] for key in keys if key not in self._awaited})
+        self._join(claim.positions)
+        hits, misses = len(self._known), len(claim.positions)
+        coalesced = len(self._positions) - hits - misses
+        for outcome, count in (("hit", hits), ("coalesced", coalesced), ("miss", misses)):
+            if count:
+                self.outcome = outcome
+                self._cache.texts.labels(outcome).inc(count)
+        return claim
+
+    async def answers(self) -> list[Answer]:
+        """The answers to all texts, in order; raises what the computation of one raised."""
+        for key, claim in self._awaited.items():
+            self._known[key] = await asyncio.shield(claim.futures[key])
+        return [self._known[key] for key in self._keys]
+
+    def _join(self, keys: Iterable[bytes]) -> None:
         """Waits from now on for those of the texts that are being computed."""
-        held = {*self._awaited.values()}
-        found = {digest: self._cache.claims[digest] for digest in digests if digest in self._cache.claims}
-        for claim in {*found.values()} - held:
+        claims = {key: self._cache.claims[key] for key in keys if key in self._cache.claims}
+        for claim in {*claims.values()}.difference(self._awaited.values()):
             claim.waiting += 1
-        self._awaited |= found
+        self._awaited |= claims
 
 
 class Claim(Generic[Answer]):
-    """Texts that one task computes, for each request that waits for one of them; it fulfils all or fails."""
+    """Texts that one `task` computes, for each request that waits for any of them.
 
-    positions: list[int]
+    `positions` by key are those in the request that claims them. The task is one of its own: whoever asked
+    first may leave while others wait for the same text.
+    """
 
-    def __init__(self, cache: ResultCache[Answer], prefix: str, digests: list[bytes]) -> None:
+    task: asyncio.Task[None]
+
+    def __init__(self, cache: ResultCache[Answer], positions: dict[bytes, int]) -> None:
         loop = asyncio.get_running_loop()
-        self.futures: dict[bytes, asyncio.Future[Answer]] = {
-            digest: loop.create_future() for digest in digests
-        }
+        self.positions = positions
+        self.futures: dict[bytes, asyncio.Future[Answer]] = {key: loop.create_future() for key in positions}
         self.waiting = 0
         self._cache = cache
-        self._prefix = prefix
-        self._digests = digests
-        self._task: asyncio.Task[None] | None = None
-        cache.claims |= dict.fromkeys(digests, self)
+        cache.claims |= dict.fromkeys(positions, self)
 
-    def start(self, computing: Coroutine[Any, Any, None]) -> None:
-        """In a task of its own: whoever asked first may leave while others wait for the same text."""
-        self._task = asyncio.create_task(computing)
+    def fulfil(self, key: bytes, answer: Answer) -> None:
+        self._end(key)
+        self.futures[key].set_result(answer)
+        self._cache.write(key, answer)
 
-    def fulfil(self, index: int, answer: Answer) -> None:
-        """The answer to text `index` of the claim."""
-        self._end(index).set_result(answer)
-        self._cache.write(self._prefix, self._digests[index], answer)
-
-    def fail(self, index: int, error: Exception) -> None:
-        future = self._end(index)
-        future.set_exception(error)
-        future.exception()  # looked at, so that one nobody waits for is no warning
+    def fail(self, key: bytes, error: Exception) -> None:
+        self._end(key)
+        self.futures[key].set_exception(error)
+        self.futures[key].exception()  # looked at, so that one nobody waits for is no warning
 
     def release(self) -> None:
-        """One request waits no more; what nobody waits for is not computed."""
+        """A request waits no more; what nobody waits for is not computed."""
         self.waiting -= 1
-        if not self.waiting and self._task is not None:
+        if not self.waiting:
             # Before the task has seen it: whoever asks from now on begins anew.
-            for index in range(len(self._digests)):
-                self._end(index)
-            self._task.cancel()
+            for key in self.positions:
+                self._end(key)
+            self.task.cancel()
 
-    def _end(self, index: int) -> "asyncio.Future[Answer]":
-        digest = self._digests[index]
+    def _end(self, key: bytes) -> None:
         # The text may be computed anew by now.
-        if self._cache.claims.get(digest) is self:
-            del self._cache.claims[digest]
-        return self.futures[digest]
+        if self._cache.claims.get(key) is self:
+            del self._cache.claims[key]

@@ -11,7 +11,8 @@ from .runtime.beam_search import BeamSearch, placed
 from .runtime.graphs import Graphs
 
 MAX_LEN_STEP = 16
-STEP_OUTPUTS = ("logits", "logits_scale", "next_ids")
+STEP_OUTPUTS = {"logits", "logits_scale", "next_ids"}
+Batch = list[list[int]]
 
 
 class Decoder:
@@ -22,66 +23,58 @@ class Decoder:
     """
 
     def __init__(self, graphs: Graphs) -> None:
-        self.encoder = graphs.encoder
-        self.decoder = graphs.decoder
-        self.greedy = graphs.greedy
-        self._cache_dtype = graphs.cache_dtype
+        self.encoder, self.decoder, self.greedy = graphs.encoder, graphs.decoder, graphs.greedy
         facts = self.decoder.get_modelmeta().custom_metadata_map
         self.start_id = int(facts["decoder_start_token_id"])
         self.eos_id = int(facts["eos_token_id"])
         self.pad_id = int(facts["pad_token_id"])
         self.max_positions = int(facts["max_position_embeddings"])
-        self._inputs = {node.name: node for node in self.decoder.get_inputs()}
+        self._cache_dtype = graphs.cache_dtype
         self._cross_names = [node.name for node in self.encoder.get_outputs()]
-        self._self_names = [name for name in self._inputs if name.startswith(("pk", "pv"))]
+        shapes = {node.name: node.shape for node in self.decoder.get_inputs()}
+        self._past_shapes = {name: shape for name, shape in shapes.items() if name.startswith(("pk", "pv"))}
         self._vocabulary_size: int = self.decoder.get_outputs()[0].shape[1]
         self._memory: dict[str, np.ndarray] = {}
 
     def generate(
-        self,
-        batch: list[list[int]],
-        max_new_tokens: list[int],
-        min_new_tokens: list[int],
-        num_beams: int = 1,
-    ) -> list[list[int]]:
+        self, batch: Batch, max_new_tokens: list[int], min_new_tokens: list[int], num_beams: int = 1
+    ) -> Batch:
         """Tokens of each source, in order: without the start token, with the end token if chosen.
 
-        Text i ends at its end token or after `max_new_tokens[i]` tokens; the end token is not chosen before
-        `min_new_tokens[i]` others. The tokens are those of Hugging Face's `generate` with do_sample=False,
+        The limits are each text's, and the tokens those of Hugging Face's `generate` with do_sample=False,
         early_stopping=False, length_penalty=1.0, forced_eos_token_id=None and suppress_tokens=[pad]. Raises
         ValueError if a source or a limit exceeds the model's positions.
         """
         if max([*max_new_tokens, *map(len, batch)], default=0) > self.max_positions:
             raise ValueError(f"sources and max_new_tokens must be at most {self.max_positions} tokens")
-        answers: list[list[int]] = [[] for _ in batch]
+        answers: Batch = [[] for _ in batch]
         texts = [index for index, limit in enumerate(max_new_tokens) if limit > 0]
         if not texts:
             return answers
         limits = [(max_new_tokens[text], min_new_tokens[text]) for text in texts]
-        tensors = self._buffers([batch[text] for text in texts], limits, num_beams)
-        searches, rows_of, graph = [], [], self.greedy or self.decoder
+        self._tensors = tensors = self._buffers([batch[text] for text in texts], limits, num_beams)
+        graph, searches, rows_of = self.greedy or self.decoder, [], []
         if num_beams > 1:
+            graph = self.decoder
             searches = [BeamSearch(num_beams, *limit, self.eos_id, self.pad_id) for limit in limits]
             rows_of = np.arange(len(texts) * num_beams).reshape(len(texts), num_beams).tolist()
-            graph = self.decoder
-        bound, binding = 0, None
+        bound = 0
         while texts:
             if bound != len(texts) * num_beams:
                 bound = len(texts) * num_beams
-                binding = self._bind(graph, tensors, bound)
+                binding = self._bind(graph, bound)
             past_len = tensors["past_len"][:bound]
             early = past_len < tensors["min_new"][:bound]
             tensors["forbidden"][:bound, 1] = np.where(early, self.eos_id, -1)
             graph.run_with_iobinding(binding)
             past_len += 1
             if searches:
-                rows_of = [self._advance(tensors, *each) for each in zip(searches, rows_of, strict=True)]
+                rows_of = [self._advance(*each) for each in zip(searches, rows_of, strict=True)]
                 ended = [place for place, search in enumerate(searches) if search.finished]
                 for place in ended:
                     answers[texts[place]] = searches[place].best
             else:
-                tokens = self._choose(tensors, bound)
-                tensors["input_ids"][:bound, 0] = tokens
+                tokens = tensors["input_ids"][:bound, 0] = self._choose(bound)
                 for text, token in zip(texts, tokens.tolist(), strict=True):
                     answers[text].append(token)
                 full = past_len == tensors["max_new"][:bound]
@@ -90,7 +83,7 @@ class Decoder:
                 # The last text comes into the place of this one.
                 moved = (len(texts) - 1 - place) * num_beams
                 for row in range(place * num_beams, (place + 1) * num_beams):
-                    self._move(tensors, row + moved, row)
+                    self._move(row + moved, row)
                 if searches:
                     rows_of[place] = [row - moved for row in rows_of[-1]]
                     searches[place] = searches[-1]
@@ -99,72 +92,61 @@ class Decoder:
                 texts.pop()
         return answers
 
-    def _advance(self, tensors: dict[str, np.ndarray], search: BeamSearch, rows: list[int]) -> list[int]:
+    def _advance(self, search: BeamSearch, rows: list[int]) -> list[int]:
         """Goes on by a token with the beams in `rows`; the rows that they have then."""
+        tensors = self._tensors
         scales = tensors["logits_scale"][rows, 0].tolist()
         parents = search.advance([tensors["logits"][row] for row in rows], scales)
-        if search.finished:
-            return rows
-        rows, copies = placed(parents, rows)
-        for source, target in copies:
-            self._move_past(tensors, source, target)
-        tensors["input_ids"][rows, 0] = search.last_tokens
+        if not search.finished:
+            rows, copies = placed(parents, rows)
+            for source, target in copies:
+                self._move_past(source, target)
+            tensors["input_ids"][rows, 0] = search.last_tokens
         return rows
 
-    def _choose(self, tensors: dict[str, np.ndarray], rows: int) -> np.ndarray:
+    def _choose(self, rows: int) -> np.ndarray:
         """The best token of each row that is not forbidden, int64 [rows]."""
         if self.greedy is not None:
-            return tensors["next_ids"][:rows, 0]
-        scores = tensors["logits"][:rows]
+            return self._tensors["next_ids"][:rows, 0]
+        scores = self._tensors["logits"][:rows]
         scores[:, self.pad_id] = -np.inf
-        scores[tensors["forbidden"][:rows, 1] >= 0, self.eos_id] = -np.inf
+        scores[self._tensors["forbidden"][:rows, 1] >= 0, self.eos_id] = -np.inf
         return scores.argmax(axis=1)
 
-    def _buffers(
-        self, batch: list[list[int]], limits: list[tuple[int, int]], num_beams: int
-    ) -> dict[str, np.ndarray]:
+    def _buffers(self, batch: Batch, limits: list[tuple[int, int]], num_beams: int) -> dict[str, np.ndarray]:
         """Every tensor that a step binds, by name, with a row a beam, and each row's limits.
 
         The self-attention buffers hold what earlier batches left; a step reads only what its row wrote.
         """
         src_len = np.array([len(source) for source in batch], np.int32)
         packed = {"input_ids": np.concatenate(batch, dtype=np.int64), "src_len": src_len}
-        cross = self.encoder.run(self._cross_names, packed)
-        if num_beams > 1:
-            cross, src_len = (
-                [np.repeat(one, num_beams, axis=0) for one in cross],
-                np.repeat(src_len, num_beams),
-            )
-        tensors = dict(zip(self._cross_names, cross, strict=True))
+        tensors = dict(zip(self._cross_names, self.encoder.run(self._cross_names, packed), strict=True))
         tensors["src_len"] = src_len
-        count = len(src_len)
-        tensors["max_new"], tensors["min_new"] = np.repeat(
-            np.array(limits, np.int32), num_beams, axis=0
-        ).T.copy()
+        tensors["max_new"], tensors["min_new"] = np.array(limits, np.int32).T.copy()
+        if num_beams > 1:
+            tensors = {name: np.repeat(value, num_beams, axis=0) for name, value in tensors.items()}
+        count = len(batch) * num_beams
         tensors["input_ids"] = np.full((count, 1), self.start_id, np.int64)
         tensors["past_len"] = np.zeros(count, np.int32)
         tensors["forbidden"] = np.full((count, 2), (self.pad_id, -1), np.int64)
         # Coarse lengths let a batch find the memory of earlier ones warm.
         max_len = -(-int(tensors["max_new"].max()) // MAX_LEN_STEP) * MAX_LEN_STEP
-        for name in self._self_names:
-            _, heads, _, head_dim = self._inputs[name].shape
+        for name, (_, heads, _, head_dim) in self._past_shapes.items():
             tensors[name] = self._kept(name, (count, heads, max_len, head_dim), self._cache_dtype)
         tensors["logits"] = self._kept("logits", (count, self._vocabulary_size), np.dtype(np.float32))
         tensors["logits_scale"] = np.empty((count, 1), np.float32)
         tensors["next_ids"] = np.empty((count, 1), np.int64)
         return tensors
 
-    def _bind(
-        self, graph: onnxruntime.InferenceSession, tensors: dict[str, np.ndarray], rows: int
-    ) -> onnxruntime.IOBinding:
+    def _bind(self, graph: onnxruntime.InferenceSession, rows: int) -> onnxruntime.IOBinding:
         """Binds the first `rows` rows; each `pk{i}` also as `ok{i}`, so that it is written in place."""
         binding = graph.io_binding()
         for node in graph.get_inputs():
-            value = tensors[node.name][:rows]
+            value = self._tensors[node.name][:rows]
             binding.bind_input(node.name, "cpu", 0, value.dtype, value.shape, value.ctypes.data)
         for node in graph.get_outputs():
             name = f"p{node.name[1:]}" if node.name.startswith("o") else node.name
-            value = tensors[name][:rows]
+            value = self._tensors[name][:rows]
             binding.bind_output(node.name, "cpu", 0, value.dtype, value.shape, value.ctypes.data)
         return binding
 
@@ -175,17 +157,15 @@ class Decoder:
             self._memory[name] = np.zeros(size, dtype)
         return self._memory[name][:size].reshape(shape)
 
-    def _move(self, tensors: dict[str, np.ndarray], source: int, target: int) -> None:
+    def _move(self, source: int, target: int) -> None:
         """Copies a row, all but what a step gives, into another's place."""
-        if source == target:
-            return
-        self._move_past(tensors, source, target)
-        for name, value in tensors.items():
-            if name not in self._self_names and name not in STEP_OUTPUTS:
-                value[target] = value[source]
+        if source != target:
+            self._move_past(source, target)
+            for name in self._tensors.keys() - self._past_shapes.keys() - STEP_OUTPUTS:
+                self._tensors[name][target] = self._tensors[name][source]
 
-    def _move_past(self, tensors: dict[str, np.ndarray], source: int, target: int) -> None:
+    def _move_past(self, source: int, target: int) -> None:
         """Copies what a row has in its self-attention buffers over another's."""
-        length = int(tensors["past_len"][source])
-        for name in self._self_names:
-            tensors[name][target, :, :length] = tensors[name][source, :, :length]
+        length = int(self._tensors["past_len"][source])
+        for name in self._past_shapes:
+            self._tensors[name][target, :, :length] = self._tensors[name][source, :, :length]

@@ -2,13 +2,14 @@
 
 import asyncio
 import hashlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from contextlib import closing
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from prometheus_client import Counter
 
-from .cache import Claim, ResultCache
+from .cache import Claim, Lookup, ResultCache
 from .config import Settings
 from .models import Models, SentimentClassifier, Translator
 from .redis_store import RedisStore
@@ -22,7 +23,8 @@ from .web.request_context import RequestContext
 from .web.schemas import Sentiment
 
 Answer = TypeVar("Answer")
-Infer = Callable[[list[list[int]]], list[Answer]]
+Compute = Callable[[list[list[int]]], Awaitable[list[Answer]]]
+Model = Translator | SentimentClassifier
 
 
 class CachedEngine(Engine):
@@ -37,106 +39,74 @@ class CachedEngine(Engine):
         self.translation_files = find_onnx_files(settings.models_dir, "translation")
         self.sentiment_files = find_onnx_files(settings.models_dir, "sentiment")
         self.pool = ThreadPool(settings.threads, settings.max_batch_tokens)
-        texts = Counter(
-            "gap_cache_texts", "Texts by where their answer came from", ["outcome"], registry=self.registry
-        )
-        failures = "What Redis failed at, or held that was not valid"
-        errors = Counter("gap_cache_errors", failures, ["kind"], registry=self.registry)
-        self.store = (
-            RedisStore(str(settings.redis_url), settings.cache_ttl_s, settings.redis_timeout_ms, errors)
-            if settings.redis_url
-            else None
-        )
-        namespaces = (
-            f"{fingerprint(self.translation_files)}:translation",
-            f"{fingerprint(self.sentiment_files)}:sentiment",
-        )
-        self.translations = ResultCache(self.store, namespaces[0], str, valid_translation, texts, errors)
-        self.sentiments = ResultCache(
-            self.store, namespaces[1], Sentiment.model_dump, valid_sentiment, texts, errors
-        )
+        text = "What Redis failed at, or held that was not valid"
+        errors = Counter("gap_cache_errors", text, ["kind"], registry=self.registry)
+        url, limits = settings.redis_url, (settings.cache_ttl_s, settings.redis_timeout_ms)
+        self.store = store = RedisStore(str(url), *limits, errors) if url else None
+        text = "Texts by where their answer came from"
+        texts = Counter("gap_cache_texts", text, ["outcome"], registry=self.registry)
+        namespace = f"{fingerprint(self.translation_files)}:translation"
+        self.translations = ResultCache(namespace, str, store, texts)
+        namespace = f"{fingerprint(self.sentiment_files)}:sentiment"
+        self.sentiments = ResultCache(namespace, Sentiment, store, texts)
 
     async def load(self) -> None:
         if self.store is not None:
             await self.store.connect()
-        self.models = await asyncio.to_thread(
-            Models, self.translation_files, self.sentiment_files, self.settings
-        )
+        files = self.translation_files, self.sentiment_files
+        self.models = await asyncio.to_thread(Models, *files, self.settings)
 
     async def translate(self, texts: list[str], num_beams: int, request: RequestContext) -> list[str]:
-        translator = self.models.translator
+        translator, cache = self.models.translator, self.translations
         infer = partial(translator.translate, num_beams=num_beams)
-        return await self._answers(self.translations, translator, infer, texts, request, num_beams)
+        compute = partial(self.pool.run, infer, num_beams=num_beams, request=request)
+        return await answer(cache.look_up(texts, num_beams), translator, compute, texts, request)
 
     async def classify(self, texts: list[str], request: RequestContext) -> list[Sentiment]:
-        classifier = self.models.classifier
-        return await self._answers(self.sentiments, classifier, classifier.classify, texts, request)
+        classifier, cache = self.models.classifier, self.sentiments
+        compute = partial(self.pool.run, classifier.classify, num_beams=1, request=request)
+        return await answer(cache.look_up(texts), classifier, compute, texts, request)
 
     async def close(self) -> None:
         self.pool.close()
         if self.store is not None:
             await self.store.close()
 
-    async def _answers(
-        self,
-        cache: ResultCache[Answer],
-        model: Translator | SentimentClassifier,
-        infer: Infer[Answer],
-        texts: list[str],
-        request: RequestContext,
-        num_beams: int = 1,
-    ) -> list[Answer]:
-        try:
-            async with asyncio.timeout(request.remaining_s()):
-                with cache.look_up(texts, num_beams) as lookup:
-                    missing = await lookup.read()
-                    batch = await tokenize(model, [(index, texts[index]) for index in missing], request)
+
+async def answer(
+    lookup: Lookup[Answer], model: Model, compute: Compute[Answer], texts: list[str], request: RequestContext
+) -> list[Answer]:
+    """The answers to texts; those that nobody knows or computes are tokenized and computed."""
+    try:
+        async with asyncio.timeout(request.remaining_s()):
+            with closing(lookup):
+                missing = await lookup.read()
+                batch = await tokenize(model, [(index, texts[index]) for index in missing], request)
+                claim = lookup.claim(missing)
+                if claim.positions:
                     tokens = dict(zip(missing, batch, strict=True))
-                    claim = lookup.claim(missing)
-                    if claim.positions:
-                        own = [tokens[position] for position in claim.positions]
-                        claim.start(self._fulfil(claim, infer, own, request, num_beams))
-                    answers = await lookup.answers()
-        except TimeoutError:
-            raise DeadlineExceeded from None
-        request.headers.append((b"x-cache", lookup.outcome.encode()))
-        return answers
+                    own = {key: tokens[position] for key, position in claim.positions.items()}
+                    claim.task = asyncio.create_task(fulfil(claim, compute, own))
+                answers = await lookup.answers()
+    except TimeoutError:
+        raise DeadlineExceeded from None
+    request.headers.append((b"x-cache", lookup.outcome.encode()))
+    return answers
 
-    async def _fulfil(
-        self,
-        claim: Claim[Answer],
-        infer: Infer[Answer],
-        batch: list[list[int]],
-        request: RequestContext,
-        num_beams: int,
-    ) -> None:
-        """Computes the texts of a claim; where they fail together, one by one, so that each fails alone."""
-        try:
-            for index, answer in enumerate(await self.pool.run(infer, batch, request, num_beams)):
-                claim.fulfil(index, answer)
+
+async def fulfil(claim: Claim[Answer], compute: Compute[Answer], tokens: dict[bytes, list[int]]) -> None:
+    """Computes texts of a claim, by key; where they fail, one by one, so that each fails alone."""
+    try:
+        answers = await compute([*tokens.values()])
+    except Exception as error:
+        if len(tokens) == 1:
+            claim.fail(next(iter(tokens)), error)
             return
-        except Exception as error:
-            if len(batch) == 1:
-                claim.fail(0, error)
-                return
-        for index, token_ids in enumerate(batch):
-            try:
-                (answer,) = await self.pool.run(infer, [token_ids], request, num_beams)
-            except Exception as error:
-                claim.fail(index, error)
-            else:
-                claim.fulfil(index, answer)
-
-
-def valid_translation(value: Any) -> str:
-    if not isinstance(value, str):
-        raise ValueError("a translation is a text")
-    value.encode()  # half of a surrogate pair is JSON, and cannot be sent
-    return value
-
-
-def valid_sentiment(value: Any) -> Sentiment:
-    return Sentiment.model_validate(value, strict=True)
+        for key, token_ids in tokens.items():
+            await fulfil(claim, compute, {key: token_ids})
+    else:
+        for key, answer in zip(tokens, answers, strict=True):
+            claim.fulfil(key, answer)
 
 
 def fingerprint(files: ModelFiles) -> str:

@@ -8,6 +8,7 @@ path: while it is open nothing is asked, and a PING in the background finds out 
 import asyncio
 import logging
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any
 
 from prometheus_client import Counter
@@ -39,7 +40,7 @@ class RedisStore:
             retry=Retry(NoBackoff(), 0),
         )
         self._ttl_s = ttl_s
-        self._errors = errors
+        self.errors = errors
         self._reads: list[tuple[Sequence[bytes], asyncio.Future[list[bytes | None]]]] = []
         self._writes: dict[bytes, bytes] = {}
         self._reader: asyncio.Task[None] | None = None
@@ -56,8 +57,6 @@ class RedisStore:
 
     async def get(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """The values of `keys`, None for each that is absent or cannot be had."""
-        if self._prober is not None:
-            return [None] * len(keys)
         answer: asyncio.Future[list[bytes | None]] = asyncio.get_running_loop().create_future()
         self._reads.append((keys, answer))
         if self._reader is None:
@@ -84,18 +83,16 @@ class RedisStore:
     async def _read(self) -> None:
         try:
             while self._reads:
-                batch: list[tuple[Sequence[bytes], asyncio.Future[list[bytes | None]]]] = []
-                size = 0
-                while self._reads and (not batch or size + len(self._reads[0][0]) <= MAX_KEYS_PER_CALL):
+                batch = [self._reads.pop(0)]
+                size = len(batch[0][0])
+                while self._reads and size + len(self._reads[0][0]) <= MAX_KEYS_PER_CALL:
                     batch.append(self._reads.pop(0))
                     size += len(batch[-1][0])
-                keys = [key for asked, _ in batch for key in asked]
-                values = await self._mget(keys)
-                at = 0
-                for asked, answer in batch:
+                values = iter(await self._mget([key for keys, _ in batch for key in keys]))
+                for keys, answer in batch:
+                    found = [*islice(values, len(keys))]
                     if not answer.done():
-                        answer.set_result(values[at : at + len(asked)])
-                    at += len(asked)
+                        answer.set_result(found)
         finally:
             self._reader = None
 
@@ -105,7 +102,7 @@ class RedisStore:
                 values: list[Any] = await self._redis.mget(keys)
                 if len(values) == len(keys):
                     return values
-                self._fail("read", ValueError(f"{len(values)} values for {len(keys)} keys"))
+                raise ValueError(f"{len(values)} values for {len(keys)} keys")
             except FAILURES as error:
                 self._fail("read", error)
         return [None] * len(keys)
@@ -130,16 +127,13 @@ class RedisStore:
     def _note_refusals(self, refusals: list[Exception]) -> None:
         """Counts what a full Redis would not store, and logs the beginning and the end of it."""
         if refusals:
-            self._errors.labels("write").inc(len(refusals))
+            self.errors.labels("write").inc(len(refusals))
         if bool(refusals) != self._writes_refused:
             self._writes_refused = bool(refusals)
-            if refusals:
-                log.warning("Redis refuses to store: %s", refusals[0])
-            else:
-                log.info("Redis stores again")
+            log.warning("Redis %s", f"refuses to store: {refusals[0]}" if refusals else "stores again")
 
     def _fail(self, operation: str, error: Exception) -> None:
-        self._errors.labels(operation).inc()
+        self.errors.labels(operation).inc()
         if self._prober is None:
             log.warning("cache off: Redis fails to %s (%s: %s)", operation, type(error).__name__, error)
             self._prober = asyncio.create_task(self._probe())

@@ -9,6 +9,7 @@ from typing import TypeVar
 from .web.request_context import RequestContext
 
 Answer = TypeVar("Answer")
+Batch = list[list[int]]
 
 
 class ThreadPool:
@@ -19,24 +20,19 @@ class ThreadPool:
         self._max_batch_tokens = max_batch_tokens
 
     async def run(
-        self,
-        infer: Callable[[list[list[int]]], list[Answer]],
-        batch: list[list[int]],
-        request: RequestContext,
-        num_beams: int = 1,
+        self, infer: Callable[[Batch], list[Answer]], batch: Batch, num_beams: int, request: RequestContext
     ) -> list[Answer]:
         """The answers of `infer` to a batch in order; `request` gets what it waited and computed."""
-        # Every beam takes the room of a text.
-        lengths = [len(token_ids) * num_beams for token_ids in batch]
-        parts = [batch[start:end] for start, end in split(lengths, self._max_batch_tokens)]
         submitted_s = time.perf_counter()
 
-        def timed(part: list[list[int]]) -> tuple[list[Answer], float, float]:
+        def timed(part: Batch) -> tuple[list[Answer], float, float]:
             started_s = time.perf_counter()
             return infer(part), started_s, time.perf_counter()
 
-        loop = asyncio.get_running_loop()
-        ran = await asyncio.gather(*(loop.run_in_executor(self._pool, timed, part) for part in parts))
+        run = asyncio.get_running_loop().run_in_executor
+        # Every beam takes the room of a text.
+        parts = split(batch, self._max_batch_tokens // num_beams)
+        ran = await asyncio.gather(*(run(self._pool, timed, part) for part in parts))
         request.add("queue", min(started_s for _, started_s, _ in ran) - submitted_s)
         request.add("inference", sum(ended_s - started_s for _, started_s, ended_s in ran))
         return [answer for answers, _, _ in ran for answer in answers]
@@ -45,13 +41,14 @@ class ThreadPool:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 
-def split(lengths: list[int], max_batch_tokens: int) -> list[tuple[int, int]]:
-    """Ranges of positions, of at most `max_batch_tokens` tokens or of a single text each."""
-    starts: list[int] = []
+def split(batch: Batch, max_tokens: int) -> list[Batch]:
+    """The texts in their order, in groups of at most `max_tokens` tokens or of a single text."""
+    parts: list[Batch] = []
     tokens = 0
-    for position, length in enumerate(lengths):
-        if not starts or tokens + length > max_batch_tokens:
-            starts.append(position)
-            tokens = 0
-        tokens += length
-    return [*zip(starts, [*starts[1:], len(lengths)], strict=True)]
+    for token_ids in batch:
+        tokens += len(token_ids)
+        if not parts or tokens > max_tokens:
+            parts.append([])
+            tokens = len(token_ids)
+        parts[-1].append(token_ids)
+    return parts

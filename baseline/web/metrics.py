@@ -16,18 +16,16 @@ class Metrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         ProcessCollector(registry=registry)
         self.received = Counter("gap_received", "Requests received", registry=registry)
-        answers, duration, phase = (
-            "Answers by route and status",
-            "From arrival to the end of the answer",
-            "Time by phase",
-        )
-        self._answers = Counter("gap_requests", answers, ["route", "status"], registry=registry)
-        self._duration = Histogram(
-            "gap_request_duration_seconds", duration, ["route"], buckets=BUCKETS_S, registry=registry
-        )
-        self._phase = Histogram(
-            "gap_phase_duration_seconds", phase, ["route", "phase"], buckets=BUCKETS_S, registry=registry
-        )
+
+        def histogram(name: str, text: str, *labels: str) -> Histogram:
+            return Histogram(name, text, labels, buckets=BUCKETS_S, registry=registry)
+
+        text = "Answers by route and status"
+        self._answers = Counter("gap_requests", text, ["route", "status"], registry=registry)
+        text = "From a request's arrival to the end of its answer"
+        self._duration = histogram("gap_request_duration_seconds", text, "route")
+        text = "Time of a request by phase"
+        self._phase = histogram("gap_phase_duration_seconds", text, "route", "phase")
         # prometheus_client looks labels up under a lock, at some microseconds each.
         self._children = cache(self._look_up)
 

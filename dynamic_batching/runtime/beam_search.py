@@ -1,8 +1,7 @@
 """Beam search of one text: which beams go on with which tokens, and what they have finished.
 
 Scores and rules are those of Hugging Face's `generate` with do_sample=False, early_stopping=False and
-length_penalty=1.0. Models, caches and batches are the caller's: this sees logits and says who descends from
-whom.
+length_penalty=1.0. Models, caches and batches are the caller's.
 """
 
 import math
@@ -21,15 +20,11 @@ class BeamSearch:
     the logits of beam 0 alone.
     """
 
-    def __init__(
-        self, num_beams: int, max_new_tokens: int, min_new_tokens: int, eos_id: int, pad_id: int
-    ) -> None:
+    def __init__(self, num_beams: int, max_new: int, min_new: int, eos_id: int, pad_id: int) -> None:
         self.num_beams = num_beams
         self.finished = False
-        self._max_new_tokens = max_new_tokens
-        self._min_new_tokens = min_new_tokens
-        self._eos_id = eos_id
-        self._pad_id = pad_id
+        self._max_new_tokens, self._min_new_tokens = max_new, min_new
+        self._eos_id, self._pad_id = eos_id, pad_id
         self._beams: list[tuple[float, list[int]]] = [(0.0, [])]
         self._hypotheses: list[tuple[float, list[int]]] = []
 
@@ -71,9 +66,8 @@ class BeamSearch:
         self._hypotheses.sort(key=lambda hypothesis: -hypothesis[0])
         del self._hypotheses[self.num_beams :]
         self._beams = beams
-        self.finished = not beams or (
-            len(self._hypotheses) == self.num_beams and beams[0][0] / length <= self._hypotheses[-1][0]
-        )
+        full = len(self._hypotheses) == self.num_beams
+        self.finished = not beams or (full and beams[0][0] / length <= self._hypotheses[-1][0])
         return parents
 
 
@@ -108,12 +102,9 @@ def placed(parents: list[int], slots: list[int]) -> tuple[list[int], list[tuple[
     slot of a beam that nobody descends from, so no copy writes what another reads.
     """
     left = [slot for beam, slot in enumerate(slots) if beam not in parents]
-    found: list[int] = []
-    copies: list[tuple[int, int]] = []
+    found, copies = [], []
     for index, parent in enumerate(parents):
-        if parent in parents[:index]:
-            found.append(left.pop())
+        found.append(left.pop() if parent in parents[:index] else slots[parent])
+        if found[-1] != slots[parent]:
             copies.append((slots[parent], found[-1]))
-        else:
-            found.append(slots[parent])
     return found, copies

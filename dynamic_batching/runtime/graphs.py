@@ -8,21 +8,10 @@ import onnxruntime
 
 from .weights import Weights
 
-CACHE_DTYPES: dict[str, np.dtype] = {
-    "tensor(float)": np.dtype(np.float32),
-    "tensor(float16)": np.dtype(np.float16),
-}
 
-
-class Session(onnxruntime.InferenceSession):
-    """A session on the CPU that keeps the weights it reads."""
-
-    def __init__(self, path: Path, options: onnxruntime.SessionOptions, weights: Weights | None) -> None:
-        self.weights = weights
-        super().__init__(path, options, providers=["CPUExecutionProvider"])
-
-
-def load_session(path: Path, kernels: Path | None = None, weights: Weights | None = None) -> Session:
+def load_session(
+    path: Path, kernels: Path | None = None, weights: Weights | None = None
+) -> onnxruntime.InferenceSession:
     """A session that runs on the calling thread; external weights are found next to the file.
 
     `kernels` is the library of operators that the graph needs besides ONNX Runtime's own. They read
@@ -40,7 +29,10 @@ def load_session(path: Path, kernels: Path | None = None, weights: Weights | Non
         # ONNX Runtime's own kernels, which need none, make copies in an order of their own.
         weights = weights or Weights(path.parent)
         weights.bind_external(path.name, options)
-    return Session(path, options, weights)
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    # They must outlive it.
+    session.weights = weights
+    return session
 
 
 @dataclass(frozen=True)
@@ -64,4 +56,5 @@ class Graphs:
     @property
     def cache_dtype(self) -> np.dtype:
         """Of the keys and values that the graphs keep between calls."""
-        return next(CACHE_DTYPES[node.type] for node in self.decoder.get_inputs() if node.name == "pk0")
+        kind = next(node.type for node in self.decoder.get_inputs() if node.name == "pk0")
+        return np.dtype({"tensor(float)": np.float32, "tensor(float16)": np.float16}[kind])

@@ -1,4 +1,4 @@
-"""The two models' files in ONNX INT8, loaded: what both ways of running them have in common."""
+"""The two models in ONNX INT8, loaded: what both ways of running them have in common."""
 
 import asyncio
 import json
@@ -22,14 +22,10 @@ class MarianModel:
     def __init__(self, files: ModelFiles, max_input_tokens: int) -> None:
         files.verify()
         self.tokenizer = MarianTokenizer(files.folder)
-        self.meaningless = self.tokenizer.meaningless
+        self.tokenize, self.meaningless = self.tokenizer.encode, self.tokenizer.meaningless
         self.graphs = Graphs.load(files.folder, kernel_library(files))
         self.limits: dict[str, Any] = files.facts["generation"]
         self.max_input_tokens = min(max_input_tokens, self.limits["max_tokens"])
-
-    def tokenize(self, text: str) -> list[int]:
-        """Token ids, the end token among them."""
-        return self.tokenizer.encode(text)
 
     def new_tokens(self, source_tokens: int) -> tuple[int, int]:
         """The most and the least tokens of a translation of `source_tokens` tokens."""
@@ -47,29 +43,19 @@ class SentimentClassifier:
         config = json.loads((files.folder / "config.json").read_text())
         self.labels = [config["id2label"][str(index)] for index in range(2)]
         self.tokenizer = BertTokenizer(files.folder)
-        self.meaningless = self.tokenizer.meaningless
+        self.tokenize, self.meaningless = self.tokenizer.encode, self.tokenizer.meaningless
         self.session = load_session(files.folder / "model.onnx", kernel_library(files))
         self.max_input_tokens = min(max_input_tokens, config["max_position_embeddings"])
-
-    def tokenize(self, text: str) -> list[int]:
-        """Token ids, [CLS] and [SEP] among them."""
-        return self.tokenizer.encode(text)
 
     def classify(self, batch: list[list[int]]) -> list[Sentiment]:
         """The sentiments of a batch, in order."""
         # Texts follow each other without padding; the graph finds its rows by their lengths.
-        packed = {
-            "input_ids": np.concatenate(batch, dtype=np.int64),
-            "row_len": np.array([len(token_ids) for token_ids in batch], np.int32),
-        }
+        row_len = np.array([len(token_ids) for token_ids in batch], np.int32)
+        packed = {"input_ids": np.concatenate(batch, dtype=np.int64), "row_len": row_len}
         (logits,) = self.session.run(["logits"], packed)
         weights = np.exp(logits - logits.max(axis=1, keepdims=True))
         probabilities = weights / weights.sum(axis=1, keepdims=True)
-        best = probabilities.argmax(axis=1)
-        return [
-            Sentiment(label=self.labels[index], score=float(row[index]))
-            for index, row in zip(best, probabilities, strict=True)
-        ]
+        return [Sentiment(label=self.labels[row.argmax()], score=float(row.max())) for row in probabilities]
 
 
 async def tokenize(
@@ -92,14 +78,12 @@ def inject_faults(translator: MarianModel, classifier: SentimentClassifier, fold
     from ..web.fault_injection import Faults
 
     graphs = translator.graphs
-    for task, model, sessions in (
-        ("translation", translator, [graphs.encoder, graphs.decoder, graphs.greedy]),
-        ("sentiment", classifier, [classifier.session]),
-    ):
-        faults = Faults(folder, task, model.tokenize)
-        for session in filter(None, sessions):
-            session.run = faults.before(session.run, packed_texts)
-            session.run_with_iobinding = faults.before(session.run_with_iobinding, lambda binding: [])
+    steps = Faults(folder, "translation", translator.tokenize)
+    graphs.encoder.run = steps.before(graphs.encoder.run, packed_texts)
+    for graph in filter(None, (graphs.decoder, graphs.greedy)):
+        graph.run_with_iobinding = steps.before(graph.run_with_iobinding, lambda binding: [])
+    runs = Faults(folder, "sentiment", classifier.tokenize)
+    classifier.session.run = runs.before(classifier.session.run, packed_texts)
 
 
 def packed_texts(names: list[str], packed: dict[str, np.ndarray]) -> list[list[int]]:

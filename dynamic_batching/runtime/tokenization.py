@@ -19,16 +19,16 @@ class MarianTokenizer:
         self._pieces = {index: piece for piece, index in self._ids.items()}
         self._unknown = self._ids["<unk>"]
         self._end = self._ids["</s>"]
-        special = {self._unknown, self._end, self._ids["<pad>"]}
-        self._unwritten = special
-        self.meaningless = special | {self._ids.get(WORD_BOUNDARY, self._unknown)}
+        self._special = {self._unknown, self._end, self._ids["<pad>"]}
+        self.meaningless = {*self._special, self._ids.get(WORD_BOUNDARY, self._unknown)}
 
     def encode(self, text: str) -> list[int]:
+        """Token ids, the end token among them."""
         pieces = self._source.encode(text, out_type=str)
         return [*(self._ids.get(piece, self._unknown) for piece in pieces), self._end]
 
     def decode(self, token_ids: list[int]) -> str:
-        pieces = [self._pieces[index] for index in token_ids if index not in self._unwritten]
+        pieces = [self._pieces[index] for index in token_ids if index not in self._special]
         return self._target.decode_pieces(pieces).replace(WORD_BOUNDARY, " ").strip()
 
 
@@ -40,8 +40,9 @@ class BertTokenizer:
         # A saved tokenizer may hold limits of its own; text is never cut silently.
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
-        names = ("[CLS]", "[SEP]", "[UNK]", "[PAD]", "[MASK]")
-        self.meaningless = {self._tokenizer.token_to_id(name) for name in names}
+        special = "[CLS]", "[SEP]", "[UNK]", "[PAD]", "[MASK]"
+        self.meaningless = {*map(self._tokenizer.token_to_id, special)}
 
     def encode(self, text: str) -> list[int]:
+        """Token ids, [CLS] and [SEP] among them."""
         return self._tokenizer.encode(text).ids

@@ -1,7 +1,6 @@
 """Large weights in memory of their own: once for all graphs of a model, in huge pages where Linux gives them.
 
-A step reads them all. In the small pages of a mapped file their addresses overflow a core's TLB, and looking
-them up takes some percent of a step.
+A step reads them all: from the small pages of a mapped file, misses of the TLB take some percent of it.
 """
 
 import contextlib

@@ -1,9 +1,8 @@
-"""The server's life: loading, ready, draining. Models load in the background, so /health answers at once."""
+"""The server's life: models load in the background, so that /health answers at once, until it is ready."""
 
 import asyncio
 import logging
 import os
-import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -18,20 +17,19 @@ log = logging.getLogger(__name__)
 
 
 class Lifecycle:
-    """`state` is loading, ready or draining; the engine may be asked while it is ready."""
+    """`state` is loading or ready; the engine may be asked once it is ready."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.state = "loading"
-        text = "From the process's start to ready"
-        self._cold_start = Gauge("gap_cold_start_seconds", text, registry=engine.registry)
+        name, text = "gap_cold_start_seconds", "From the process's start to ready"
+        self._cold_start = Gauge(name, text, registry=engine.registry)
 
     @asynccontextmanager
     async def run(self) -> AsyncIterator[None]:
         """Loads the engine, and closes it once the server has answered or cancelled every request."""
         loading = asyncio.create_task(self._load())
         yield
-        self.state = "draining"
         await asyncio.wait([loading])
         await awaitable(self.engine.close)()
 
@@ -46,16 +44,9 @@ class Lifecycle:
         except Exception as error:
             # A server without models can do nothing; its end says so to whoever supervises it.
             log.error("models cannot be loaded: %s", error)
-            end_process(1)
+            logging.shutdown()
+            os._exit(1)
         cold_start_s = time.time() - psutil.Process().create_time()
         self._cold_start.set(cold_start_s)
         log.info("Model loaded! Cold start %.2f s", cold_start_s)
-        if self.state == "loading":
-            self.state = "ready"
-
-
-def end_process(code: int) -> None:
-    """Ends the process at once: a thread that hangs must not keep it from ending."""
-    logging.shutdown()
-    sys.stdout.flush()
-    os._exit(code)
+        self.state = "ready"

@@ -27,11 +27,6 @@ class HttpSettings(BaseSettings):
     drain_timeout_ms: PositiveInt = Field(default=4_000, description="how long requests go on at a stop")
     faults: Path | None = Field(default=None, description="for tests alone: a folder of faults to inject")
 
-    @property
-    def beam_limit(self) -> int:
-        """The most beams that a request may ask for, as the engine is set up."""
-        return self.max_num_beams
-
 
 AnySettings = TypeVar("AnySettings", bound=HttpSettings)
 

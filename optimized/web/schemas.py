@@ -55,7 +55,7 @@ def operations(settings: HttpSettings) -> dict[str, Operation]:
     """The operations by path."""
     one = Annotated[str, Field(min_length=1, max_length=settings.max_text_chars), AfterValidator(readable)]
     many = Annotated[list[one], Field(min_length=1, max_length=settings.max_batch_texts)]
-    beams = Annotated[int, Field(strict=True, ge=1, le=settings.beam_limit), BeforeValidator(whole_number)]
+    beams = Annotated[int, Field(strict=True, ge=1, le=settings.max_num_beams), BeforeValidator(whole_number)]
 
     def body(name: str, **fields: Any) -> type[BaseModel]:
         return create_model(name, __config__=ConfigDict(extra="forbid"), **fields)
@@ -97,7 +97,9 @@ ERROR_ANSWERS: dict[int | str, dict[str, Any]] = {
 
 def openapi_request(body: type[BaseModel]) -> dict[str, Any]:
     """What the OpenAPI page needs to show a body and a header that no parameter of the endpoint reads."""
-    timeout = {"type": "integer", "minimum": 1, "maximum": MAX_TIMEOUT_MS}
-    header = {"in": "header", "name": "X-Timeout-Ms", "schema": timeout}
+    timeout_ms = {"type": "integer", "minimum": 1, "maximum": MAX_TIMEOUT_MS}
     content = {"application/json": {"schema": body.model_json_schema()}}
-    return {"parameters": [header], "requestBody": {"required": True, "content": content}}
+    return {
+        "parameters": [{"in": "header", "name": "X-Timeout-Ms", "schema": timeout_ms}],
+        "requestBody": {"required": True, "content": content},
+    }
