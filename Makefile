@@ -8,6 +8,8 @@ TASKS ?= translation,sentiment
 PORT ?= 8000
 SERVER ?= dynamic_batching
 REQUESTS ?= 10000
+# The server whose web/ and runtime/ make frames copies to the others.
+FROM ?= optimized
 RUN ?=
 # Requests a second of make mix; 0: half of what the server can do.
 RATE ?= 0
@@ -25,7 +27,7 @@ BENCH = $(BIN)/python -m benchmark run --models $(MODELS) --tasks $(TASKS) --use
 .DEFAULT_GOAL := help
 .PHONY: help setup models models-embedded serve-baseline serve-optimized serve-dynamic-batching bench \
 	bench-baseline bench-optimized bench-dynamic-batching bench-full ladder ceiling peers open-loop capacity \
-	overload mix slots soak chaos plot report compare readme test fuzz lint clean
+	overload mix slots soak chaos plot report compare readme test fuzz lint frames clean
 
 help: ## Show the targets and variables
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-23s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +38,7 @@ help: ## Show the targets and variables
 	@echo "  USERS=$(USERS)  levels of concurrency    TASKS=$(TASKS)"
 	@echo "  SERVER=$(SERVER)  of make open-loop and of make chaos (there all of them unless given)"
 	@echo "  PORT=$(PORT)  of make serve-*                RUN=NAME  go on with an interrupted run"
+	@echo "  FROM=$(FROM)  whose web/ and runtime/ make frames copies"
 	@echo "  RATE=$(RATE)  requests a second of make mix; 0: half of what the server can do"
 
 setup: ## Make .venv and install the pinned requirements, once
@@ -136,6 +139,12 @@ lint: setup ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+frames: ## Copy web/ and runtime/ of one server, FROM, over those of the others
+	@for floor in web runtime; do for server in baseline optimized dynamic_batching; do \
+		if [ $$server != $(FROM) ] && [ -d $$server/$$floor ] && [ -d $(FROM)/$$floor ]; then \
+			rm -rf $$server/$$floor && cp -r $(FROM)/$$floor $$server/$$floor; \
+		fi; done; done
 
 clean: ## Remove .venv, .venv-peers, prepared models and caches; results stay
 	rm -rf .venv .venv-peers .cache/peers .cache/kernels models models-* .mypy_cache .ruff_cache .hypothesis

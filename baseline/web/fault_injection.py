@@ -1,8 +1,7 @@
 """A setting for tests: models raise and hang on command. Without GAP_FAULTS nothing imports this module.
 
-GAP_FAULTS names a folder. What `poison-TASK` holds when the server starts is a text that every run raises
-on. Every other file is one fault, for the next run of its task, which removes it: `raise-TASK-*` is raised,
-`stall-TASK-*` holds for how many ms the run hangs.
+GAP_FAULTS names a folder. Every run raises on the text that `poison-TASK` holds when the server starts. Each
+other file is one fault, for the next run: `raise-TASK-*` is raised, `stall-TASK-*` is how many ms it hangs.
 """
 
 import contextlib
@@ -20,8 +19,7 @@ class Faults:
     """The faults of one task, `translation` or `sentiment`; `tokenize` gives a text's token ids."""
 
     def __init__(self, folder: Path, task: str, tokenize: Callable[[str], list[int]]) -> None:
-        self._folder, self._task = folder, task
-        poison = folder / f"poison-{task}"
+        self._folder, self._task, poison = folder, task, folder / f"poison-{task}"
         self._poison = tokenize(poison.read_text()) if poison.is_file() else None
 
     def inject(self, batch: list[list[int]]) -> None:

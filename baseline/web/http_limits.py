@@ -1,23 +1,19 @@
 """HTTP/1.1 from the socket within limits: how large a header may be, and how long a request may take to come.
 
-By hand, for neither uvicorn nor httptools, its fast parser, has such limits. A request that comes in one
-piece starts no timer.
+By hand, since uvicorn and its parser have no such limits. A request that comes in one piece starts no timer.
 """
 
 import asyncio
 import json
 
+from httptools import HttpParserError
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from .settings import HttpSettings
 
 # A body in the smallest chunks that clients send has about this many bytes on the wire for each of its own.
 WIRE_BYTES_PER_BYTE = 4
-BODY_HEADERS = (b"content-length", b"transfer-encoding")
-
-
-class LimitExceeded(Exception):
-    """Stops the parser; the request was refused."""
+BODY_HEADERS = b"content-length", b"transfer-encoding"
 
 
 class LimitedHttp(HttpToolsProtocol):
@@ -30,7 +26,7 @@ class LimitedHttp(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self.limits: HttpSettings = self.app_state["dispatch"].settings
+        self.limits: HttpSettings = self.app_state["service"].engine.settings
         self._start_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -69,7 +65,7 @@ class LimitedHttp(HttpToolsProtocol):
             # The parser would take the body for the other protocol's bytes, and then for the next request.
             self._refuse(400, "A request with a body should not ask for an upgrade")
         if self.refused:
-            raise LimitExceeded
+            raise HttpParserError  # stops the parser
         self.in_header = False
         super().on_headers_complete()
         # What follows a body is no header.

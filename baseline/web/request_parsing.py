@@ -13,16 +13,14 @@ from .settings import HttpSettings
 
 # What is left of a body that was not read is no next request.
 CLOSE = {"Connection": "close"}
+MAX_NAME_CHARS = 64
 
 
 async def read_body(request: Request, kind: type[BaseModel], settings: HttpSettings) -> Any:
     """The request's JSON body as `kind`.
 
-    Raises:
-        InvalidInput: the content type, the JSON, a field's type or a limit is wrong.
-        HTTPException: 413 where there are more than `max_body_bytes` bytes, or are said to be; 408 where
-            the body was not whole within `receive_timeout_ms`.
-        Disconnected: the client disconnected before the end of the body.
+    Raises InvalidInput where the content type, the JSON, a field's type or a limit is wrong, HTTPException
+    413 for a larger and 408 for a later body than the limits allow, or Disconnected.
     """
     media_type = request.headers.get("content-type", "application/json").partition(";")[0]
     check_size(int(request.headers.get("content-length", 0)), settings.max_body_bytes)
@@ -35,15 +33,19 @@ async def read_body(request: Request, kind: type[BaseModel], settings: HttpSetti
                 content += chunk
                 check_size(len(content), settings.max_body_bytes)
     except TimeoutError:
-        message = f"The body should arrive within {settings.receive_timeout_ms} ms"
-        raise HTTPException(408, message, CLOSE) from None
+        late = f"The body should arrive within {settings.receive_timeout_ms} ms"
+        raise HTTPException(408, late, CLOSE) from None
     except ClientDisconnect:
         raise Disconnected from None
     try:
         body = kind.model_validate_json(content)
     except ValidationError as error:
-        problems = error.errors(include_input=False)
-        raise InvalidInput(*((["body", *item["loc"]], item["msg"]) for item in problems)) from None
+        problems = []
+        for problem in error.errors(include_input=False):
+            # A name may be the client's own, so it is cut; a text of the client's is never sent back.
+            place = [part if isinstance(part, int) else part[:MAX_NAME_CHARS] for part in problem["loc"]]
+            problems.append((["body", *place], problem["msg"]))
+        raise InvalidInput(*problems) from None
     # No more colons than fields: then no name can be there twice, and nothing is parsed again.
     if content.count(b":") > len(body.model_fields_set):
         json.loads(content, object_pairs_hook=refuse_repeated_names)
@@ -60,5 +62,5 @@ def refuse_repeated_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     names = [name for name, _ in pairs]
     for index, name in enumerate(names):
         if name in names[:index]:
-            raise InvalidInput((["body", name], "A name should not be there twice"))
+            raise InvalidInput((["body", name[:MAX_NAME_CHARS]], "A name should not be there twice"))
     return dict(pairs)

@@ -5,29 +5,22 @@ ASGI server without this protocol the app refuses, with the same answers.
 """
 
 import contextlib
-from typing import Any, cast
+from typing import Any
 
-from starlette.types import Receive, Send
-from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
-
-from .dispatch import Dispatch
 from .errors import error_response
 from .http_limits import LimitedHttp
 
 
 class LoadSheddingHttp(LimitedHttp):
-    """A connection that answers what the app's dispatch refuses, and starts the app for the rest."""
+    """A connection that answers what the app's service refuses, and starts the app for the rest."""
 
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        dispatch: Dispatch = self.app_state["dispatch"]
-        scope: Any = cycle.scope
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        service = self.app_state["service"]
         # Behind a pipelined request come more: refused one in the other's call they would nest too deep.
-        if self.pipeline or self.flow.write_paused or (refusal := dispatch.refusal(scope)) is None:
+        if self.pipeline or self.flow.write_paused or (refusal := service.refusal(cycle.scope)) is None:
             super()._start_asgi_task(cycle, app)
             return
-        # With nothing to wait for, a response ends in one step and needs no task. The rest of the request's
-        # body is passed over, within the limits.
-        receive, send = cast(Receive, cycle.receive), cast(Send, cycle.send)
+        # With nothing to wait for, a response ends in one step and needs no task; a body is passed over.
         with contextlib.suppress(StopIteration):
-            error_response(refusal)(scope, receive, send).send(None)
-        dispatch.record(scope, refusal.status_code)
+            error_response(refusal)(cycle.scope, cycle.receive, cycle.send).send(None)
+        service.record(cycle.scope, refusal.status_code)

@@ -1,9 +1,9 @@
 """The Prometheus metrics of requests; an engine adds its own to the same registry."""
 
 import time
-from functools import cache
+from functools import cache, partial
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
 from .request_context import PHASES, RequestContext
 
@@ -16,16 +16,14 @@ class Metrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         ProcessCollector(registry=registry)
         self.received = Counter("gap_received", "Requests received", registry=registry)
-
-        def histogram(name: str, text: str, *labels: str) -> Histogram:
-            return Histogram(name, text, labels, buckets=BUCKETS_S, registry=registry)
-
-        text = "Answers by route and status"
-        self._answers = Counter("gap_requests", text, ["route", "status"], registry=registry)
-        text = "From a request's arrival to the end of its answer"
-        self._duration = histogram("gap_request_duration_seconds", text, "route")
-        text = "Time of a request by phase"
-        self._phase = histogram("gap_phase_duration_seconds", text, "route", "phase")
+        start = "From the process's start to ready"
+        self.cold_start = Gauge("gap_cold_start_seconds", start, registry=registry)
+        labels = ["route", "status"]
+        self._answers = Counter("gap_requests", "Answers by route and status", labels, registry=registry)
+        histogram = partial(Histogram, buckets=BUCKETS_S, registry=registry)
+        duration = "From a request's arrival to the end of its answer"
+        self._duration = histogram("gap_request_duration_seconds", duration, ["route"])
+        self._phase = histogram("gap_phase_duration_seconds", "Time by phase", ["route", "phase"])
         # prometheus_client looks labels up under a lock, at some microseconds each.
         self._children = cache(self._look_up)
 

@@ -6,16 +6,16 @@ POST /translate, /translate/batch, /sentiment, /sentiment/batch; GET /health, /r
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse, RedirectResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from .dispatch import Dispatch
 from .engine import Engine
-from .lifecycle import Lifecycle
 from .model_files import ModelFilesError
 from .schemas import ERROR_ANSWERS, openapi_request
+from .service import Service
 from .settings import AnySettings
 
 
@@ -27,29 +27,21 @@ def create_app(engine_kind: Callable[[AnySettings], Engine], settings: AnySettin
         raise SystemExit(f"error: {error}") from None
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger(__package__.rpartition(".")[0]).setLevel(logging.INFO)
-    lifecycle = Lifecycle(engine)
-    dispatch = Dispatch(lifecycle)
+    service = Service(engine)
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Dispatch]]:
-        async with lifecycle.run():
-            # The connections' `app_state`.
-            yield {"dispatch": dispatch}
+    async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Service]]:
+        async with service.run():
+            yield {"service": service}  # for connections, as their `app_state`
 
     app = FastAPI(title=f"inference-gap: {engine.title}", lifespan=lifespan, redirect_slashes=False)
-    app.state.lifecycle = lifecycle
-    app.add_middleware(dispatch.around)
+    app.state.service = service
+    app.add_middleware(service.around)
     app.add_exception_handler(Exception, internal_error)
-    for path, operation in dispatch.operations.items():
-        app.add_api_route(
-            path,
-            dispatch.answer,
-            name=path.strip("/").replace("/", "_"),
-            methods=["POST"],
-            response_model=operation.answer,
-            responses=ERROR_ANSWERS,
-            openapi_extra=openapi_request(operation.body),
-        )
+    document = partial(app.add_api_route, endpoint=service.answer, methods=["POST"], responses=ERROR_ANSWERS)
+    for path, operation in service.operations.items():
+        name, request = path.strip("/").replace("/", "_"), openapi_request(operation.body)
+        document(path, name=name, response_model=operation.answer, openapi_extra=request)
 
     @app.get("/health")
     async def health() -> dict[str, str]:
@@ -57,7 +49,7 @@ def create_app(engine_kind: Callable[[AnySettings], Engine], settings: AnySettin
 
     @app.get("/ready", responses={503: ERROR_ANSWERS[503]})
     async def ready() -> dict[str, str]:
-        if refusal := lifecycle.refusal():
+        if refusal := service.unready():
             raise refusal
         return {"status": "ready"}
 

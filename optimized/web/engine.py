@@ -21,8 +21,7 @@ MaybeAsync = Union[Awaitable[Result], Result]  # noqa: UP007, a TypeVar cannot b
 class Engine(ABC):
     """Answers texts. A plain `def` of it runs in the thread pool, an `async def` on the event loop.
 
-    Its constructor finds the model files, loads nothing, and raises ModelFilesError. What it adds to
-    `registry` is on the metrics page.
+    Its constructor finds model files, loads none, and may raise ModelFilesError; `registry` is on /metrics.
     """
 
     title: ClassVar[str]

@@ -5,18 +5,12 @@ from collections.abc import Sequence
 from fastapi import HTTPException
 from fastapi.responses import JSONResponse
 
-MAX_NAME_CHARS = 64
-
 
 class InvalidInput(HTTPException):
     """422: for each problem the part of the request, and what is wrong with it and the limit."""
 
     def __init__(self, *problems: tuple[Sequence[str | int], str]) -> None:
-        # A name may be the client's own, so it is cut; a text of the client's is never sent back.
-        places = ([p[:MAX_NAME_CHARS] if isinstance(p, str) else p for p in place] for place, _ in problems)
-        messages = (message for _, message in problems)
-        pairs = zip(places, messages, strict=True)
-        super().__init__(422, [{"loc": loc, "msg": msg, "type": "invalid_input"} for loc, msg in pairs])
+        super().__init__(422, [{"loc": loc, "msg": msg, "type": "invalid_input"} for loc, msg in problems])
 
 
 class Disconnected(HTTPException):

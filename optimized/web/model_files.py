@@ -7,13 +7,9 @@ from pathlib import Path
 from typing import Any
 
 FORMAT = 5
-# Weights as plain numbers, and what tokenizers read: nothing that runs code when it is loaded, as pickles do.
-# The one exception is kernels.so, compiled where the models were prepared.
+# Nothing that runs code when it is loaded, as pickles do, but kernels.so, compiled where they were prepared.
 KERNELS_FILE = "kernels.so"
-SUFFIXES = {
-    "pytorch": (".json", ".safetensors", ".spm", ".txt"),
-    "onnx": (".bin", ".json", ".onnx", ".spm", KERNELS_FILE),
-}
+SUFFIXES = {"pytorch": {".json", ".safetensors", ".spm", ".txt"}, "onnx": {".bin", ".json", ".onnx", ".spm"}}
 RECREATE = "re-create it with `python optimize_model.py`"
 
 
@@ -31,27 +27,25 @@ class ModelFiles:
 
     def verify(self) -> None:
         """Raises ModelFilesError unless the folder holds the manifest's files alone, as they were written."""
-        listed = self.facts["files"]
-        for name in listed:
-            if Path(name).name != name or name == ".." or (self.folder / name).is_symlink():
-                raise self._error(name, "is outside its folder, and not loaded")
-            if not name.endswith(SUFFIXES[Path(self.name).name]):
-                raise self._error(name, "is of a kind that is not loaded")
-        for path in sorted(self.folder.glob("*")):
-            # Libraries load some files merely because they are there.
-            if path.name not in listed:
-                raise self._error(path.name, f"is not in the manifest; {RECREATE}")
-        for name, entry in listed.items():
-            try:
-                with (self.folder / name).open("rb") as file:
-                    digest = hashlib.file_digest(file, "sha256").hexdigest()
-            except OSError as error:
-                raise self._error(name, f"cannot be read ({error.strerror}); {RECREATE}") from None
-            if digest != entry["sha256"]:
-                raise self._error(name, f"is damaged; {RECREATE}")
+        # Libraries load some files merely because they are there.
+        for name in sorted({*self.facts["files"], *(path.name for path in self.folder.glob("*"))}):
+            if problem := self._problem(name):
+                raise ModelFilesError(f"model file {self.name}/{name} {problem}")
 
-    def _error(self, file: str, problem: str) -> ModelFilesError:
-        return ModelFilesError(f"model file {self.name}/{file} {problem}")
+    def _problem(self, name: str) -> str | None:
+        path, entry = self.folder / name, self.facts["files"].get(name)
+        if entry is None:
+            return f"is not in the manifest; {RECREATE}"
+        if Path(name).name != name or name == ".." or path.is_symlink():
+            return "is outside its folder, and not loaded"
+        if path.suffix not in SUFFIXES[Path(self.name).name] and name != KERNELS_FILE:
+            return "is of a kind that is not loaded"
+        try:
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            return f"cannot be read ({error.strerror}); {RECREATE}"
+        return None if digest == entry["sha256"] else f"is damaged; {RECREATE}"
 
 
 def find_model_files(models_dir: Path, name: str) -> ModelFiles:

@@ -31,20 +31,19 @@ class Problem(BaseModel):
     detail: str
 
 
-class InputProblem(BaseModel):
-    loc: list[str | int]
-    msg: str
-    type: str
-
-
 class InputProblems(BaseModel):
-    detail: list[InputProblem]
+    class Detail(BaseModel):
+        loc: list[str | int]
+        msg: str
+        type: str
+
+    detail: list[Detail]
 
 
 class Operation(NamedTuple):
     """A POST of `body`, answered with `answer`, in which `field` holds what the engine gives, if not all."""
 
-    task: Literal["translation", "sentiment"]
+    task: str
     batch: bool
     body: type[BaseModel]
     answer: type[BaseModel]

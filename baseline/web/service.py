@@ -1,41 +1,71 @@
-"""The one way of a request: from its header to the engine, and its answer back to the client.
+"""One engine behind HTTP: its life, and the one way of a request to it and of the answer back.
 
 What a request costs outside inference is taken from inference where both share a core, so requests to the
-engine go past the framework's routing, dependencies and response models, in all servers alike. FastAPI still
-documents those routes, and answers every other method and path.
+engine go past FastAPI's routing, which documents them and answers every other method and path.
 """
 
 import asyncio
+import logging
+import os
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
+import psutil
 from fastapi import HTTPException, Request, Response
 from pydantic_core import to_json
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from .engine import awaitable
+from .engine import Engine, awaitable
 from .errors import InvalidInput, Refusal, error_response
-from .lifecycle import Lifecycle
 from .metrics import Metrics
 from .request_context import RequestContext
 from .request_parsing import read_body
 from .schemas import operations
 
+log = logging.getLogger(__name__)
 CONTEXT = "request_context"
 
 
-class Dispatch:
+class Service:
     """ASGI middleware: answers POST requests to `operations`, by path, and passes all else on to `app`."""
 
     app: ASGIApp
 
-    def __init__(self, lifecycle: Lifecycle) -> None:
-        self.settings = lifecycle.engine.settings
-        self.operations = operations(self.settings)
-        self._lifecycle = lifecycle
-        self._metrics = Metrics(lifecycle.engine.registry)
-        self._translate = awaitable(lifecycle.engine.translate)
-        self._classify = awaitable(lifecycle.engine.classify)
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.loaded = False
+        self.operations = operations(engine.settings)
+        self._metrics = Metrics(engine.registry)
+        self._translate, self._classify = awaitable(engine.translate), awaitable(engine.classify)
 
-    def around(self, app: ASGIApp) -> "Dispatch":
+    @asynccontextmanager
+    async def run(self) -> AsyncIterator[None]:
+        """Loads the engine while /health answers, and closes it when no request is under way any more."""
+        loading = asyncio.create_task(self._load())
+        yield
+        await asyncio.wait([loading])
+        await awaitable(self.engine.close)()
+
+    async def _load(self) -> None:
+        try:
+            await awaitable(self.engine.load)()
+        except Exception as error:
+            # A server without models can do nothing; its end says so to whoever supervises it.
+            log.error("models cannot be loaded: %s", error)
+            logging.shutdown()
+            os._exit(1)
+        cold_start_s = time.time() - psutil.Process().create_time()
+        self._metrics.cold_start.set(cold_start_s)
+        log.info("Model loaded! Cold start %.2f s", cold_start_s)
+        self.loaded = True
+
+    def unready(self) -> Refusal | None:
+        """Why the server is not ready."""
+        problem = self.engine.unready() if self.loaded else "loading"
+        return Refusal(f"not ready: {problem}") if problem else None
+
+    def around(self, app: ASGIApp) -> "Service":
         self.app = app
         return self
 
@@ -47,12 +77,12 @@ class Dispatch:
         if operation is None:
             return None
         try:
-            context.set_deadline(scope["headers"], self.settings.timeout_ms)
+            context.set_deadline(scope["headers"], self.engine.settings.timeout_ms)
         except InvalidInput as error:
             return error
-        if self._lifecycle.state != "ready":
-            return self._lifecycle.refusal()
-        return self._lifecycle.engine.refusal(operation.task, context.deadline_s)
+        if not self.loaded:
+            return self.unready()
+        return self.engine.refusal(operation.task, context.deadline_s)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -92,7 +122,7 @@ class Dispatch:
         operation = context.operation
         assert operation is not None
         try:
-            body = await read_body(request, operation.body, self.settings)
+            body = await read_body(request, operation.body, self.engine.settings)
             texts = body.texts if operation.batch else [body.text]
             if operation.task == "translation":
                 answers = await self._translate(texts, body.num_beams, context)
