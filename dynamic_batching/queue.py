@@ -68,7 +68,8 @@ class RequestQueue:
         """Lets the lock go until something is pushed or due, or another thread notifies."""
         due_s = self.due_s()
         self._idle_workers += 1
-        self.lock.wait(None if due_s == math.inf else due_s - now_s)
+        # What is due already waits for free slots, whose worker notifies.
+        self.lock.wait(due_s - now_s if now_s < due_s < math.inf else None)
         self._idle_workers -= 1
 
     def next_slots(self) -> int:

@@ -102,14 +102,14 @@ class Scheduler(Generic[Report]):
         """
         now_s = self.clock_s()
         remaining_s = context.deadline_s - now_s
-        request = Request(sequences, context.deadline_s, unfinished=len(sequences))
         lengths = [len(one.source) for one in sequences for _ in range(one.num_beams)]
-        for sequence in sequences:
-            sequence.request = request
         with self.queue.lock:
             # Only now are its lengths known.
             if refusal := self._refusal(lengths, remaining_s, self._load(now_s)):
                 raise refusal
+            request = Request(sequences, context.deadline_s, unfinished=len(sequences))
+            for sequence in sequences:
+                sequence.request = request
             self.queue.push(request, now_s)
         self.admitted += 1
         self.requests.add(request)
@@ -211,6 +211,8 @@ class Scheduler(Generic[Report]):
 
     def _end(self, request: Request, error: Exception | None) -> None:
         request.open = False
+        # They hold the request: a cycle that only a collection would free.
+        request.sequences = []
         self.requests.remove(request)
         if request.timer is not None:
             request.timer.cancel()

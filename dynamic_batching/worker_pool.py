@@ -79,6 +79,9 @@ class WorkerPool(Generic[Report]):
             # Under the lock a worker schedules nothing else, which would be lost with it.
             with self._queue.lock:
                 worker.retired = self._stalled(worker, self._clock_s())
+                if worker.retired:
+                    # One that hangs in the background waits here as well: the next wake-up is not for it.
+                    self._queue.lock.notify_all()
             if worker.retired:
                 self._replace(worker, f"hangs for {self._stall_s:g} s", None)
         if self._queue.sequences or any(

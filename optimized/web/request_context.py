@@ -15,7 +15,7 @@ PHASES = ("tokenize", "queue", "inference")
 class RequestContext:
     """Times are of time.perf_counter, in seconds; `receive` is the request's ASGI channel."""
 
-    receive: Receive
+    receive: Receive | None = None
 
     def __init__(self, operation: Operation | None = None) -> None:
         self.operation = operation
