@@ -106,21 +106,22 @@ class Service:
                 answer = await self.answer(Request(scope, receive))
             await answer(scope, receive, send_noted)
         except asyncio.CancelledError:
-            # The server cancels what is not answered in time as it stops.
+            # The server cancels what is not answered in time as it stops; its thread finds the deadline passed.
+            context.deadline_s = context.arrived_s
             task = asyncio.current_task()
             if status is not None or task is None:
                 raise
             task.uncancel()
             await error_response(Refusal("not ready: draining"))(scope, receive, send_noted)
         finally:
+            context.receive = None  # it holds the scope: a cycle that only a collection would free
             self.record(scope, status or 500)
 
     async def answer(self, request: Request) -> Response:
         """The engine's answer to a request that is taken, or that of the HTTPException it raises."""
         context: RequestContext = request.scope[CONTEXT]
         context.receive = request.receive
-        operation = context.operation
-        assert operation is not None
+        operation = self.operations[request.scope["path"]]
         try:
             body = await read_body(request, operation.body, self.engine.settings)
             texts = body.texts if operation.batch else [body.text]
