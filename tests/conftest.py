@@ -13,7 +13,7 @@ from benchmark.processes import Server, free_port
 from benchmark.redis_server import RedisProcess, running_redis
 from model_export.instruction_sets import InstructionSet
 from model_export.kernels import BuildFailed, Unavailable, best_instructions, build
-from optimized.artefacts import cpu_flags
+from optimized.runtime.onnx_files import cpu_flags
 
 SERVERS = ("baseline", "optimized", "dynamic_batching")
 EMBEDDED = Path(__file__).resolve().parent.parent / "models-embedded"

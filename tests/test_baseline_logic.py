@@ -1,4 +1,4 @@
-"""The baseline's own logic with fake models: readiness, deadlines, failures, draining."""
+"""The baseline's own logic with fake models: readiness, deadlines, failures, threads."""
 
 import json
 import threading
@@ -8,34 +8,44 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from baseline.artefacts import FORMAT
 from baseline.config import Settings
-from baseline.lifecycle import ready_models
-from baseline.schemas import Sentiment
-from baseline.server import create_app
+from baseline.engine import PyTorchEngine
+from baseline.web.app import create_app
+from baseline.web.model_files import FORMAT
+from baseline.web.schemas import Sentiment
 
 TEXT = {"text": "a good film"}
+TIMEOUT_S = 20.0
 
 
 class FakeModel:
     """Answers with what was asked, so that a mixed-up answer shows; `act` runs before each answer."""
 
-    def __init__(self, wrap: Callable[[str], object]) -> None:
-        self.wrap = wrap
+    max_input_tokens = 8
+    meaningless: frozenset[str] = frozenset()
+
+    def __init__(self, answer: Callable[[str], object]) -> None:
+        self.answer = answer
         self.act: Callable[[], None] = lambda: None
         self.inferred: list[str] = []
 
-    def tokenize(self, text: str, where: list[str | int]) -> list[str]:
+    def tokenize(self, text: str) -> list[str]:
         return [text]
 
-    def infer(self, token_ids: list[str], timeout_s: float, num_beams: int = 1) -> object:
+    def classify(self, token_ids: list[str]) -> object:
         self.act()
         self.inferred.append(token_ids[0])
-        return self.wrap(token_ids[0])
+        return self.answer(token_ids[0])
+
+    def translate(self, token_ids: list[str], num_beams: int, timeout_s: float) -> object:
+        return self.classify(token_ids)
 
 
 class FakeModels:
+    """Both models, loaded once `loadable` is set."""
+
     def __init__(self) -> None:
+        self.loadable = threading.Event()
         self.translator = FakeModel(lambda text: text.upper())
         self.classifier = FakeModel(lambda text: Sentiment(label="POSITIVE", score=1 / len(text)))
 
@@ -46,14 +56,29 @@ def models() -> FakeModels:
 
 
 @pytest.fixture
-def client(models: FakeModels, tmp_path: Path) -> Iterator[TestClient]:
+def loading(models: FakeModels, tmp_path: Path) -> Iterator[TestClient]:
+    """A client of a server whose models are loaded as soon as they are loadable."""
+
+    class FakeEngine(PyTorchEngine):
+        def load(self) -> None:
+            assert models.loadable.wait(TIMEOUT_S)
+            self.models = models  # type: ignore[assignment]
+
     names = ("translation/pytorch", "sentiment/pytorch")
     manifest = {"format": FORMAT, "artefacts": {name: {"files": {}} for name in names}}
     (tmp_path / "manifest.json").write_text(json.dumps(manifest))
-    app = create_app(Settings(models_dir=tmp_path, max_batch_texts=4, max_body_bytes=200))
-    app.dependency_overrides[ready_models] = lambda: models
-    # Outside a `with` block the client runs no lifespan, so no model is loaded.
-    yield TestClient(app, raise_server_exceptions=False)
+    app = create_app(FakeEngine, Settings(models_dir=tmp_path, max_batch_texts=4, max_body_bytes=200))
+    with TestClient(app, raise_server_exceptions=False) as client:
+        yield client
+        models.loadable.set()
+
+
+@pytest.fixture
+def client(models: FakeModels, loading: TestClient) -> TestClient:
+    models.loadable.set()
+    while loading.get("/ready").status_code != 200:
+        pass
+    return loading
 
 
 def test_each_answer_belongs_to_its_text(client: TestClient) -> None:
@@ -63,19 +88,12 @@ def test_each_answer_belongs_to_its_text(client: TestClient) -> None:
     assert [result["score"] for result in results] == [1, 1 / 2, 1 / 3]
 
 
-def test_not_ready_is_503_with_retry_after(client: TestClient) -> None:
-    client.app.dependency_overrides.clear()  # type: ignore[attr-defined]
-    for answer in (client.get("/ready"), client.post("/translate", json=TEXT)):
+def test_not_ready_is_503_with_retry_after(loading: TestClient) -> None:
+    for answer in (loading.get("/ready"), loading.post("/translate", json=TEXT)):
         assert answer.status_code == 503
         assert int(answer.headers["retry-after"]) >= 1
         assert "loading" in answer.json()["detail"]
-    assert client.get("/health").status_code == 200
-
-
-def test_draining_is_503(client: TestClient) -> None:
-    client.app.dependency_overrides.clear()  # type: ignore[attr-defined]
-    client.app.state.lifecycle.state = "draining"  # type: ignore[attr-defined]
-    assert client.get("/ready").json()["detail"] == "not ready: draining"
+    assert loading.get("/health").status_code == 200
 
 
 def test_a_failing_model_is_a_fixed_500_and_the_next_request_is_served(
@@ -96,7 +114,7 @@ def test_a_deadline_that_passes_in_a_batch_stops_the_rest(
     client: TestClient, models: FakeModels, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now_s = [100.0]
-    monkeypatch.setattr("baseline.telemetry.time.perf_counter", lambda: now_s[0])
+    monkeypatch.setattr("baseline.web.request_context.time.perf_counter", lambda: now_s[0])
 
     def take_a_second() -> None:
         now_s[0] += 1.0
@@ -113,7 +131,7 @@ def test_the_client_cannot_lengthen_the_deadline(
     client: TestClient, models: FakeModels, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now_s = [100.0]
-    monkeypatch.setattr("baseline.telemetry.time.perf_counter", lambda: now_s[0])
+    monkeypatch.setattr("baseline.web.request_context.time.perf_counter", lambda: now_s[0])
 
     def take_a_minute() -> None:
         now_s[0] += 60.0
@@ -144,7 +162,7 @@ def test_a_large_body_is_refused(client: TestClient) -> None:
 
 
 def test_requests_run_side_by_side(client: TestClient, models: FakeModels) -> None:
-    together = threading.Barrier(2, timeout=20)
+    together = threading.Barrier(2, timeout=TIMEOUT_S)
     models.translator.act = lambda: together.wait() and None
     answers: list[int] = []
     threads = [

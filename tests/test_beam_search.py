@@ -1,8 +1,8 @@
-"""Beam search gives Hugging Face's hypotheses: alone, in a padded batch, and in slots beside other rows."""
+"""Beam search gives Hugging Face's hypotheses: alone, in a batch, and in slots beside other sequences."""
 
 import filecmp
 import random
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -15,14 +15,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import MarianMTModel
 
-from dynamic_batching.beam_search import BeamSearch, most_likely, placed
 from dynamic_batching.decoder import SlotDecoder
-from dynamic_batching.graphs import Graphs
-from dynamic_batching.row import Row
-from optimized.artefacts import find_artefact
-from optimized.beam_decoder import BeamDecoder
-from optimized.graphs import Graphs as BatchGraphs
-from optimized.tokenization import MarianTokenizer
+from dynamic_batching.models import decode_batch
+from dynamic_batching.runtime.beam_search import BeamSearch, most_likely, placed
+from dynamic_batching.runtime.graphs import Graphs
+from dynamic_batching.sequence import Sequence
+from optimized.decoder import Decoder
+from optimized.runtime.graphs import Graphs as BatchGraphs
+from optimized.runtime.onnx_files import find_onnx_files, kernel_library
+from optimized.runtime.tokenization import MarianTokenizer
 from tests.conftest import EMBEDDED
 from tests.test_marian_graphs import captions, export, tiny_model
 
@@ -149,89 +150,92 @@ def test_a_batch_of_texts_gets_hugging_face_hypotheses(
     num_beams: int, exported: tuple[MarianMTModel, Path]
 ) -> None:
     model, folder = exported
-    decoder = BeamDecoder(BatchGraphs.load(folder / "float32"))
+    decoder = Decoder(BatchGraphs.load(folder / "float32"))
     draw, sources = random.Random(num_beams), random_sources(24, num_beams)
     most = [draw.randrange(MAX_NEW + 1) for _ in sources]
     least = [draw.choice([0, 0, limit // 2, limit]) for limit in most]
-    found = decoder.search(sources, most, least, num_beams)
-    assert decoder.search([], [], [], num_beams) == []
+    found = decoder.generate(sources, most, least, num_beams)
+    assert decoder.generate([], [], [], num_beams) == []
     for source, mine, max_new, min_new in zip(sources, found, most, least, strict=True):
         theirs = beams_of_hugging_face(model, source, num_beams, max_new, min_new) if max_new else []
         assert_same_or_tied(model, source, mine, theirs)
 
 
-def decode_in_random_company(decoder: SlotDecoder, rows: list[Row], seed: int) -> dict[Hashable, list[int]]:
-    """The answers of `rows`, which join at random steps; one in twenty is cancelled and joins once more."""
+def decode_in_random_company(
+    decoder: SlotDecoder, sequences: list[Sequence], seed: int
+) -> dict[Sequence, list[int]]:
+    """The answers of `sequences`, which join at random steps; one in twenty is removed and joins again."""
     draw = random.Random(seed)
-    waiting = rows[::-1]
-    by_key = {row.key: row for row in rows}
-    answers: dict[Hashable, list[int]] = {}
+    waiting = sequences[::-1]
+    answers: dict[Sequence, list[int]] = {}
     while waiting or decoder.rows:
-        while waiting and waiting[-1].num_beams <= decoder.free and draw.random() < 0.6:
+        while waiting and waiting[-1].num_beams <= decoder.free_slots and draw.random() < 0.6:
             answers.update(decoder.join([waiting.pop()]))
         if decoder.rows and draw.random() < 0.05:
-            key = draw.choice(decoder.keys)
-            decoder.remove(key)
-            waiting.append(by_key[key])
-        assert decoder.rows == sum(by_key[key].num_beams for key in decoder.keys)
+            chosen = draw.choice(decoder.running)
+            decoder.remove(chosen)
+            waiting.append(chosen)
+        assert decoder.rows == sum(each.num_beams for each in decoder.running)
         result = decoder.step()
         assert not result.failed
         answers.update(result.finished)
-    assert decoder.free == decoder.max_batch_size and not decoder._searches
+    assert decoder.free_slots == decoder.max_batch_size and not decoder._searches
     return answers
 
 
-def mixed_rows(sources: list[list[int]], seed: int, max_new: Callable[[list[int]], int]) -> list[Row]:
+def mixed(sources: list[list[int]], seed: int, max_new: Callable[[list[int]], int]) -> list[Sequence]:
     draw = random.Random(seed)
     return [
-        Row(key, source, max_new(source), draw.choice([0, 3]), draw.choice([1, 1, 2, 3, 4, 5, 6]))
-        for key, source in enumerate(sources)
+        Sequence(source, max_new(source), draw.choice([0, 3]), draw.choice([1, 1, 2, 3, 4, 5, 6]))
+        for source in sources
     ]
 
 
-def test_rows_of_any_beams_that_share_steps_get_hugging_face_hypotheses(
+def test_sequences_of_any_beams_that_share_steps_get_hugging_face_hypotheses(
     exported: tuple[MarianMTModel, Path],
 ) -> None:
     model, folder = exported
-    rows = mixed_rows(random_sources(40, 8), 8, lambda source: MAX_NEW)
-    answers = decode_in_random_company(SlotDecoder(Graphs.load(folder / "float32"), SLOTS), rows, 8)
-    for row in rows:
-        theirs = beams_of_hugging_face(model, row.source, row.num_beams, MAX_NEW, row.min_new_tokens)
-        assert_same_or_tied(model, row.source, answers[row.key], theirs)
+    sequences = mixed(random_sources(40, 8), 8, lambda source: MAX_NEW)
+    answers = decode_in_random_company(SlotDecoder(Graphs.load(folder / "float32"), SLOTS), sequences, 8)
+    for each in sequences:
+        theirs = beams_of_hugging_face(model, each.source, each.num_beams, MAX_NEW, each.min_new_tokens)
+        assert_same_or_tied(model, each.source, answers[each], theirs)
 
 
 @cache
 def embedded() -> tuple[tuple[Path, Path | None], list[list[int]]]:
     """What the graphs are loaded from, and sources."""
-    artefact = find_artefact(EMBEDDED, "translation/onnx")
-    tokenizer = MarianTokenizer(artefact.folder)
-    return (artefact.folder, artefact.kernels), [tokenizer.encode(text) for text in captions(48)]
+    files = find_onnx_files(EMBEDDED, "translation")
+    tokenizer = MarianTokenizer(files.folder)
+    return (files.folder, kernel_library(files)), [tokenizer.encode(text) for text in captions(48)]
 
 
 def test_int8_answers_do_not_depend_on_slots_or_batch_mates() -> None:
     files, sources = embedded()
-    rows = mixed_rows(sources, 5, lambda source: 2 * len(source) + 16)
-    slots, batch = SlotDecoder(Graphs.load(*files), SLOTS), BeamDecoder(BatchGraphs.load(*files))
-    answers = decode_in_random_company(slots, rows, 5)
+    sequences = mixed(sources, 5, lambda source: 2 * len(source) + 16)
+    slots, batch = SlotDecoder(Graphs.load(*files), SLOTS), Decoder(BatchGraphs.load(*files))
+    answers = decode_in_random_company(slots, sequences, 5)
     alone = {
-        row.key: batch.search([row.source], [row.max_new_tokens], [row.min_new_tokens], row.num_beams)[0]
-        for row in rows
+        each: batch.generate([each.source], [each.max_new_tokens], [each.min_new_tokens], each.num_beams)[0]
+        for each in sequences
     }
     assert answers == alone
     for num_beams in (1, 4):
-        limits = [2 * len(source) + 16 for source in sources], [0] * len(sources), num_beams
-        assert slots.generate(sources, *limits) == batch.search(sources, *limits)
+        most = [2 * len(source) + 16 for source in sources]
+        limited = [Sequence(source, limit, 0, num_beams) for source, limit in zip(sources, most, strict=True)]
+        assert decode_batch(slots, limited) == batch.generate(sources, most, [0] * len(most), num_beams)
 
 
-def test_a_text_whose_beam_cannot_run_fails_alone() -> None:
+def test_a_sequence_whose_beam_cannot_run_fails_alone() -> None:
     files, sources = embedded()
     decoder = SlotDecoder(Graphs.load(*files), SLOTS)
-    rows = [Row(key, sources[key], 20, 0, beams) for key, beams in enumerate([3, 1, 4, 1])]
-    alone = {row.key: dict(decoder_alone(files, row))[row.key] for row in rows}
-    decoder.join(rows)
+    sequences = [Sequence(sources[at], 20, 0, beams) for at, beams in enumerate([3, 1, 4, 1])]
+    alone = {each: decode_batch(SlotDecoder(Graphs.load(*files), SLOTS), [each])[0] for each in sequences}
+    decoder.join(sequences)
     for _ in range(2):
         decoder.step()
-    bad = decoder._slots_of[2][-1]
+    failing = sequences[2]
+    bad = decoder._slots_of[failing][-1]
     run = decoder.decoder
 
     class Broken:
@@ -247,38 +251,32 @@ def test_a_text_whose_beam_cannot_run_fails_alone() -> None:
 
     decoder.decoder = Broken()  # type: ignore[assignment]
     result = decoder.step()
-    assert [(key, str(error)) for key, error in result.failed] == [(2, "broken step")]
-    assert decoder.free == SLOTS - 5
+    assert [(each, str(error)) for each, error in result.failed] == [(failing, "broken step")]
+    assert decoder.free_slots == SLOTS - 5
     decoder.decoder = run
     answers = dict(result.finished)
     while decoder.rows:
         answers.update(decoder.step().finished)
-    assert answers == {key: alone[key] for key in (0, 1, 3)}
-
-
-def decoder_alone(files: tuple[Path, Path | None], row: Row) -> list[tuple[Hashable, list[int]]]:
-    decoder = SlotDecoder(Graphs.load(*files), SLOTS)
-    finished = decoder.join([row])
-    while decoder.rows:
-        finished += decoder.step().finished
-    return finished
+    assert answers == {each: alone[each] for each in sequences if each is not failing}
 
 
 def test_beams_that_do_not_fit_are_refused_and_none_is_taken() -> None:
     files, sources = embedded()
     decoder = SlotDecoder(Graphs.load(*files), SLOTS)
-    decoder.join([Row("taken", sources[0], 9, 0, 6)])
-    assert (decoder.rows, decoder.free, decoder.keys) == (6, 10, ["taken"])
+    taken = Sequence(sources[0], 9, 0, 6)
+    decoder.join([taken])
+    assert (decoder.rows, decoder.free_slots, decoder.running) == (6, 10, [taken])
     with pytest.raises(ValueError, match="11 rows for 10 free slots"):
-        decoder.join([Row("a", sources[1], 9, 0, 6), Row("b", sources[2], 9, 0, 5)])
+        decoder.join([Sequence(sources[1], 9, 0, 6), Sequence(sources[2], 9, 0, 5)])
     with pytest.raises(ValueError, match="num_beams"):
-        decoder.join([Row("a", sources[1], 9, 0, 0)])
-    assert decoder.keys == ["taken"]
-    decoder.remove("taken")
-    assert decoder.free == SLOTS
-    with pytest.raises(ValueError, match="17 beams for 16 slots"):
-        decoder.generate(sources[:1], [9], [0], 17)
-    assert decoder.join([Row("none", sources[0], 0, 0, 6)]) == [("none", [])]
+        decoder.join([Sequence(sources[1], 9, 0, 0)])
+    assert decoder.running == [taken]
+    decoder.remove(taken)
+    assert decoder.free_slots == SLOTS
+    with pytest.raises(ValueError, match="more beams than 16 slots"):
+        decode_batch(decoder, [Sequence(sources[0], 9, 0, 17)])
+    none = Sequence(sources[0], 0, 0, 6)
+    assert decoder.join([none]) == [(none, [])]
 
 
 LOGITS = st.lists(st.sampled_from([-9.0, -1.5, -1.0, 0.0, 0.25, 2.0, 7.0]), min_size=20, max_size=400)
@@ -339,5 +337,5 @@ def test_scores_fall_as_beams_go_on() -> None:
 
 
 def test_both_servers_search_with_the_same_file() -> None:
-    files = [ROOT / folder / "beam_search.py" for folder in ("optimized", "dynamic_batching")]
+    files = [ROOT / folder / "runtime" / "beam_search.py" for folder in ("optimized", "dynamic_batching")]
     assert filecmp.cmp(*files, shallow=False)

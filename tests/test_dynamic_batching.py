@@ -11,26 +11,20 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import pytest
 from conftest import EMBEDDED, serving
-from fastapi.testclient import TestClient
-from hypothesis import given
-from hypothesis import strategies as st
 
 from benchmark.environment import ROOT
 from benchmark.processes import Server
-from dynamic_batching import scheduling
-from dynamic_batching import server as dynamic_server
-from dynamic_batching.artefacts import find_artefact
+from dynamic_batching import cpu_scheduling
 from dynamic_batching.config import Settings
-from dynamic_batching.models import LARGEST_WARMUP_BATCH, Models, warmup_batches
+from dynamic_batching.models import Models
+from dynamic_batching.runtime.onnx_files import find_onnx_files
 from locustfiles.inputs import unique
 
 TIMEOUT_S = 60.0
@@ -96,7 +90,7 @@ def read_answer(connection: http.client.HTTPConnection) -> tuple[int, dict[str, 
 
 
 class Occupied:
-    """Keeps the engine of a task busy with batch requests, so that others wait."""
+    """Keeps the worker of a task busy with batch requests, so that others wait."""
 
     def __init__(self, server: Server, route: str) -> None:
         self.url = f"{server.url}{route}/batch"
@@ -134,12 +128,11 @@ def test_neither_torch_nor_transformers_nor_redis_is_loaded() -> None:
 import sys
 from pathlib import Path
 import dynamic_batching.server
-from dynamic_batching import server as dynamic_server
-from dynamic_batching.artefacts import find_artefact
 from dynamic_batching.config import Settings
-from dynamic_batching.models import LARGEST_WARMUP_BATCH, Models, warmup_batches
-artefacts = (find_artefact(Path(sys.argv[1]), f"{task}/onnx") for task in ("translation", "sentiment"))
-Models(*artefacts, Settings())
+from dynamic_batching.models import Models
+from dynamic_batching.runtime.onnx_files import find_onnx_files
+files = (find_onnx_files(Path(sys.argv[1]), task) for task in ("translation", "sentiment"))
+Models(*files, Settings())
 heavy = {"torch", "transformers", "optimum", "onnx", "pandas", "scipy", "redis"} & set(sys.modules)
 assert not heavy, heavy
 """
@@ -159,11 +152,11 @@ def test_requests_that_arrive_one_by_one_leave_as_batches(running: Server) -> No
     check_counts(running)
 
 
-def test_the_event_loop_interrupts_no_engine(running: Server) -> None:
+def test_the_event_loop_interrupts_no_worker(running: Server) -> None:
     assert os.sched_getscheduler(running.pid) == os.SCHED_BATCH
     threads = [int(thread.name) for thread in Path(f"/proc/{running.pid}/task").iterdir()]
-    turns = [scheduling.turn_s(thread) for thread in threads]
-    assert turns.count(scheduling.ENGINE_TURN_S) == 2 or None in turns
+    slices = [cpu_scheduling.slice_s(thread) for thread in threads]
+    assert slices.count(cpu_scheduling.WORKER_SLICE_S) == 2 or None in slices
 
 
 def test_translations_share_their_decoding_steps(running: Server) -> None:
@@ -216,15 +209,15 @@ def test_long_translations_among_short_ones_are_those_of_each_alone(running: Ser
 
 
 def test_a_translation_does_not_depend_on_its_batch() -> None:
-    artefacts = (find_artefact(EMBEDDED, f"{task}/onnx") for task in ("translation", "sentiment"))
-    translator = Models(*artefacts, Settings(threads=1)).translator
-    tokens = [translator.tokenize(text, []) for text in texts_of("translation", 100)]
-    alone = [translator.infer([ids])[0] for ids in tokens]
+    files = (find_onnx_files(EMBEDDED, task) for task in ("translation", "sentiment"))
+    translator = Models(*files, Settings(threads=1)).translator
+    tokens = [translator.tokenize(text) for text in texts_of("translation", 100)]
+    alone = [translator.translate([ids])[0] for ids in tokens]
     order = list(range(len(tokens)))
     random.Random(5).shuffle(order)
     for start in range(0, len(order), 23):
         batch = order[start : start + 23]
-        assert translator.infer([tokens[index] for index in batch]) == [alone[index] for index in batch]
+        assert translator.translate([tokens[index] for index in batch]) == [alone[index] for index in batch]
 
 
 def test_the_phases_of_the_header_fit_in_the_request_s_time(running: Server) -> None:
@@ -235,7 +228,7 @@ def test_the_phases_of_the_header_fit_in_the_request_s_time(running: Server) -> 
     assert float(phases["inference"]) > 0 and total_ms <= answer.elapsed.total_seconds() * 1e3 + 1
 
 
-def test_a_client_that_hangs_up_costs_no_inference(running: Server) -> None:
+def test_a_client_that_disconnects_costs_no_inference(running: Server) -> None:
     def dropped() -> float:
         return metric(running, "gap_dropped_total", task="sentiment", cause="disconnected")
 
@@ -274,96 +267,6 @@ def test_one_bad_text_refuses_the_batch_and_admits_nothing(running: Server) -> N
     assert metric(running, "gap_admitted_total") == before
 
 
-class FakeTranslator:
-    """Answers in capitals; waits on "wait", fails on "fail"."""
-
-    def __init__(self) -> None:
-        self.go_on = threading.Event()
-
-    def tokenize(self, text: str, where: list[str | int]) -> list[int]:
-        return [*text.encode()]
-
-    def warmup_batches(self) -> list[list[list[int]]]:
-        return [[[65]], [[65]] * 4]
-
-    def infer(self, batch: list[list[int]]) -> list[str]:
-        texts = [bytes(token_ids).decode() for token_ids in batch]
-        if "wait" in texts:
-            self.go_on.wait()
-        if "fail" in texts:
-            raise RuntimeError("secret path /somewhere")
-        return [text.upper() for text in texts]
-
-
-@pytest.mark.parametrize("batching", ["request", "static"])
-def test_however_translations_are_batched_they_are_the_same(running: Server, batching: Any) -> None:
-    body = {"texts": texts_of("translation", 40)}
-    expected = httpx.post(f"{running.url}/translate/batch", json=body, timeout=TIMEOUT_S).json()
-    limits = Settings(models_dir=EMBEDDED, threads=1, translation_batching=batching)
-    with TestClient(dynamic_server.create_app(limits)) as client:
-        until(lambda: client.get("/ready").status_code == 200)
-        assert client.post("/translate/batch", json=body).json() == expected
-        beams = client.post("/translate", json={"text": "A dog.", "num_beams": 2})
-        assert beams.status_code == 422 and "num_beams" in beams.text
-
-
-@given(text_tokens=st.integers(1, 500), max_batch_size=st.integers(1, 5_000), max_batch_tokens=st.integers(1))
-def test_a_warm_up_runs_one_text_and_as_many_as_may_run(
-    text_tokens: int, max_batch_size: int, max_batch_tokens: int
-) -> None:
-    small, large = warmup_batches([7] * text_tokens, max_batch_size, max_batch_tokens)
-    assert len(small) == 1 <= len(large) <= min(max_batch_size, LARGEST_WARMUP_BATCH)
-    one_more = text_tokens * (len(large) + 1)
-    assert len(large) == 1 or text_tokens * len(large) <= max_batch_tokens
-    assert len(large) in (max_batch_size, LARGEST_WARMUP_BATCH) or one_more > max_batch_tokens
-
-
-@pytest.fixture
-def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[TestClient, FakeTranslator]]:
-    translator = FakeTranslator()
-    models = SimpleNamespace(translator=translator, classifier=FakeTranslator())
-    monkeypatch.setattr(dynamic_server, "load_models", lambda *_: models)
-    app = dynamic_server.create_app(Settings(models_dir=EMBEDDED, threads=1, translation_batching="request"))
-    with TestClient(app, raise_server_exceptions=False) as client:
-        until(lambda: client.get("/ready").status_code == 200)
-        yield client, translator
-        translator.go_on.set()
-
-
-def test_a_deadline_that_passes_while_a_batch_runs_is_504_at_once(
-    fake: tuple[TestClient, FakeTranslator],
-) -> None:
-    client, _ = fake
-    answer = client.post("/translate", json={"text": "wait"}, headers={"X-Timeout-Ms": "300"})
-    assert answer.status_code == 504 and "deadline" in answer.json()["detail"]
-    assert "server-timing" in answer.headers
-    counted = 'gap_dropped_total{cause="deadline_passed",task="translation"} 1.0'
-    assert counted in client.get("/metrics").text
-
-
-def test_a_failing_text_is_a_fixed_500_and_its_mates_are_answered(
-    fake: tuple[TestClient, FakeTranslator],
-) -> None:
-    client, translator = fake
-    with ThreadPoolExecutor(5) as pool:
-        blocker = pool.submit(client.post, "/translate", json={"text": "wait"})
-        until(lambda: 'gap_pending{task="translation"} 1.0' in client.get("/metrics").text)
-        asked = [pool.submit(client.post, "/translate", json={"text": text}) for text in ("a", "fail", "b")]
-        until(lambda: 'gap_pending{task="translation"} 4.0' in client.get("/metrics").text)
-        translator.go_on.set()
-        answers = [ask.result() for ask in asked]
-        assert blocker.result().json() == {"translation": "WAIT"}
-    assert [answer.status_code for answer in answers] == [200, 500, 200]
-    assert [answers[0].json(), answers[2].json()] == [{"translation": "A"}, {"translation": "B"}]
-    assert answers[1].json() == {"detail": "internal server error"}
-
-
-def test_a_batch_request_with_a_failing_text_fails_whole(fake: tuple[TestClient, FakeTranslator]) -> None:
-    client, _ = fake
-    assert client.post("/translate/batch", json={"texts": ["a", "fail", "b"]}).status_code == 500
-    assert client.post("/translate/batch", json={"texts": ["a", "b"]}).json() == {"translations": ["A", "B"]}
-
-
 def test_overload_is_refused_while_what_was_accepted_is_answered(tmp_path: Path) -> None:
     with serving("dynamic_batching", tmp_path, GAP_THREADS="1", GAP_QUEUE_SIZE="8") as server:
         bodies: list[dict[str, object]] = [{"text": f"{LONG} {number}"} for number in range(200)]
@@ -381,7 +284,7 @@ def test_overload_is_refused_while_what_was_accepted_is_answered(tmp_path: Path)
 def stop_with_pending(
     server: Server, requests: int, texts: int
 ) -> list[tuple[int, dict[str, str], dict[str, Any]]]:
-    """The answers to batch requests of long texts that were admitted when the server was told to stop."""
+    """The answers to batch requests of long texts that were admitted when the server was asked to stop."""
     asked = [open_request(server, "/sentiment/batch", {"texts": [LONG] * texts}) for _ in range(requests)]
     until(lambda: metric(server, "gap_admitted_total", task="sentiment") == requests)
     assert metric(server, "gap_pending", task="sentiment"), "all were answered before the stop"
@@ -393,7 +296,7 @@ def stop_with_pending(
 
 
 def test_a_stop_answers_what_was_admitted(tmp_path: Path) -> None:
-    # More than any machine is done with before it is told to stop, and time enough for it.
+    # More than any machine is done with before it is asked to stop, and time enough for it.
     settings = {"GAP_THREADS": "1", "GAP_DRAIN_TIMEOUT_MS": "60000"}
     with serving("dynamic_batching", tmp_path, **settings) as server:
         for status, _, body in stop_with_pending(server, 3, 64):

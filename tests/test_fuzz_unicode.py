@@ -42,31 +42,35 @@ TEXTS = st.one_of(
 @cache
 def models(name: str) -> Any:
     """The models of the server `name`, in this process."""
-    engine = "pytorch" if name == "baseline" else "onnx"
-    find = importlib.import_module(f"{name}.artefacts").find_artefact
-    artefacts = [find(EMBEDDED, f"{task}/{engine}") for task in ("translation", "sentiment")]
+    runtime = "pytorch" if name == "baseline" else "onnx"
+    find = importlib.import_module(f"{name}.web.model_files").find_model_files
+    files = [find(EMBEDDED, f"{task}/{runtime}") for task in ("translation", "sentiment")]
     return importlib.import_module(f"{name}.models").Models(
-        *artefacts, importlib.import_module(f"{name}.config").Settings()
+        *files, importlib.import_module(f"{name}.config").Settings()
     )
 
 
 def in_process(name: str, task: str, text: str) -> tuple[int, Any]:
     """The status and the answer, or the detail, that `text` should get."""
-    bodies, errors = (importlib.import_module(f"{name}.{part}") for part in ("bodies", "errors"))
+    parts = ("schemas", "errors", "request_context")
+    schemas, errors, context = (importlib.import_module(f"{name}.web.{part}") for part in parts)
     model = models(name).translator if task == "translate" else models(name).classifier
     if not 1 <= len(text) <= 2_000:
         return 422, None
     try:
-        bodies.readable(text)
-        tokens = model.tokenize(text, ["body", "text"])
-    except bodies.PydanticCustomError as error:
+        schemas.readable(text)
+        token_ids = model.tokenize(text)
+        context.RequestContext().check_text(0, token_ids, model.max_input_tokens, model.meaningless)
+    except schemas.PydanticCustomError as error:
         return 422, [{"loc": ["body", "text"], "msg": error.message(), "type": "invalid_input"}]
     except errors.InvalidInput as error:
         return 422, error.detail
-    if name == "baseline":
-        answer = model.infer(tokens, timeout_s=60.0)
+    if name != "baseline":
+        (answer,) = model.translate([token_ids]) if task == "translate" else model.classify([token_ids])
+    elif task == "translate":
+        answer = model.translate(token_ids, num_beams=1, timeout_s=60.0)
     else:
-        (answer,) = model.infer([tokens])
+        answer = model.classify(token_ids)
     return 200, answer
 
 

@@ -9,16 +9,19 @@ import pytest
 from conftest import EMBEDDED, native_kernels
 from test_process import start_and_fail
 
-import dynamic_batching.artefacts
-import optimized.artefacts
+import dynamic_batching.runtime.onnx_files
+import optimized.runtime.onnx_files
 from model_export import kernels
 from model_export.errors import PreparationError
 from model_export.instruction_sets import AMX, AVX2, AVX512_VNNI
 from model_export.kernels import Kernels, Native, best_instructions, choose_kernels, sources_sha256
 from model_export.manifest import Manifest
-from optimized.graphs import load_session
+from optimized.runtime.graphs import load_session
 
-SERVERS = {"optimized": optimized.artefacts, "dynamic_batching": dynamic_batching.artefacts}
+SERVERS = {
+    "optimized": optimized.runtime.onnx_files,
+    "dynamic_batching": dynamic_batching.runtime.onnx_files,
+}
 VNNI = {*AVX512_VNNI.flags, *AVX2.flags, "sse2"}
 
 
@@ -163,12 +166,13 @@ def test_native_models_are_refused_by_a_cpu_that_cannot_run_them(
 ) -> None:
     server, models = SERVERS[name], native_models(tmp_path)
     monkeypatch.setattr(server, "cpu_flags", lambda: VNNI)
-    assert server.find_artefact(models, "sentiment/onnx").kernels == models / "sentiment/onnx/kernels.so"
+    files = server.find_onnx_files(models, "sentiment")
+    assert server.kernel_library(files) == models / "sentiment/onnx/kernels.so"
     monkeypatch.setattr(server, "cpu_flags", lambda: VNNI - {"avx512_vnni"})
-    with pytest.raises(server.ArtefactError, match="CPU with avx512_vnni") as caught:
-        server.find_artefact(models, "sentiment/onnx")
+    with pytest.raises(server.ModelFilesError, match="CPU with avx512_vnni") as caught:
+        server.find_onnx_files(models, "sentiment")
     assert "--kernels onnxruntime" in str(caught.value) and "\n" not in str(caught.value)
-    assert server.find_artefact(models, "sentiment/pytorch").kernels is None
+    assert server.kernel_library(server.find_model_files(models, "sentiment/pytorch")) is None
 
 
 @pytest.mark.parametrize("name", SERVERS)
@@ -195,12 +199,12 @@ def test_a_changed_library_is_not_loaded(name: str, tmp_path: Path) -> None:
     content[-1] ^= 1
     library.write_bytes(content)
     server = SERVERS[name]
-    with pytest.raises(server.ArtefactError, match=r"sentiment/onnx/kernels\.so is damaged"):
-        server.find_artefact(models, "sentiment/onnx").verify()
-    server.find_artefact(models, "translation/onnx").verify()
+    with pytest.raises(server.ModelFilesError, match=r"sentiment/onnx/kernels\.so is damaged"):
+        server.find_onnx_files(models, "sentiment").verify()
+    server.find_onnx_files(models, "translation").verify()
     library.unlink()
-    with pytest.raises(server.ArtefactError, match=r"kernels\.so cannot be read"):
-        server.find_artefact(models, "sentiment/onnx").verify()
+    with pytest.raises(server.ModelFilesError, match=r"kernels\.so cannot be read"):
+        server.find_onnx_files(models, "sentiment").verify()
 
 
 def test_graphs_of_native_kernels_do_not_load_without_them() -> None:
@@ -211,8 +215,9 @@ def test_graphs_of_native_kernels_do_not_load_without_them() -> None:
 
 
 def test_flags_are_those_of_this_machine() -> None:
-    assert optimized.artefacts.cpu_flags() == dynamic_batching.artefacts.cpu_flags()
+    flags = [server.cpu_flags() for server in SERVERS.values()]
+    assert flags[0] == flags[1]
     line = next(
         (line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("flags")), ""
     )
-    assert ("sse2" in line.split()) == ("sse2" in optimized.artefacts.cpu_flags())
+    assert ("sse2" in line.split()) == ("sse2" in flags[0])

@@ -1,9 +1,9 @@
-"""The translation graphs, float32 and INT8: right answers that never depend on their batch mates."""
+"""The translation graphs, float32 and INT8: right answers that never depend on the rest of their batch."""
 
 import random
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -14,15 +14,14 @@ from conftest import native_kernels
 from onnx import helper, numpy_helper
 from transformers import MarianConfig, MarianMTModel, MarianTokenizer
 
-import dynamic_batching.graphs
-import optimized.graphs
 from model_export.instruction_sets import INSTRUCTION_SETS
 from model_export.kernel_quantize import quantize_for_kernels
 from model_export.marian_graphs import build_decoder_step, build_encoder
 from model_export.row_quantize import quantize_rows, save_graphs
-from optimized.decoder import GreedyDecoder
-from optimized.graphs import Graphs
-from optimized.weights import WEIGHTS_FILE
+from optimized.decoder import Decoder
+from optimized.runtime.graphs import Graphs
+from optimized.runtime.weights import WEIGHTS_FILE
+from tests.decoder_steps import DecoderSteps, encode
 
 EMBEDDED = Path(__file__).parents[1] / "embedded_models" / "translation-en-de"
 TIED_LOGITS = 1e-4
@@ -114,9 +113,13 @@ def export(model: MarianMTModel, folder: Path) -> Path:
     return folder
 
 
-def load(folder: Path) -> GreedyDecoder:
+def load_graphs(folder: Path) -> Graphs:
     instructions = NATIVE.get(folder.name)
-    return GreedyDecoder(Graphs.load(folder, native_kernels(instructions) if instructions else None))
+    return Graphs.load(folder, native_kernels(instructions) if instructions else None)
+
+
+def load(folder: Path) -> Decoder:
+    return Decoder(load_graphs(folder))
 
 
 def greedy_of_hugging_face(
@@ -223,20 +226,20 @@ def test_limits_hold_for_each_row(folder: Path, sources: list[list[int]]) -> Non
 def test_rows_of_different_age_in_one_step_equal_each_alone(
     kind: str, folder: Path, sources: list[list[int]]
 ) -> None:
-    translator = load(folder / kind)
+    graphs = load_graphs(folder / kind)
     batch = [sources[0], sources[1], sources[2], sources[5]]
     fed = [[(31 * row + 7 * step) % 8000 for step in range(8)] for row in range(4)]
 
     def decode(rows: list[int], joins: list[int]) -> list[list[np.ndarray]]:
-        tensors = translator.buffers(*translator.encode([batch[row] for row in rows]), 8)
+        steps = DecoderSteps(graphs, [batch[row] for row in rows], 8)
         logits: list[list[np.ndarray]] = [[] for _ in rows]
         for step in range(8):
             active = sum(join <= step for join in joins)
-            translator.decoder.run_with_iobinding(translator.bind(translator.decoder, tensors, active))
+            steps.run(active)
             for index in range(active):
-                logits[index].append(tensors["logits"][index].copy())
-                tensors["input_ids"][index] = fed[rows[index]][len(logits[index]) - 1]
-                tensors["past_len"][index] += 1
+                logits[index].append(steps.tensors["logits"][index].copy())
+                steps.tensors["input_ids"][index] = fed[rows[index]][len(logits[index]) - 1]
+                steps.tensors["past_len"][index] += 1
         return logits
 
     together = decode([0, 1, 2, 3], [0, 1, 4, 6])
@@ -252,8 +255,9 @@ def test_rows_of_different_age_in_one_step_equal_each_alone(
 def test_int8_answers_are_the_same_bits_alone_and_in_any_batch(
     int8: str, folder: Path, sources: list[list[int]]
 ) -> None:
-    translator = load(folder / int8)
-    alone_encoded = [translator.encode([source])[0] for source in sources]
+    graphs = load_graphs(folder / int8)
+    translator = Decoder(graphs)
+    alone_encoded = [encode(graphs, [source]) for source in sources]
     alone = [translator.generate([source], [60], [0])[0] for source in sources]
     draw = random.Random(3)
     order = list(range(len(sources)))
@@ -261,10 +265,10 @@ def test_int8_answers_are_the_same_bits_alone_and_in_any_batch(
     while order:
         batch = [order.pop() for _ in range(min(len(order), draw.randrange(1, 24)))]
         texts = [sources[index] for index in batch]
-        encoded, _ = translator.encode(texts)
+        encoded = encode(graphs, texts)
         for row, index in enumerate(batch):
-            for together, single in zip(encoded, alone_encoded[index], strict=True):
-                assert np.array_equal(together[row, :, : len(sources[index])], single[0])
+            for name, single in alone_encoded[index].items():
+                assert np.array_equal(encoded[name][row, :, : len(sources[index])], single[0])
         filler = draw.choices(range(1, 8000), k=draw.randrange(1, 120))
         answers = translator.generate([*texts, filler], [60] * len(texts) + [5], [0] * (len(texts) + 1))
         assert answers[:-1] == [alone[index] for index in batch]
@@ -272,10 +276,8 @@ def test_int8_answers_are_the_same_bits_alone_and_in_any_batch(
 
 @EVERY_INT8
 def test_scaled_int8_logits_stay_near_float32(int8: str, folder: Path, sources: list[list[int]]) -> None:
-    batch = sources[:48]
-    assert (
-        _logits_error(load(folder / "float32"), load(folder / int8), batch, steps=5) < MAX_LOGITS_ERROR[int8]
-    )
+    float32, quantized = load_graphs(folder / "float32"), load_graphs(folder / int8)
+    assert _logits_error(float32, quantized, sources[:48], count=5) < MAX_LOGITS_ERROR[int8]
 
 
 @EVERY_INT8
@@ -285,35 +287,23 @@ def test_int8_survives_rows_of_zeros_and_a_final_bias(final_bias: bool, int8: st
     torch.nn.init.constant_(model.model.decoder.layers[0].fc1.bias, -1000.0)
     folder = export(model, tmp_path)
     batch = [[index + 1, 2 * index + 1, 0] for index in range(20)]
-    assert (
-        _logits_error(load(folder / "float32"), load(folder / int8), batch, steps=3) < MAX_LOGITS_ERROR[int8]
-    )
+    float32, quantized = load_graphs(folder / "float32"), load_graphs(folder / int8)
+    assert _logits_error(float32, quantized, batch, count=3) < MAX_LOGITS_ERROR[int8]
 
 
-def _logits_error(float32: GreedyDecoder, int8: GreedyDecoder, batch: list[list[int]], steps: int) -> float:
+def _logits_error(float32: Graphs, int8: Graphs, batch: list[list[int]], count: int) -> float:
     """Mean relative error of a step's scaled logits, both graphs fed the float32 tokens and caches."""
-    tensors = float32.buffers(*float32.encode(batch), steps)
-    rows, errors = len(batch), []
-    for _ in range(steps):
-        copies = {
-            name: as_kept(value, int8) if value.ndim == 4 else value.copy() for name, value in tensors.items()
-        }
-        float32.decoder.run_with_iobinding(float32.bind(float32.decoder, tensors, rows))
-        int8.decoder.run_with_iobinding(int8.bind(int8.decoder, copies, rows))
-        assert (tensors["logits_scale"] == 1).all()
-        expected, got = (values["logits"] * values["logits_scale"] for values in (tensors, copies))
+    steps, errors = DecoderSteps(float32, batch, count), []
+    for _ in range(count):
+        copies = steps.copy_for(int8)
+        steps.run(len(batch))
+        copies.run(len(batch))
+        assert (steps.tensors["logits_scale"] == 1).all()
+        expected, got = (of.tensors["logits"] * of.tensors["logits_scale"] for of in (steps, copies))
         errors.append(np.linalg.norm(got - expected, axis=1) / np.linalg.norm(expected, axis=1))
-        tensors["input_ids"][:, 0] = tensors["logits"].argmax(axis=1)
-        tensors["past_len"] += 1
+        steps.tensors["input_ids"][:, 0] = steps.tensors["logits"].argmax(axis=1)
+        steps.tensors["past_len"] += 1
     return float(np.mean(errors))
-
-
-def as_kept(cache: np.ndarray, by: GreedyDecoder) -> np.ndarray:
-    """Keys or values [B,heads,L,head_dim] as a decoder's graph takes them."""
-    rows, heads, tokens, head_dim = cache.shape
-    groups = by._inputs["pk0"].shape[1]
-    grouped = cache.reshape(rows, groups, heads // groups, tokens, head_dim).transpose(0, 1, 3, 2, 4)
-    return grouped.reshape(rows, groups, tokens, -1).astype(by._cache_dtype)
 
 
 @EVERY_INT8
@@ -351,15 +341,16 @@ def test_the_loaded_int8_graph_never_dequantizes_the_embedding(
     assert not {"MatMul", "Gemm", "MatMulInteger", "SkipLayerNormalization"} & set(kinds)
 
 
-@pytest.mark.parametrize("load_served", [optimized.graphs.load_session, dynamic_batching.graphs.load_session])
-def test_sums_of_int8_products_are_not_cut(load_served: Any, tmp_path: Path) -> None:
-    # ONNX Runtime does so on a CPU that has AVX2 alone, unless told otherwise.
+@pytest.mark.parametrize("server", ["optimized", "dynamic_batching"])
+def test_sums_of_int8_products_are_not_cut(server: str, tmp_path: Path) -> None:
+    # ONNX Runtime does so on a CPU that has AVX2 alone, unless an option says otherwise.
     x, y = (helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["M", None]) for name in "xy")
     ones = numpy_helper.from_array(np.ones((64, 8), np.float32), "ones")
     graph = helper.make_graph([helper.make_node("MatMul", ["x", "ones"], ["y"])], "layer", [x], [y], [ones])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
     save_graphs(quantize_rows({"layer.onnx": model}), tmp_path)
-    (got,) = load_served(tmp_path / "layer.onnx").run(None, {"x": np.ones((2, 64), np.float32)})
+    load_session = import_module(f"{server}.runtime.graphs").load_session
+    (got,) = load_session(tmp_path / "layer.onnx").run(None, {"x": np.ones((2, 64), np.float32)})
     np.testing.assert_allclose(got, 64, rtol=1e-3)
 
 

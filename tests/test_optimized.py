@@ -18,16 +18,16 @@ from hypothesis import strategies as st
 from benchmark.environment import ROOT
 from benchmark.redis_server import RedisProcess, running_redis
 from locustfiles.inputs import unique
-from optimized.artefacts import find_artefact
 from optimized.config import Settings
-from optimized.inference import split
 from optimized.models import Models
+from optimized.runtime.onnx_files import find_onnx_files
+from optimized.thread_pool import split
 
 
 @pytest.fixture(scope="module")
 def models() -> Models:
-    artefacts = (find_artefact(EMBEDDED, f"{task}/onnx") for task in ("translation", "sentiment"))
-    return Models(*artefacts, Settings(threads=1))
+    files = (find_onnx_files(EMBEDDED, task) for task in ("translation", "sentiment"))
+    return Models(*files, Settings(threads=1))
 
 
 def test_neither_torch_nor_transformers_is_loaded() -> None:
@@ -35,11 +35,11 @@ def test_neither_torch_nor_transformers_is_loaded() -> None:
 import sys
 from pathlib import Path
 import optimized.server
-from optimized.artefacts import find_artefact
 from optimized.config import Settings
 from optimized.models import Models
-artefacts = (find_artefact(Path(sys.argv[1]), f"{task}/onnx") for task in ("translation", "sentiment"))
-Models(*artefacts, Settings())
+from optimized.runtime.onnx_files import find_onnx_files
+files = (find_onnx_files(Path(sys.argv[1]), task) for task in ("translation", "sentiment"))
+Models(*files, Settings())
 heavy = {"torch", "transformers", "optimum", "onnx", "pandas", "scipy"} & set(sys.modules)
 assert not heavy, heavy
 """
@@ -48,11 +48,12 @@ assert not heavy, heavy
 
 @given(st.lists(st.integers(1, 300), min_size=1, max_size=64), st.integers(1, 2_000))
 def test_a_batch_is_split_within_its_token_budget(lengths: list[int], budget: int) -> None:
-    parts = split(lengths, budget)
-    assert [index for part in parts for index in part] == list(range(len(lengths)))
-    assert all(len(part) == 1 or sum(lengths[index] for index in part) <= budget for part in parts)
+    batch = [[index] * length for index, length in enumerate(lengths)]
+    parts = split(batch, budget)
+    assert [token_ids for part in parts for token_ids in part] == batch
+    assert all(len(part) == 1 or sum(map(len, part)) <= budget for part in parts)
     for part, following in pairwise(parts):
-        assert sum(lengths[index] for index in [*part, following[0]]) > budget, "no part ends early"
+        assert sum(map(len, [*part, following[0]])) > budget, "a part ends early"
 
 
 def random_batches(count: int, draw: random.Random) -> list[list[int]]:
@@ -68,22 +69,22 @@ def random_batches(count: int, draw: random.Random) -> list[list[int]]:
 
 def test_a_translation_does_not_depend_on_its_batch(models: Models) -> None:
     texts = [sample.text for sample in islice(unique("translation", 3), 300)]
-    tokens = [models.translator.tokenize(text, []) for text in texts]
-    alone = [models.translator.infer([ids])[0] for ids in tokens]
+    tokens = [models.translator.tokenize(text) for text in texts]
+    alone = [models.translator.translate([ids])[0] for ids in tokens]
     draw = random.Random(5)
     for _ in range(2):
         for batch in random_batches(len(texts), draw):
-            together = models.translator.infer([tokens[index] for index in batch])
+            together = models.translator.translate([tokens[index] for index in batch])
             assert together == [alone[index] for index in batch]
 
 
 def test_a_sentiment_hardly_depends_on_its_batch(models: Models) -> None:
     texts = [sample.text for sample in islice(unique("sentiment", 3), 300)]
-    tokens = [models.classifier.tokenize(text, []) for text in texts]
-    alone = [models.classifier.infer([ids])[0] for ids in tokens]
+    tokens = [models.classifier.tokenize(text) for text in texts]
+    alone = [models.classifier.classify([ids])[0] for ids in tokens]
     for batch in random_batches(len(texts), random.Random(5)):
         for found, index in zip(
-            models.classifier.infer([tokens[index] for index in batch]), batch, strict=True
+            models.classifier.classify([tokens[index] for index in batch]), batch, strict=True
         ):
             assert found.label == alone[index].label
             assert abs(found.score - alone[index].score) < 1e-3
@@ -187,7 +188,8 @@ def test_redis_dies_and_comes_back_under_load_and_no_request_fails(tmp_path: Pat
 
 @pytest.mark.parametrize("value", ["localhost:6379", "http://localhost", "redis://"])
 def test_a_bad_redis_url_names_the_variable(value: str) -> None:
-    code = "import sys, optimized.config as c; c.read_settings()"
+    code = "from optimized import config; from optimized.web.settings import read_settings;"
+    code += " read_settings(config.Settings)"
     ended = subprocess.run(
         [sys.executable, "-c", code],
         cwd=ROOT,

@@ -22,7 +22,8 @@ from benchmark.peers.team import Place, Team
 from benchmark.peers.work import Work, choose
 from benchmark.processes import ProcessFailed
 from benchmark.records import read_json, write_json
-from dynamic_batching.decoder import Row
+from dynamic_batching.decoder import Finished, StepResult
+from dynamic_batching.sequence import Sequence
 
 END = 0
 CORE = min(os.sched_getaffinity(0))
@@ -106,53 +107,51 @@ def test_mixed_texts_are_the_first_and_equal_ones_fill_groups_of_one_length() ->
 
 @dataclass
 class FakeDecoder:
-    """Slots whose rows end after as many steps as their limit."""
+    """Slots whose sequences finish after as many steps as their limit."""
 
     max_batch_size: int
-    left: dict[Any, int] = field(default_factory=dict)
-    limits: dict[Any, int] = field(default_factory=dict)
+    left: dict[Sequence, int] = field(default_factory=dict)
     joins: list[int] = field(default_factory=list)
-    failing: Any = None
+    failing: Sequence | None = None
 
     @property
     def rows(self) -> int:
         return len(self.left)
 
     @property
-    def free(self) -> int:
+    def free_slots(self) -> int:
         return self.max_batch_size - self.rows
 
-    def join(self, rows: list[Row]) -> list[tuple[Any, list[int]]]:
-        assert len(rows) <= self.free
-        self.joins.append(len(rows))
-        for row in rows:
-            self.left[row.key] = self.limits[row.key] = row.max_new_tokens
+    def join(self, sequences: list[Sequence]) -> Finished:
+        assert len(sequences) <= self.free_slots
+        self.joins.append(len(sequences))
+        self.left.update({sequence: sequence.max_new_tokens for sequence in sequences})
         return []
 
-    def step(self) -> Any:
-        self.left = {key: left - 1 for key, left in self.left.items()}
-        ended = [key for key, left in self.left.items() if left == 0]
-        for key in ended:
-            del self.left[key]
+    def step(self) -> StepResult:
+        self.left = {sequence: left - 1 for sequence, left in self.left.items()}
+        ended = [sequence for sequence, left in self.left.items() if left == 0]
+        for sequence in ended:
+            del self.left[sequence]
         failed = [(self.failing, RuntimeError("broken row"))] if self.failing in ended else []
-        finished = [(key, [1] * self.limits[key]) for key in ended]
-        return type("Result", (), {"finished": finished, "failed": failed})
+        return StepResult([(sequence, [1] * sequence.max_new_tokens) for sequence in ended], failed)
 
 
 @given(lists_of_lengths, st.integers(1, 8), st.integers(1, 8))
 def test_our_queue_drains_whatever_the_slots(lengths: list[int], slots: int, join: int) -> None:
     decoder: Any = FakeDecoder(slots)
-    rows = [Row(place, [1], length, length) for place, length in enumerate(lengths)]
-    answers = drain(decoder, rows, min(join, slots))
-    assert {place: len(answer) for place, answer in answers.items()} == dict(enumerate(lengths))
+    sequences = [Sequence([1], length, length) for length in lengths]
+    answers = drain(decoder, sequences, min(join, slots))
+    assert {one: len(answer) for one, answer in answers.items()} == dict(zip(sequences, lengths, strict=True))
     assert decoder.rows == 0
     assert all(size >= min(join, slots) for size in decoder.joins[:-1])
 
 
 def test_a_failed_row_is_an_error_and_no_speed() -> None:
-    decoder: Any = FakeDecoder(4, failing=1)
+    sequences = [Sequence([1], 2, 2), Sequence([1], 3, 3)]
+    decoder: Any = FakeDecoder(4, failing=sequences[1])
     with pytest.raises(RuntimeError, match="broken row"):
-        drain(decoder, [Row(0, [1], 2, 2), Row(1, [1], 3, 3)], 1)
+        drain(decoder, sequences, 1)
 
 
 def speeds(*values: float) -> list[dict[str, Any]]:

@@ -16,10 +16,10 @@ Prepared = tuple[ModuleType, str, Path]
 
 @pytest.fixture(params=SERVERS)
 def prepared(request: pytest.FixtureRequest, tmp_path: Path) -> Prepared:
-    """A server's module, an artefact's name, and a folder with small files in its place."""
+    """A server's module, a model's name, and a folder with small files in its place."""
     server = request.param
     name, weights = ("a/pytorch", "model.safetensors") if server == "baseline" else ("a/onnx", "model.onnx")
-    module = importlib.import_module(f"{server}.artefacts")
+    module = importlib.import_module(f"{server}.web.model_files")
     contents = {weights: bytes(range(256)), "config.json": b"{}"}
     folder = tmp_path / name
     folder.mkdir(parents=True)
@@ -35,8 +35,8 @@ def prepared(request: pytest.FixtureRequest, tmp_path: Path) -> Prepared:
 def problem(prepared: Prepared) -> str | None:
     module, name, folder = prepared
     try:
-        module.find_artefact(folder, name).verify()
-    except module.ArtefactError as error:
+        module.find_model_files(folder, name).verify()
+    except module.ModelFilesError as error:
         return str(error)
     return None
 

@@ -1,10 +1,10 @@
-"""The slot decoder: a text's tokens are its own, whoever joins, leaves or fails beside it."""
+"""The slot decoder: a sequence's tokens are its own, whatever joins, leaves or fails beside it."""
 
 import ctypes
 import mmap
 import os
 import random
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,12 +15,13 @@ import pytest
 import torch
 from transformers import MarianMTModel
 
-from dynamic_batching.artefacts import find_artefact
-from dynamic_batching.decoder import SlotDecoder
-from dynamic_batching.graphs import Graphs
-from dynamic_batching.row import Row, StepResult, runs_of_like_length
+from dynamic_batching.decoder import SlotDecoder, StepResult
+from dynamic_batching.models import decode_batch
+from dynamic_batching.runtime.graphs import Graphs
+from dynamic_batching.runtime.onnx_files import find_onnx_files, kernel_library
+from dynamic_batching.runtime.tokenization import MarianTokenizer
+from dynamic_batching.sequence import Sequence, runs_of_like_length
 from dynamic_batching.slots import MIN_STRIDE, KeyValues
-from dynamic_batching.tokenization import MarianTokenizer
 from tests.conftest import EMBEDDED
 from tests.test_marian_graphs import (
     assert_same_or_tied,
@@ -37,13 +38,13 @@ MAX_NEW = 200
 
 @cache
 def embedded() -> Graphs:
-    artefact = find_artefact(EMBEDDED, "translation/onnx")
-    return Graphs.load(artefact.folder, artefact.kernels)
+    files = find_onnx_files(EMBEDDED, "translation")
+    return Graphs.load(files.folder, kernel_library(files))
 
 
 @cache
 def sources(count: int) -> list[list[int]]:
-    tokenizer = MarianTokenizer(find_artefact(EMBEDDED, "translation/onnx").folder)
+    tokenizer = MarianTokenizer(find_onnx_files(EMBEDDED, "translation").folder)
     draw = random.Random(17)
     texts = captions(count)
     # Some are long enough for the buffers to be laid out anew.
@@ -52,8 +53,21 @@ def sources(count: int) -> list[list[int]]:
     return [tokenizer.encode(text)[:250] for text in texts]
 
 
-def limit(source: list[int]) -> int:
-    return min(2 * len(source) + 16, MAX_NEW)
+def sequence(source: list[int]) -> Sequence:
+    return Sequence(source, min(2 * len(source) + 16, MAX_NEW))
+
+
+def longest_source() -> list[int]:
+    return max(sources(TEXTS), key=len)
+
+
+def some(start: int, stop: int) -> list[Sequence]:
+    return [sequence(source) for source in sources(TEXTS)[start:stop]]
+
+
+def decode_alone(sequences: list[Sequence]) -> dict[Sequence, list[int]]:
+    decoder = SlotDecoder(embedded(), 1)
+    return {one: decode_batch(decoder, [one])[0] for one in sequences}
 
 
 @pytest.fixture
@@ -61,8 +75,8 @@ def decoder() -> SlotDecoder:
     return SlotDecoder(embedded(), SLOTS)
 
 
-def drain(decoder: SlotDecoder) -> dict[Hashable, list[int]]:
-    answers: dict[Hashable, list[int]] = {}
+def drain(decoder: SlotDecoder) -> dict[Sequence, list[int]]:
+    answers: dict[Sequence, list[int]] = {}
     while decoder.rows:
         result = decoder.step()
         assert not result.failed
@@ -71,69 +85,67 @@ def drain(decoder: SlotDecoder) -> dict[Hashable, list[int]]:
 
 
 def decode_in_random_company(
-    decoder: SlotDecoder, rows: list[Row], seed: int, cancel: float
-) -> tuple[dict[Hashable, list[int]], set[Hashable]]:
-    """The answers of `rows`, which join in order at random steps, and the keys cancelled on the way.
+    decoder: SlotDecoder, sequences: list[Sequence], seed: int, cancel: float
+) -> tuple[dict[Sequence, list[int]], set[Sequence]]:
+    """The answers of `sequences`, which join in order at random steps, and those cancelled on the way.
 
     Some are encoded before another step, and join after it.
     """
     draw = random.Random(seed)
-    waiting, answers, cancelled = rows[::-1], {}, set()
+    waiting, answers, cancelled = sequences[::-1], {}, set()
     while waiting or decoder.rows:
-        if decoder.free and draw.random() < 0.4:
-            count = min(draw.randint(1, decoder.free), len(waiting))
+        if decoder.free_slots and draw.random() < 0.4:
+            count = min(draw.randint(1, decoder.free_slots), len(waiting))
             joining = [waiting.pop() for _ in range(count)]
             encoded = decoder.encode(joining) if draw.random() < 0.5 else None
             if encoded is not None:
                 answers.update(decoder.step().finished)
             answers.update(decoder.join(joining, encoded))
         if decoder.rows and draw.random() < cancel:
-            key = draw.choice(decoder.keys)
-            decoder.remove(key)
-            cancelled.add(key)
+            chosen = draw.choice(decoder.running)
+            decoder.remove(chosen)
+            cancelled.add(chosen)
         result = decoder.step()
         assert not result.failed
         answers.update(result.finished)
-        assert decoder.rows + decoder.free == decoder.max_batch_size
+        assert decoder.rows + decoder.free_slots == decoder.max_batch_size
     return answers, cancelled
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_tokens_in_random_company_are_those_of_each_alone(decoder: SlotDecoder, seed: int) -> None:
-    texts = sources(TEXTS)
-    alone = {key: decoder.generate([text], [limit(text)], [0])[0] for key, text in enumerate(texts)}
-    order = random.Random(seed).sample(range(TEXTS), TEXTS)
-    rows = [Row(key, texts[key], limit(texts[key])) for key in order]
-    answers, cancelled = decode_in_random_company(decoder, rows, seed, cancel=0.02)
+    alone = decode_alone(some(0, TEXTS))
+    order = random.Random(seed).sample([*alone], TEXTS)
+    answers, cancelled = decode_in_random_company(decoder, order, seed, cancel=0.02)
     assert answers.keys() | cancelled == alone.keys() and not answers.keys() & cancelled
     assert 0 < len(cancelled) < TEXTS / 2
-    assert answers == {key: alone[key] for key in answers}
-    assert decoder.free == SLOTS and decoder.keys == []
+    assert answers == {one: alone[one] for one in answers}
+    assert decoder.free_slots == SLOTS and decoder.running == []
 
 
-def test_rows_that_are_kept_to_the_end_of_the_last_change_no_tokens(
+def test_sequences_that_are_kept_until_the_last_finishes_have_the_same_tokens(
     decoder: SlotDecoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    texts = sources(2 * SLOTS + 3)
-    limits = [limit(text) for text in texts]
-    expected = [decoder.generate([text], [most], [0])[0] for text, most in zip(texts, limits, strict=True)]
+    alone = decode_alone(some(0, 2 * SLOTS + 3))
+    sequences, expected = [*alone], [*alone.values()]
     step = SlotDecoder.step
     widths: list[int] = []
 
-    def counted(stepping: SlotDecoder, keep_ended: bool = False) -> StepResult:
+    def counted(stepping: SlotDecoder, keep_finished: bool = False) -> StepResult:
         widths.append(stepping.rows)
-        return step(stepping, keep_ended)
+        return step(stepping, keep_finished)
 
     monkeypatch.setattr(SlotDecoder, "step", counted)
-    assert decoder.generate(texts, limits, [0] * len(texts), keep_ended=True) == expected
-    runs = [expected[first : first + SLOTS] for first in range(0, len(texts), SLOTS)]
+    assert decode_batch(decoder, sequences, keep_finished=True) == expected
+    runs = [expected[first : first + SLOTS] for first in range(0, len(expected), SLOTS)]
     assert widths == [len(run) for run in runs for _ in range(max(map(len, run)))]
-    assert decoder.free == SLOTS and decoder.keys == []
+    assert decoder.free_slots == SLOTS and decoder.running == []
+    sequences[-1].num_beams = 2
     with pytest.raises(ValueError, match="no beams to keep"):
-        decoder.generate(texts, limits, [0] * len(texts), num_beams=2, keep_ended=True)
+        decode_batch(decoder, sequences, keep_finished=True)
 
 
-def test_rows_that_join_at_different_steps_get_hugging_face_greedy_tokens(tmp_path: Path) -> None:
+def test_sequences_that_join_at_different_steps_get_hugging_face_greedy_tokens(tmp_path: Path) -> None:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     model = tiny_model("swish", scale_embedding=True, final_bias=True)
@@ -148,9 +160,10 @@ def random_sources(count: int) -> list[list[int]]:
 
 def check_against_hugging_face(model: MarianMTModel, folder: Path, batch: list[list[int]]) -> None:
     for min_new in (0, 3):
-        rows = [Row(index, source, 24, min_new) for index, source in enumerate(batch)]
-        answers, _ = decode_in_random_company(SlotDecoder(Graphs.load(folder), SLOTS), rows, 4, cancel=0)
-        got = [answers[index] for index in range(len(batch))]
+        sequences = [Sequence(source, 24, min_new) for source in batch]
+        decoder = SlotDecoder(Graphs.load(folder), SLOTS)
+        answers, _ = decode_in_random_company(decoder, sequences, 4, cancel=0)
+        got = [answers[one] for one in sequences]
         assert_same_or_tied(model, batch, got, greedy_of_hugging_face(model, batch, 24, min_new))
 
 
@@ -200,58 +213,57 @@ def runs_slot(decoder: SlotDecoder, bad: set[int]) -> Callable[[Any], bool]:
 
 
 @pytest.mark.parametrize("bad", [{0}, {3}, {6}, {1, 4, 5}, set(range(7))])
-def test_a_row_that_cannot_run_fails_alone(broken: SimpleNamespace, bad: set[int]) -> None:
-    texts = sources(TEXTS)[1:8]
-    alone = [SlotDecoder(embedded(), 1).generate([text], [limit(text)], [0])[0] for text in texts]
-    decoder = broken.decoder
-    decoder.join([Row(key, text, limit(text)) for key, text in enumerate(texts)])
-    answers: dict[Hashable, list[int]] = {}
+def test_a_sequence_that_cannot_run_fails_alone(broken: SimpleNamespace, bad: set[int]) -> None:
+    alone = decode_alone(some(1, 8))
+    decoder, sequences = broken.decoder, [*alone]
+    decoder.join(sequences)
+    answers: dict[Sequence, list[int]] = {}
     for _ in range(3):
         answers.update(decoder.step().finished)
-    # The rows lie in the order that they joined in, and none has left.
-    assert decoder.keys == list(range(7))
+    # Their rows lie in the order that they joined in, and none has left.
+    assert decoder.running == sequences
     broken.step.fails = runs_slot(decoder, bad)
     result = decoder.step()
     answers.update(result.finished)
-    assert {key for key, _ in result.failed} == bad
+    assert {one for one, _ in result.failed} == {sequences[slot] for slot in bad}
     assert all(str(error) == "broken step" for _, error in result.failed)
     broken.step.fails = lambda binding: False
     answers.update(drain(decoder))
-    assert answers == {key: alone[key] for key in range(7) if key not in bad}
-    assert decoder.free == SLOTS
+    assert answers == {one: alone[one] for slot, one in enumerate(sequences) if slot not in bad}
+    assert decoder.free_slots == SLOTS
 
 
-def test_a_step_that_fails_once_costs_no_row_its_tokens(broken: SimpleNamespace) -> None:
-    texts = sources(TEXTS)[:SLOTS]
-    alone = [SlotDecoder(embedded(), 1).generate([text], [limit(text)], [0])[0] for text in texts]
+def test_a_step_that_fails_once_costs_no_sequence_its_tokens(broken: SimpleNamespace) -> None:
+    alone = decode_alone(some(0, SLOTS))
     runs = iter(range(10_000))
     broken.step.fails = lambda binding: next(runs) % 20 == 0
-    broken.decoder.join([Row(key, text, limit(text)) for key, text in enumerate(texts)])
-    assert drain(broken.decoder) == dict(enumerate(alone))
+    broken.decoder.join([*alone])
+    assert drain(broken.decoder) == alone
 
 
 def test_an_encoder_that_fails_leaves_all_as_it_was(broken: SimpleNamespace) -> None:
-    texts = sources(TEXTS)[:4]
-    alone = [SlotDecoder(embedded(), 1).generate([text], [limit(text)], [0])[0] for text in texts]
-    decoder = broken.decoder
-    decoder.join([Row(key, text, limit(text)) for key, text in enumerate(texts[:2])])
+    alone = decode_alone(some(0, 4))
+    decoder, sequences = broken.decoder, [*alone]
+    decoder.join(sequences[:2])
     decoder.step()
     broken.encoder.fails = lambda: True
     with pytest.raises(RuntimeError, match="broken encoder"):
-        decoder.join([Row(key, texts[key], limit(texts[key])) for key in (2, 3)])
-    assert decoder.keys == [0, 1] and decoder.free == SLOTS - 2
+        decoder.join(sequences[2:])
+    assert decoder.running == sequences[:2] and decoder.free_slots == SLOTS - 2
     broken.encoder.fails = lambda: False
-    decoder.join([Row(key, texts[key], limit(texts[key])) for key in (2, 3)])
-    assert drain(decoder) == dict(enumerate(alone))
+    decoder.join(sequences[2:])
+    assert drain(decoder) == alone
 
 
-def test_generate_raises_what_a_row_raised_and_leaves_no_row(broken: SimpleNamespace) -> None:
+def test_a_batch_raises_what_a_sequence_raised_and_leaves_none_behind(broken: SimpleNamespace) -> None:
+    texts = sources(TEXTS)[:3]
     broken.step.fails = runs_slot(broken.decoder, {1})
     with pytest.raises(RuntimeError, match="broken step"):
-        broken.decoder.generate(sources(TEXTS)[:3], [9] * 3, [0] * 3)
+        decode_batch(broken.decoder, [Sequence(text, 9) for text in texts])
     broken.step.fails = lambda binding: False
-    assert broken.decoder.free == SLOTS
-    assert [len(row) for row in broken.decoder.generate(sources(TEXTS)[:3], [9] * 3, [9] * 3)] == [9] * 3
+    assert broken.decoder.free_slots == SLOTS
+    answers = decode_batch(broken.decoder, [Sequence(text, 9, 9) for text in texts])
+    assert [len(tokens) for tokens in answers] == [9] * 3
 
 
 def test_no_buffer_moves_over_many_joins(decoder: SlotDecoder) -> None:
@@ -264,36 +276,34 @@ def test_no_buffer_moves_over_many_joins(decoder: SlotDecoder) -> None:
 
     before, strides = addresses(), set()
     assert len(before) == 12
-    texts = sources(TEXTS)
     for start in range(0, 60, 5):
-        decoder.join([Row(key, texts[key], limit(texts[key])) for key in range(start, start + 5)])
+        decoder.join(some(start, start + 5))
         strides.add(slots._past.stride)
         drain(decoder)
         assert addresses() == before
     assert len(strides) > 1
-    decoder.join([Row("short", texts[1], 20)])
+    decoder.join([Sequence(sources(TEXTS)[1], 20)])
     bound = slots.binding(decoder.decoder, 1)
     drain(decoder)
-    decoder.join([Row("another", texts[2], 20)])
+    decoder.join([Sequence(sources(TEXTS)[2], 20)])
     assert slots.binding(decoder.decoder, 1) is bound
 
 
-def test_a_long_row_beside_short_ones_changes_no_tokens(decoder: SlotDecoder) -> None:
-    short, other = sources(TEXTS)[1:3]
-    long = max(sources(TEXTS), key=len)
-    assert len(long) > MIN_STRIDE
-    alone = [decoder.generate([text], [limit(text)], [0])[0] for text in (short, long, other)]
-    decoder.join([Row("short", short, limit(short))])
+def test_a_long_sequence_beside_short_ones_changes_no_tokens(decoder: SlotDecoder) -> None:
+    long, short, other = sequences = [sequence(longest_source()), *some(1, 3)]
+    assert len(long.source) > MIN_STRIDE
+    alone = decode_alone(sequences)
+    decoder.join([short])
     answers = dict(decoder.step().finished)
-    decoder.join([Row("long", long, limit(long))])
+    decoder.join([long])
     for _ in range(4):
         answers.update(decoder.step().finished)
-    decoder.remove("long")
-    decoder.join([Row("other", other, limit(other))])
+    decoder.remove(long)
+    decoder.join([other])
     assert decoder._slots._past.stride == decoder._slots._cross.stride == MIN_STRIDE
     answers.update(drain(decoder))
-    assert answers == {"short": alone[0], "other": alone[2]}
-    assert decoder.generate([long], [limit(long)], [0]) == [alone[1]]
+    assert answers == {short: alone[short], other: alone[other]}
+    assert decode_batch(decoder, [long]) == [alone[long]]
 
 
 def resident_pages(keys: KeyValues, after_bytes: int = 0) -> int:
@@ -305,17 +315,18 @@ def resident_pages(keys: KeyValues, after_bytes: int = 0) -> int:
     return sum(state & 1 for state in states[after_bytes // mmap.PAGESIZE :])
 
 
-def test_what_an_unusually_long_row_took_is_given_back_and_what_is_usual_stays(decoder: SlotDecoder) -> None:
-    decoder = SlotDecoder(Graphs(decoder.encoder, decoder.decoder), 5)
+def test_what_an_unusually_long_row_took_is_given_back_and_what_is_usual_stays() -> None:
+    graphs = embedded()
+    decoder = SlotDecoder(Graphs(graphs.encoder, graphs.decoder), 5)
     short = [text for text in sources(TEXTS) if 10 < len(text) < 16][:4]
-    usual = [Row(key, text, 20, 19) for key, text in enumerate(short)]
+    usual = [Sequence(text, 20, 19) for text in short]
     for _ in range(100):
         decoder.join(usual)
         drain(decoder)
     buffers = decoder._slots._past, decoder._slots._cross
     before = [resident_pages(keys) for keys in buffers]
-    long = max(sources(TEXTS), key=len)[:100]
-    decoder.join([*usual, Row("long", long, 110, 109)])
+    long = longest_source()[:100]
+    decoder.join([*usual, Sequence(long, 110, 109)])
     while decoder.rows:
         most = [resident_pages(keys) for keys in buffers]
         decoder.step()
@@ -323,10 +334,11 @@ def test_what_an_unusually_long_row_took_is_given_back_and_what_is_usual_stays(d
         # The long row had a slot of its own, which keeps what a usual one may take.
         assert then < resident_pages(keys) <= then + (at_most - then) / 2
     past, behind = buffers[0], buffers[0].tensors.nbytes
-    decoder.join([*usual, Row("longest", long, decoder.max_positions, decoder.max_positions - 1)])
+    longest = Sequence(long, decoder.max_positions, decoder.max_positions - 1)
+    decoder.join([*usual, longest])
     decoder.step()
     assert resident_pages(past, behind) > 0
-    decoder.remove("longest")
+    decoder.remove(longest)
     drain(decoder)
     decoder.join(usual[:1])
     # What lies behind the rows' shorter layout is free again.
@@ -335,47 +347,48 @@ def test_what_an_unusually_long_row_took_is_given_back_and_what_is_usual_stays(d
 
 
 def test_a_few_long_texts_do_not_pad_the_many_short_ones_that_join_with_them(decoder: SlotDecoder) -> None:
-    rows = [Row(key, [1] * length, 9) for key, length in enumerate((12, 200, 9, 30, 180, 9))]
-    runs = [[row.key for row in run] for run in runs_of_like_length(rows)]
+    sequences = [Sequence([1] * length, 9) for length in (12, 200, 9, 30, 180, 9)]
+    runs = [[sequences.index(one) for one in run] for run in runs_of_like_length(sequences)]
     assert runs == [[1, 4, 3], [0, 2, 5]]
-    assert runs_of_like_length(rows[:1]) == [rows[:1]]
-    alike = [Row(key, [1] * (10 + key % 5), 9) for key in range(50)]
+    assert runs_of_like_length(sequences[:1]) == [sequences[:1]]
+    alike = [Sequence([1] * (10 + index % 5), 9) for index in range(50)]
     assert len(runs_of_like_length(alike)) == 1
-    long, short = max(sources(TEXTS), key=len), sources(TEXTS)[1:5]
-    alone = [decoder.generate([text], [limit(text)], [0])[0] for text in (long, *short)]
-    assert decoder.generate([long, *short], [*map(limit, (long, *short))], [0] * 5) == alone
+    alone = decode_alone([sequence(longest_source()), *some(1, 5)])
+    assert decode_batch(decoder, [*alone]) == [*alone.values()]
 
 
-def test_limits_hold_for_each_row(decoder: SlotDecoder) -> None:
+def test_limits_hold_for_each_sequence(decoder: SlotDecoder) -> None:
     exact = [(3 * index) % 17 for index in range(40)]
-    assert [len(row) for row in decoder.generate(sources(TEXTS)[:40], exact, exact)] == exact
-    assert decoder.generate([], [], []) == []
-    text = sources(TEXTS)[1]
-    assert decoder.join([Row("none", text, 0), Row("two", text, 2, 2)]) == [("none", [])]
-    assert decoder.keys == ["two"] and decoder.rows == 1
+    limited = [Sequence(text, most, most) for text, most in zip(sources(TEXTS)[:40], exact, strict=True)]
+    assert [len(tokens) for tokens in decode_batch(decoder, limited)] == exact
+    assert decode_batch(decoder, []) == []
+    none, two = Sequence(sources(TEXTS)[1], 0), Sequence(sources(TEXTS)[1], 2, 2)
+    assert decoder.join([none, two]) == [(none, [])]
+    assert decoder.running == [two] and decoder.rows == 1
     assert decoder.step().finished == []
-    ((key, tokens),) = decoder.step().finished
-    assert key == "two" and len(tokens) == 2
+    ((finished, tokens),) = decoder.step().finished
+    assert finished is two and len(tokens) == 2
     assert decoder.step().finished == []
 
 
-def test_rows_that_do_not_fit_are_refused_and_none_is_taken(decoder: SlotDecoder) -> None:
+def test_sequences_that_do_not_fit_are_refused_and_none_is_taken(decoder: SlotDecoder) -> None:
     text = sources(TEXTS)[1]
-    decoder.join([Row("taken", text, 9)])
-    for rows, message in (
-        ([Row(key, text, 9) for key in range(SLOTS)], "8 rows for 7 free slots"),
-        ([Row("taken", text, 9)], "same key"),
-        ([Row("new", text, 9), Row("new", text, 9)], "same key"),
-        ([Row("new", text, 9), Row("empty", [], 9)], "no tokens"),
-        ([Row("new", text, 9), Row("long", [5] * 257, 9)], "at most 256 tokens"),
-        ([Row("new", text, 9), Row("long", text, 257)], "at most 256 tokens"),
+    taken, new = Sequence(text, 9), Sequence(text, 9)
+    decoder.join([taken])
+    for sequences, message in (
+        ([Sequence(text, 9) for _ in range(SLOTS)], "8 rows for 7 free slots"),
+        ([taken], "joins twice"),
+        ([new, new], "joins twice"),
+        ([new, Sequence([], 9)], "no tokens"),
+        ([new, Sequence([5] * 257, 9)], "at most 256 tokens"),
+        ([new, Sequence(text, 257)], "at most 256 tokens"),
     ):
         with pytest.raises(ValueError, match=message):
-            decoder.join(rows)
-        assert decoder.keys == ["taken"]
+            decoder.join(sequences)
+        assert decoder.running == [taken]
     with pytest.raises(KeyError):
-        decoder.remove("new")
+        decoder.remove(new)
     with pytest.raises(RuntimeError, match="being decoded"):
-        decoder.generate([text], [9], [0])
+        decode_batch(decoder, [new])
     with pytest.raises(ValueError, match="at most 256 tokens"):
-        SlotDecoder(embedded(), 1).generate([text, text], [9, 257], [0, 0])
+        decode_batch(SlotDecoder(embedded(), 1), [new, Sequence(text, 257)])

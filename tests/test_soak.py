@@ -17,8 +17,7 @@ from benchmark.plots import draw_beside_cells
 from benchmark.records import RunFiles, read_json
 from benchmark.slots_trace import FOLDER, read_trace, record_trace, trace_path
 from benchmark.soak import growth
-from dynamic_batching.decode_cost import Steps
-from dynamic_batching.job import Batch, Done, Job, Text
+from dynamic_batching.sequence import Batch, Request, Sequence, Steps
 from dynamic_batching.trace import Trace
 
 
@@ -78,7 +77,7 @@ def test_a_ratio_is_the_median_of_the_rounds() -> None:
     assert ratios([round_of(None, 3)])["p95_ratio"] is None
 
 
-def test_a_servers_trace_tells_every_texts_life_and_is_drawn(tmp_path: Path) -> None:
+def test_a_servers_trace_shows_the_life_of_every_text_and_is_drawn(tmp_path: Path) -> None:
     manifest = read_json(EMBEDDED / "manifest.json")
     folder = tmp_path / FOLDER
     target = Target("dynamic_batching", "translation", folder, EMBEDDED, manifest, Cores.split())
@@ -92,20 +91,20 @@ def test_a_servers_trace_tells_every_texts_life_and_is_drawn(tmp_path: Path) -> 
     assert [path.name for path in draw_beside_cells(RunFiles(tmp_path))] == ["slots.png", "slots.svg"]
 
 
-def jobs(*lengths: int) -> tuple[Job, list[Done]]:
-    job = Job([[1] * length for length in lengths], 9.0)
-    job.admitted_s = 1.0
-    return job, [Done(Text(job, index, length), "answer", 1.5) for index, length in enumerate(lengths)]
+def finished(*lengths: int) -> list[Sequence]:
+    request = Request(deadline_s=9.0, admitted_s=1.0)
+    return [Sequence([1] * length, request=request, scheduled_s=1.5, outcome="answer") for length in lengths]
 
 
 def test_a_trace_has_a_line_a_join_and_a_text(tmp_path: Path) -> None:
     path = tmp_path / "trace.jsonl"
     trace = Trace(path)
-    _, done = jobs(4, 7)
+    done = finished(4, 7)
     trace.write("translation", done[:1], Steps(joins=[(1.5, 1.6)]), 2.0)
     trace.write("translation", done[1:], Steps(), 3.0)
-    _, (failed,) = jobs(3)
-    trace.write("sentiment", [failed._replace(outcome=ValueError())], Batch([failed.text], 3, 1.5), 2.5)
+    (failed,) = finished(3)
+    failed.outcome = ValueError()
+    trace.write("sentiment", [failed], Batch([failed], 3, 1.5), 2.5)
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     assert lines[0] == {"event": "join", "task": "translation", "started_s": 1.5, "decoding_s": 1.6}
     assert [(line["task"], line["tokens"], line["answered"]) for line in lines[1:]] == [
@@ -122,7 +121,6 @@ def test_a_trace_has_a_line_a_join_and_a_text(tmp_path: Path) -> None:
 
 def test_a_trace_that_cannot_go_on_ends_and_raises_nothing() -> None:
     trace = Trace(Path("/dev/full"))
-    _, done = jobs(4)
     for _ in range(2):
-        trace.write("translation", done, Steps(), 2.0)
+        trace.write("translation", finished(4), Steps(), 2.0)
     assert trace._file is None

@@ -18,14 +18,16 @@ import uvicorn
 from conftest import EMBEDDED
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from dynamic_batching import server as dynamic_server
 from dynamic_batching.config import Settings
-from dynamic_batching.gate import GatedHttp
-from dynamic_batching.protocol import LimitedHttp
-from dynamic_batching.schemas import Sentiment
+from dynamic_batching.engine import BatchingEngine
+from dynamic_batching.sequence import Sequence
+from dynamic_batching.web.app import create_app
+from dynamic_batching.web.http_limits import LimitedHttp
+from dynamic_batching.web.load_shedding import LoadSheddingHttp
+from dynamic_batching.web.schemas import Sentiment
 
 TIMEOUT_S = 20.0
-# Longer than it takes until a waiting client is watched for hanging up.
+# Longer than it takes until a waiting client is watched for its disconnect.
 RUN_S = 0.08
 WAITING = b'{"text": "wait"}'
 
@@ -33,27 +35,32 @@ WAITING = b'{"text": "wait"}'
 class FakeModel:
     """Answers all the same, after RUN_S; to "wait" once it may go on."""
 
+    max_input_tokens = 256
+    meaningless: frozenset[int] = frozenset()
+
     def __init__(self, answer: object) -> None:
         self.answer = answer
         self.go_on = threading.Event()
         self.tokenized: list[str] = []
 
-    def tokenize(self, text: str, where: list[str | int]) -> list[int]:
+    def tokenize(self, text: str) -> list[int]:
         self.tokenized.append(text)
         return [*text.encode()]
 
-    def warmup_batches(self) -> list[list[list[int]]]:
-        return [[[65]], [[65]] * 4]
+    def sequence(self, token_ids: list[int], num_beams: int) -> Sequence:
+        return Sequence(token_ids)
 
-    def infer(self, batch: list[list[int]]) -> list[object]:
+    def run(self, batch: list[list[int]]) -> list[object]:
         if [*b"wait"] in batch:
             self.go_on.wait(TIMEOUT_S)
         time.sleep(RUN_S)
         return [self.answer] * len(batch)
 
+    translate = classify = run
+
 
 class Full(NamedTuple):
-    """A server whose translation engine is busy, with a full queue."""
+    """A server whose translation worker is busy, with a full queue."""
 
     port: int
     translator: FakeModel
@@ -119,24 +126,30 @@ def until(holds: Callable[[], bool]) -> None:
 
 
 @pytest.fixture
-def full(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Full]:
-    """With the protocol that a test asks for, the gated one unless it does."""
-    protocol: type[HttpToolsProtocol] = getattr(request, "param", GatedHttp)
+def full(request: pytest.FixtureRequest) -> Iterator[Full]:
+    """With the protocol that a test asks for, the one that sheds load unless it does."""
+    protocol: type[HttpToolsProtocol] = getattr(request, "param", LoadSheddingHttp)
     models = Full(0, FakeModel("Antwort"), FakeModel(Sentiment(label="POSITIVE", score=0.5)))
-    monkeypatch.setattr(dynamic_server, "load_models", lambda *_: models)
+
+    class FakeEngine(BatchingEngine):
+        async def load(self) -> None:
+            await self.start(models)  # type: ignore[arg-type]
+
     settings = Settings(models_dir=EMBEDDED, threads=1, translation_batching="request", queue_size=2)
-    app = dynamic_server.create_app(settings)
+    app = create_app(FakeEngine, settings)
     serving = uvicorn.Server(uvicorn.Config(app, port=0, http=protocol, ws="none", server_header=False))
     thread = threading.Thread(target=serving.run)
     thread.start()
-    owed: list[socket.socket] = []
+    unanswered: list[socket.socket] = []
     try:
         until(lambda: serving.started)
         port = serving.servers[0].sockets[0].getsockname()[1]
         until(lambda: httpx.get(f"http://127.0.0.1:{port}/ready").status_code == 200)
+        for model in models[1:]:
+            model.tokenized.clear()  # the warm-up's text
         for waiting in (0, 1, 2):
-            owed.append(connected(port))
-            owed[-1].sendall(posted())
+            unanswered.append(connected(port))
+            unanswered[-1].sendall(posted())
             until(partial(state_is, port, waiting))
         yield models._replace(port=port)
     finally:
@@ -144,7 +157,7 @@ def full(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
         models.classifier.go_on.set()
         serving.should_exit = True
         thread.join(TIMEOUT_S)
-        for connection in owed:
+        for connection in unanswered:
             connection.close()
     assert not thread.is_alive()
 
@@ -162,11 +175,11 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return paths
 
 
-both = pytest.mark.parametrize("full", [GatedHttp, LimitedHttp], indirect=True)
+both = pytest.mark.parametrize("full", [LoadSheddingHttp, LimitedHttp], indirect=True)
 
 
 @both
-def test_a_refusal_says_the_same_with_a_gate_and_without_one(full: Full) -> None:
+def test_a_refusal_says_the_same_with_load_shedding_and_without(full: Full) -> None:
     before = metrics(full.port)
     status, headers, answer = ask(full.port, posted())
     after = metrics(full.port)
@@ -189,7 +202,7 @@ def test_a_refusal_says_the_same_with_a_gate_and_without_one(full: Full) -> None
     assert len(full.translator.tokenized) == 3, "a refused text cost work"
 
 
-def test_the_gate_starts_nothing_for_what_it_refuses(full: Full, started: list[str]) -> None:
+def test_no_app_is_started_for_a_refused_request(full: Full, started: list[str]) -> None:
     started.clear()
     assert ask(full.port, posted())[0] == 503
     assert ask(full.port, posted(route=b"/translate/batch"))[0] == 503
@@ -204,7 +217,7 @@ def test_of_many_that_arrive_at_once_no_more_are_started_than_have_room(
     held = threading.Event()
     holding = threading.Event()
 
-    def hold_the_event_loop(text: str, where: list[str | int]) -> list[int]:
+    def hold_the_event_loop(text: str) -> list[int]:
         if text == "hold":
             holding.set()
             held.wait(TIMEOUT_S)
@@ -232,17 +245,21 @@ def test_of_many_that_arrive_at_once_no_more_are_started_than_have_room(
 @pytest.mark.parametrize(("route", "status"), [(b"/translate", 503), (b"/sentiment", 200)])
 def test_a_request_leaves_no_garbage_for_a_collection(full: Full, route: bytes, status: int) -> None:
     requests = 20
-    ask(full.port, posted())
-    gc.collect()
-    gc.disable()
-    try:
-        with connected(full.port) as connection:
+
+    def ask_again(connection: socket.socket) -> None:
+        connection.sendall(posted(b'{"text": "a"}', route=route))
+        assert read_answers(connection, 1)[0][0] == status
+
+    with connected(full.port) as connection:
+        ask_again(connection)
+        gc.collect()
+        gc.disable()
+        try:
             for _ in range(requests):
-                connection.sendall(posted(b'{"text": "a"}', route=route))
-                assert read_answers(connection, 1)[0][0] == status
-        assert gc.collect() < requests, "each request leaves a cycle behind"
-    finally:
-        gc.enable()
+                ask_again(connection)
+            assert gc.collect() < requests, "each request leaves a cycle behind"
+        finally:
+            gc.enable()
 
 
 @both
@@ -253,7 +270,7 @@ def test_what_is_no_request_for_a_full_queue_is_answered_as_ever(full: Full) -> 
     assert status == 422 and answer["detail"][0]["loc"] == ["header", "x-timeout-ms"]
 
 
-def test_a_deadline_that_cannot_be_met_is_refused_at_the_gate(full: Full) -> None:
+def test_a_deadline_that_cannot_be_met_is_refused_at_the_header(full: Full) -> None:
     before = metrics(full.port)
     name = 'gap_refused_total{cause="deadline_unmeetable",task="sentiment"}'
     with connected(full.port) as busy, connected(full.port) as waiting:
@@ -319,7 +336,6 @@ def test_pipelined_requests_are_answered_in_their_order_however_many(full: Full)
     assert statuses == [200] + [503] * 1_000
 
 
-@pytest.mark.parametrize("full", [GatedHttp], indirect=True)
 def test_a_refusal_is_in_the_access_log(full: Full, caplog: pytest.LogCaptureFixture) -> None:
     logging.getLogger("uvicorn.access").addHandler(caplog.handler)
     assert ask(full.port, posted(route=b"/translate?a=b"))[0] == 503
