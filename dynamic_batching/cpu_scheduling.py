@@ -63,7 +63,7 @@ def _set_slice(seconds: float) -> None:
 
 
 def slice_s(thread_id: int) -> float | None:
-    """A thread's slice in seconds; 0 or the system's own where it was given none, None where the system reports none."""
+    """A thread's slice in seconds; 0 or the system's own where none was set, None where none is reported."""
     fields = attributes_of(thread_id)
     return None if fields is None else float(fields[RUNTIME_FIELD]) / 1e9
 

@@ -106,7 +106,7 @@ class Service:
                 answer = await self.answer(Request(scope, receive))
             await answer(scope, receive, send_noted)
         except asyncio.CancelledError:
-            # The server cancels what is not answered in time as it stops; its thread finds the deadline passed.
+            # The server cancels what is late as it stops; a thread that works on it finds no time left.
             context.deadline_s = context.arrived_s
             task = asyncio.current_task()
             if status is not None or task is None:
