@@ -14,7 +14,7 @@ class Settings(HttpSettings):
         default_factory=lambda: len(os.sched_getaffinity(0)),
         description="inferences at once, each on one core; the cores this process may use unless given",
     )
-    max_batch_tokens: PositiveInt = Field(default=2_048, description="a batch of more tokens is split")
+    max_batch_tokens: PositiveInt = Field(default=2_048, description="most tokens in one run; more are split")
     redis_url: RedisDsn | None = Field(
         default=None,
         validation_alias=AliasChoices("GAP_REDIS_URL", "REDIS_URL"),
