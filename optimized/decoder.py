@@ -64,8 +64,7 @@ class Decoder:
                 bound = len(texts) * num_beams
                 binding = self._bind(graph, bound)
             past_len = tensors["past_len"][:bound]
-            early = past_len < tensors["min_new"][:bound]
-            tensors["forbidden"][:bound, 1] = np.where(early, self.eos_id, -1)
+            tensors["forbidden"][:bound, 1] = np.where(past_len < tensors["min_new"][:bound], self.eos_id, -1)
             graph.run_with_iobinding(binding)
             past_len += 1
             if searches:
@@ -77,8 +76,8 @@ class Decoder:
                 tokens = tensors["input_ids"][:bound, 0] = self._choose(bound)
                 for text, token in zip(texts, tokens.tolist(), strict=True):
                     answers[text].append(token)
-                full = past_len == tensors["max_new"][:bound]
-                ended = np.flatnonzero((tokens == self.eos_id) | full).tolist()
+                done = (tokens == self.eos_id) | (past_len == tensors["max_new"][:bound])
+                ended = np.flatnonzero(done).tolist()
             for place in reversed(ended):
                 # The last text comes into the place of this one.
                 moved = (len(texts) - 1 - place) * num_beams

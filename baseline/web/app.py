@@ -1,7 +1,4 @@
-"""The FastAPI app around an engine.
-
-POST /translate, /translate/batch, /sentiment, /sentiment/batch; GET /health, /ready, /metrics, /docs.
-"""
+"""The FastAPI app around an engine: the operations of the HTTP contract, /health, /ready, /metrics, /docs."""
 
 import logging
 from collections.abc import AsyncIterator, Callable

@@ -1,8 +1,7 @@
 """A request's context: by when it must be answered, what its time went into, and headers of its answer."""
 
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 
 from starlette.types import Receive
 
@@ -55,15 +54,6 @@ class RequestContext:
     def add(self, phase: str, seconds: float) -> None:
         """Adds to `phase`, one of PHASES."""
         self.phases_s[phase] = self.phases_s.get(phase, 0.0) + seconds
-
-    @contextmanager
-    def measure(self, phase: str) -> Iterator[None]:
-        """Adds the block's duration to `phase`."""
-        started_s = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.add(phase, time.perf_counter() - started_s)
 
     def answer_headers(self) -> list[tuple[bytes, bytes]]:
         """`headers`, and Server-Timing (W3C Server Timing) with durations in ms; none if nothing was done."""

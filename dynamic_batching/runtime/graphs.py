@@ -30,8 +30,7 @@ def load_session(
         weights = weights or Weights(path.parent)
         weights.bind_external(path.name, options)
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    # They must outlive it.
-    session.weights = weights
+    session.weights = weights  # which must outlive it
     return session
 
 

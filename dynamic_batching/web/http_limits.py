@@ -4,9 +4,10 @@ By hand, since uvicorn and its parser have no such limits. A request that comes 
 """
 
 import asyncio
-import json
+from collections.abc import Mapping
 
 from httptools import HttpParserError
+from pydantic_core import to_json
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from .settings import HttpSettings
@@ -118,9 +119,17 @@ class LimitedHttp(HttpToolsProtocol):
             if not waits_for_body:
                 cycle.keep_alive = False
                 return
-        content = json.dumps({"detail": detail}).encode()
-        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(content))]
-        headers += [*self.server_state.default_headers, (b"connection", b"close")]
-        lines = [STATUS_LINE[status], *(b"%b: %b\r\n" % header for header in headers), b"\r\n", content]
+        self.write_error(status, detail, {}, close=True)
+
+    def write_error(self, status: int, detail: object, headers: Mapping[str, str], close: bool) -> None:
+        """Writes what the app would answer, without it; `close` ends the connection then."""
+        content = to_json({"detail": detail})
+        head = b"content-type: application/json\r\ncontent-length: %d\r\n" % len(content)
+        lines = [STATUS_LINE[status], head]
+        for name, value in self.server_state.default_headers:
+            lines += (name, b": ", value, b"\r\n")
+        lines += (f"{name.lower()}: {value}\r\n".encode() for name, value in headers.items())
+        lines += (b"connection: close\r\n\r\n" if close else b"\r\n", content)
         self.transport.write(b"".join(lines))
-        self.transport.close()
+        if close:
+            self.transport.close()

@@ -23,7 +23,9 @@ async def read_body(request: Request, kind: type[BaseModel], settings: HttpSetti
     413 for a larger and 408 for a later body than the limits allow, or Disconnected.
     """
     media_type = request.headers.get("content-type", "application/json").partition(";")[0]
-    check_size(int(request.headers.get("content-length", 0)), settings.max_body_bytes)
+    too_large = HTTPException(413, f"The body should have at most {settings.max_body_bytes} bytes", CLOSE)
+    if int(request.headers.get("content-length", 0)) > settings.max_body_bytes:
+        raise too_large
     if media_type.strip().lower() != "application/json":
         raise InvalidInput((["header", "content-type"], "Content type should be application/json"))
     content = bytearray()
@@ -31,7 +33,8 @@ async def read_body(request: Request, kind: type[BaseModel], settings: HttpSetti
         async with asyncio.timeout(settings.receive_timeout_ms / 1e3):
             async for chunk in request.stream():
                 content += chunk
-                check_size(len(content), settings.max_body_bytes)
+                if len(content) > settings.max_body_bytes:
+                    raise too_large
     except TimeoutError:
         late = f"The body should arrive within {settings.receive_timeout_ms} ms"
         raise HTTPException(408, late, CLOSE) from None
@@ -50,11 +53,6 @@ async def read_body(request: Request, kind: type[BaseModel], settings: HttpSetti
     if content.count(b":") > len(body.model_fields_set):
         json.loads(content, object_pairs_hook=refuse_repeated_names)
     return body
-
-
-def check_size(body_bytes: int, limit: int) -> None:
-    if body_bytes > limit:
-        raise HTTPException(413, f"The body should have at most {limit} bytes", CLOSE)
 
 
 def refuse_repeated_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -30,8 +30,6 @@ CONTEXT = "request_context"
 class Service:
     """ASGI middleware: answers POST requests to `operations`, by path, and passes all else on to `app`."""
 
-    app: ASGIApp
-
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.loaded = False

@@ -1,13 +1,13 @@
-"""What an engine refuses is refused as soon as a request's header is there: no task, no body, no routing.
+"""What an engine refuses is refused as soon as a request's header is there: no task, no body, no framework.
 
 Under overload refusals outnumber answers, and what they cost is taken from inference on the same core. On an
 ASGI server without this protocol the app refuses, with the same answers.
 """
 
-import contextlib
 from typing import Any
 
-from .errors import error_response
+from uvicorn.protocols.utils import get_client_addr, get_path_with_query_string
+
 from .http_limits import LimitedHttp
 
 
@@ -15,12 +15,17 @@ class LoadSheddingHttp(LimitedHttp):
     """A connection that answers what the app's service refuses, and starts the app for the rest."""
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
-        service = self.app_state["service"]
+        service, scope = self.app_state["service"], cycle.scope
         # Behind a pipelined request come more: refused one in the other's call they would nest too deep.
-        if self.pipeline or self.flow.write_paused or (refusal := service.refusal(cycle.scope)) is None:
+        if self.pipeline or (refusal := service.refusal(scope)) is None:
             super()._start_asgi_task(cycle, app)
             return
-        # With nothing to wait for, a response ends in one step and needs no task; a body is passed over.
-        with contextlib.suppress(StopIteration):
-            error_response(refusal)(cycle.scope, cycle.receive, cycle.send).send(None)
-        service.record(cycle.scope, refusal.status_code)
+        if cycle.access_log:
+            request = get_client_addr(scope), scope["method"], get_path_with_query_string(scope)
+            status = scope["http_version"], refusal.status_code
+            cycle.access_logger.info('%s - "%s %s HTTP/%s" %d', *request, *status)
+        self.write_error(refusal.status_code, refusal.detail, refusal.headers or {}, not cycle.keep_alive)
+        # The body, where one is yet to come, is passed over within the limits.
+        cycle.response_started = cycle.response_complete = True
+        self.on_response_complete()
+        service.record(scope, refusal.status_code)
