@@ -1,4 +1,4 @@
-"""PyTorch in the thread pool: a text is one forward pass or one `generate`, a batch is a loop."""
+"""PyTorch in the thread pool: a text is a forward pass, a sentence a `generate`, and more of them a loop."""
 
 import time
 from collections.abc import Iterator
@@ -9,6 +9,7 @@ from .web.engine import Engine
 from .web.model_files import find_model_files
 from .web.request_context import RequestContext
 from .web.schemas import Sentiment
+from .web.sentences import TranslatedSentence
 
 if TYPE_CHECKING:
     from .models import Models, SentimentClassifier, Translator
@@ -32,9 +33,11 @@ class PyTorchEngine(Engine):
 
         self.models = Models(self.translation_files, self.sentiment_files, self.settings)
 
-    def translate(self, texts: list[str], num_beams: int, request: RequestContext) -> list[str]:
+    def translate(
+        self, sentences: list[str], num_beams: int, request: RequestContext
+    ) -> list[TranslatedSentence]:
         model = self.models.translator
-        runs = timed_runs(model, texts, request)
+        runs = timed_runs(model, sentences, request)
         return [model.translate(token_ids, num_beams, timeout_s) for token_ids, timeout_s in runs]
 
     def classify(self, texts: list[str], request: RequestContext) -> list[Sentiment]:
@@ -50,8 +53,7 @@ def timed_runs(
     request.add("queue", started_s - request.arrived_s)
     batch = [model.tokenize(text) for text in texts]
     request.add("tokenize", time.perf_counter() - started_s)
-    for index, token_ids in enumerate(batch):
-        request.check_text(index, token_ids, model.max_input_tokens, model.meaningless)
+    request.check_tokens(zip(texts, batch, strict=True), model.max_input_tokens, model.meaningless)
     for token_ids in batch:
         timeout_s, started_s = request.remaining_s(), time.perf_counter()
         yield token_ids, timeout_s

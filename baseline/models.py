@@ -8,6 +8,7 @@ import transformers
 from .config import Settings
 from .web.model_files import ModelFiles
 from .web.schemas import Sentiment
+from .web.sentences import TranslatedSentence
 
 WARMUP_TEXT = "Two dogs are playing in the snow."
 WARMUP_RUNS = 2
@@ -23,6 +24,8 @@ class Translator:
             files.folder, dtype=torch.float32, local_files_only=True, use_safetensors=True
         ).eval()
         self.limits: dict[str, Any] = files.facts["generation"]
+        self.source_language: str = files.facts["source_language"]
+        self.unknown_id = self.tokenizer.unk_token_id
         self.max_input_tokens = min(settings.max_input_tokens, self.limits["max_tokens"])
         # A word boundary alone, before characters that the vocabulary lacks, says nothing either.
         boundary = self.tokenizer.convert_tokens_to_ids("▁")
@@ -42,7 +45,7 @@ class Translator:
         """Token ids, the end token among them."""
         return self.tokenizer(text, split_special_tokens=True).input_ids
 
-    def translate(self, token_ids: list[int], num_beams: int, timeout_s: float) -> str:
+    def translate(self, token_ids: list[int], num_beams: int, timeout_s: float) -> TranslatedSentence:
         """The translation; cut short, and so not to be used, where `timeout_s` passes meanwhile."""
         limits = self.limits
         wanted = limits["tokens_per_source_token"] * len(token_ids) + limits["extra_tokens"]
@@ -57,7 +60,9 @@ class Translator:
                 min_new_tokens=max_new_tokens if limits["fixed_length"] else None,
                 max_time=timeout_s,
             )
-        return self.tokenizer.decode(output[0], skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        text = self.tokenizer.decode(output[0], skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        ended = int(output[0, -1]) == self.model.config.eos_token_id
+        return TranslatedSentence(text, "stop" if ended else "length")
 
 
 class SentimentClassifier:

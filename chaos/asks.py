@@ -164,7 +164,7 @@ class Asks:
         rng = self._random
         right = self.valid(kind, batch=True)
         texts: list[object] = [*right.texts]
-        texts[rng.randrange(len(texts))] = rng.choice(["", "  ", 7, None, ["x"], "x\0", "word " * 1_000])
+        texts[rng.randrange(len(texts))] = rng.choice(["", "  ", 7, None, ["x"], "x\0", "word " * 2_000])
         body = json.dumps({"texts": texts}).encode()
         return Ask(kind, right.route, body, task=right.task, statuses=REFUSED)
 

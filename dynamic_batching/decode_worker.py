@@ -12,6 +12,7 @@ from .decoder import Encoded, Finished, SlotDecoder
 from .prefill_worker import PrefillWorker
 from .queue import RequestQueue
 from .sequence import Batch, Request, Sequence, Steps
+from .web.sentences import TranslatedSentence
 from .worker import InferenceFailed, SchedulerCallbacks, Worker, log
 
 # More long texts than this are not kept waiting until they can be encoded in the background.
@@ -26,7 +27,7 @@ class DecodeModel(Protocol):
     def warmup_sequences(self) -> list[list[Sequence]]:
         """A few sequences, and as many as fill the slots."""
 
-    def text(self, token_ids: list[int]) -> str: ...
+    def sentence(self, token_ids: list[int]) -> TranslatedSentence: ...
 
 
 class DecodeWorker(Worker[Steps]):
@@ -200,7 +201,7 @@ class DecodeWorker(Worker[Steps]):
         return self._finished(self.decoder.join(sequences, encoded))
 
     def _finished(self, finished: Finished) -> list[Sequence]:
-        return [self._done(sequence, self._model.text(tokens)) for sequence, tokens in finished]
+        return [self._done(sequence, self._model.sentence(tokens)) for sequence, tokens in finished]
 
     def _done(self, sequence: Sequence, outcome: object) -> Sequence:
         self.running.remove(sequence)

@@ -20,6 +20,7 @@ from .web.engine import Engine
 from .web.errors import Refusal
 from .web.request_context import RequestContext
 from .web.schemas import Sentiment
+from .web.sentences import TranslatedSentence
 from .worker import SchedulerCallbacks
 
 
@@ -70,14 +71,16 @@ class BatchingEngine(Engine):
         await self.translation.start()
         await self.sentiment.start()
 
-    async def translate(self, texts: list[str], num_beams: int, request: RequestContext) -> list[str]:
+    async def translate(
+        self, sentences: list[str], num_beams: int, request: RequestContext
+    ) -> list[TranslatedSentence]:
         translator = self.models.translator
-        batch = await tokenize(translator, enumerate(texts), request)
+        batch = await tokenize(translator, sentences, request)
         sequences = [translator.sequence(token_ids, num_beams) for token_ids in batch]
         return await self.translation.submit(sequences, request)
 
     async def classify(self, texts: list[str], request: RequestContext) -> list[Sentiment]:
-        batch = await tokenize(self.models.classifier, enumerate(texts), request)
+        batch = await tokenize(self.models.classifier, texts, request)
         return await self.sentiment.submit([Sequence(token_ids) for token_ids in batch], request)
 
     def refusal(self, task: str, deadline_s: float) -> Refusal | None:

@@ -5,6 +5,7 @@ from .decoder import SlotDecoder
 from .runtime.models import MarianModel, SentimentClassifier, inject_faults
 from .sequence import Sequence
 from .web.model_files import ModelFiles
+from .web.sentences import TranslatedSentence
 
 WARMUP_TEXT = "Two dogs are playing in the snow."
 # What a larger batch would tell is not worth the wait for it at each start.
@@ -33,11 +34,7 @@ class Translator(MarianModel):
         batches = warmup_batches(self.tokenize(WARMUP_TEXT), self._max_batch_size)
         return [[self.sequence(token_ids) for token_ids in batch] for batch in batches]
 
-    def text(self, token_ids: list[int]) -> str:
-        """The text that the tokens of a translation spell."""
-        return self.tokenizer.decode(token_ids)
-
-    def translate(self, batch: list[list[int]]) -> list[str]:
+    def translate(self, batch: list[list[int]]) -> list[TranslatedSentence]:
         """The translations of a batch that is decoded to its end, in order."""
         try:
             decoder = self._idle_decoders.pop()
@@ -48,7 +45,7 @@ class Translator(MarianModel):
             answers = decode_batch(decoder, sequences, self._keep_finished)
         finally:
             self._idle_decoders.append(decoder)
-        return [self.text(token_ids) for token_ids in answers]
+        return [self.sentence(token_ids) for token_ids in answers]
 
 
 def decode_batch(

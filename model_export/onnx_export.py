@@ -24,6 +24,7 @@ TOKENIZER_FILES = {
     "translation": ("source.spm", "target.spm", "vocab.json"),
     "sentiment": ("tokenizer.json", "config.json"),
 }
+COPIED = "task", "architecture", "origin", "trained", "parameters"
 
 Say = Callable[[str], None]
 
@@ -43,9 +44,7 @@ def write_onnx(
     """
     original = manifest.artefacts[f"{task}/pytorch"]
     facts: dict[str, Any] = {
-        key: original[key]
-        for key in ("task", "architecture", "origin", "trained", "parameters", "generation")
-        if key in original
+        key: original[key] for key in (*COPIED, "generation", "source_language") if key in original
     }
     facts |= {
         "format": "ONNX Runtime INT8",

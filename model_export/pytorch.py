@@ -18,8 +18,14 @@ def write_pytorch(manifest: Manifest, task: str, pretrained: Pretrained) -> None
     }
     if task == "translation":
         facts["generation"] = generation_settings(pretrained)
+        facts["source_language"] = source_language(pretrained)
     with manifest.publish(f"{task}/pytorch", facts) as folder:
         pretrained.save(folder)
+
+
+def source_language(pretrained: Pretrained) -> str:
+    """The language by whose rules texts are split into sentences: the tokenizer's, English if it has none."""
+    return getattr(pretrained.tokenizer, "source_lang", None) or "en"
 
 
 def generation_settings(pretrained: Pretrained) -> dict[str, Any]:

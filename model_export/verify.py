@@ -133,7 +133,7 @@ def verify_translation(
     if not pretrained.trained:
         return found
     expected = [served.tokenizer.decode(tokens) for tokens in reference]
-    ours = in_batches(served.translate, token_ids)
+    ours = [sentence.text for sentence in in_batches(served.translate, token_ids)]
     found["chrf_against_float32"] = CHRF().corpus_score(ours, [expected]).score
     found["identical_to_float32"] = share(a == b for a, b in zip(ours, expected, strict=True))
     if found["chrf_against_float32"] < MIN_CHRF:
@@ -149,7 +149,8 @@ def verify_translation(
             for ids in torch_translate(pretrained, tokens, limits, fixed_length=False)
         ]
         found["bleu_float32"] = BLEU().corpus_score(original, [german]).score
-        found["bleu_int8"] = BLEU().corpus_score(in_batches(served.translate, tokens), [german]).score
+        translated = [sentence.text for sentence in in_batches(served.translate, tokens)]
+        found["bleu_int8"] = BLEU().corpus_score(translated, [german]).score
         check_loss("BLEU", found["bleu_float32"], found["bleu_int8"])
     return found
 

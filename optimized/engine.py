@@ -21,6 +21,7 @@ from .web.errors import DeadlineExceeded
 from .web.model_files import ModelFiles
 from .web.request_context import RequestContext
 from .web.schemas import Sentiment
+from .web.sentences import TranslatedSentence
 
 Answer = TypeVar("Answer")
 Compute = Callable[[list[list[int]]], Awaitable[list[Answer]]]
@@ -28,7 +29,10 @@ Model = Translator | SentimentClassifier
 
 
 class CachedEngine(Engine):
-    """A batch is one packed tensor; a text that was answered, or is being computed, is not run again."""
+    """A batch is one packed tensor; what was answered, or is being computed, is not run again.
+
+    A translation is cached by the sentence, so that texts share the sentences that they have in common.
+    """
 
     title = "optimized"
     settings: Settings
@@ -46,7 +50,7 @@ class CachedEngine(Engine):
         text = "Texts by where their answer came from"
         texts = Counter("gap_cache_texts", text, ["outcome"], registry=self.registry)
         namespace = f"{fingerprint(self.translation_files)}:translation"
-        self.translations = ResultCache(namespace, str, store, texts)
+        self.translations = ResultCache(namespace, TranslatedSentence, store, texts)
         namespace = f"{fingerprint(self.sentiment_files)}:sentiment"
         self.sentiments = ResultCache(namespace, Sentiment, store, texts)
 
@@ -56,11 +60,13 @@ class CachedEngine(Engine):
         files = self.translation_files, self.sentiment_files
         self.models = await asyncio.to_thread(Models, *files, self.settings)
 
-    async def translate(self, texts: list[str], num_beams: int, request: RequestContext) -> list[str]:
+    async def translate(
+        self, sentences: list[str], num_beams: int, request: RequestContext
+    ) -> list[TranslatedSentence]:
         translator, cache = self.models.translator, self.translations
         infer = partial(translator.translate, num_beams=num_beams)
         compute = partial(self.pool.run, infer, num_beams=num_beams, request=request)
-        return await answer(cache.look_up(texts, num_beams), translator, compute, texts, request)
+        return await answer(cache.look_up(sentences, num_beams), translator, compute, sentences, request)
 
     async def classify(self, texts: list[str], request: RequestContext) -> list[Sentiment]:
         classifier, cache = self.models.classifier, self.sentiments
@@ -81,7 +87,7 @@ async def answer(
         async with asyncio.timeout(request.remaining_s()):
             with closing(lookup):
                 missing = await lookup.read()
-                batch = await tokenize(model, [(index, texts[index]) for index in missing], request)
+                batch = await tokenize(model, [texts[index] for index in missing], request)
                 claim = lookup.claim(missing)
                 if claim.positions:
                     tokens = dict(zip(missing, batch, strict=True))

@@ -4,6 +4,7 @@ from .config import Settings
 from .decoder import Decoder
 from .runtime.models import MarianModel, SentimentClassifier, inject_faults
 from .web.model_files import ModelFiles
+from .web.sentences import TranslatedSentence
 
 WARMUP_TEXT = "Two dogs are playing in the snow."
 WARMUP_RUNS = 2
@@ -17,7 +18,7 @@ class Translator(MarianModel):
         # A decoder's buffers serve one batch at a time; as many exist as batches ran at once.
         self._idle_decoders = [Decoder(self.graphs)]
 
-    def translate(self, batch: list[list[int]], num_beams: int = 1) -> list[str]:
+    def translate(self, batch: list[list[int]], num_beams: int = 1) -> list[TranslatedSentence]:
         """The translations of a batch, in order."""
         most, least = zip(*(self.new_tokens(len(token_ids)) for token_ids in batch), strict=True)
         try:
@@ -28,7 +29,7 @@ class Translator(MarianModel):
             output = decoder.generate(batch, [*most], [*least], num_beams)
         finally:
             self._idle_decoders.append(decoder)
-        return [self.tokenizer.decode(token_ids) for token_ids in output]
+        return [self.sentence(token_ids) for token_ids in output]
 
 
 class Models:

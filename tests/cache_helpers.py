@@ -59,6 +59,7 @@ async def ask(
 ) -> tuple[list[str], str]:
     """The answers to a request's texts, and the outcome in its header, as the engine does."""
     request = RequestContext()
+    request.asked = [*enumerate(texts)]
     request.deadline_s = request.arrived_s + timeout_s
     answers = await answer(cache.look_up(texts), model, model.compute, [*texts], request)
     return answers, dict(request.headers)[b"x-cache"].decode()

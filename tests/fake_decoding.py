@@ -74,7 +74,7 @@ class FakeTranslator:
     def warmup_sequences(self) -> list[list[Sequence]]:
         return [[sequence([1, 2, 3])]]
 
-    def text(self, token_ids: list[int]) -> Any:
+    def sentence(self, token_ids: list[int]) -> Any:
         return tuple(token_ids)
 
 

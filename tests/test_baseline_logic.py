@@ -13,6 +13,7 @@ from baseline.engine import PyTorchEngine
 from baseline.web.app import create_app
 from baseline.web.model_files import FORMAT
 from baseline.web.schemas import Sentiment
+from baseline.web.sentences import TranslatedSentence
 
 TEXT = {"text": "a good film"}
 TIMEOUT_S = 20.0
@@ -21,7 +22,9 @@ TIMEOUT_S = 20.0
 class FakeModel:
     """Answers with what was asked, so that a mixed-up answer shows; `act` runs before each answer."""
 
+    source_language = "en"
     max_input_tokens = 8
+    unknown_id = None
     meaningless: frozenset[str] = frozenset()
 
     def __init__(self, answer: Callable[[str], object]) -> None:
@@ -46,7 +49,7 @@ class FakeModels:
 
     def __init__(self) -> None:
         self.loadable = threading.Event()
-        self.translator = FakeModel(lambda text: text.upper())
+        self.translator = FakeModel(lambda text: TranslatedSentence(text.upper(), "stop"))
         self.classifier = FakeModel(lambda text: Sentiment(label="POSITIVE", score=1 / len(text)))
 
 

@@ -20,6 +20,7 @@ from dynamic_batching.engine import BatchingEngine
 from dynamic_batching.models import MAX_WARMUP_BATCH, warmup_batches
 from dynamic_batching.sequence import Sequence
 from dynamic_batching.web.app import create_app
+from dynamic_batching.web.sentences import TranslatedSentence
 from locustfiles.inputs import unique
 
 TIMEOUT_S = 60.0
@@ -37,7 +38,9 @@ def until(holds: Callable[[], bool]) -> None:
 class FakeTranslator:
     """Answers in capitals; waits on "wait", fails on "fail"."""
 
+    source_language = "en"
     max_input_tokens = 256
+    unknown_id = -1
     meaningless: frozenset[int] = frozenset()
 
     def __init__(self) -> None:
@@ -49,13 +52,13 @@ class FakeTranslator:
     def sequence(self, token_ids: list[int], num_beams: int) -> Sequence:
         return Sequence(token_ids)
 
-    def translate(self, batch: list[list[int]]) -> list[str]:
+    def translate(self, batch: list[list[int]]) -> list[TranslatedSentence]:
         texts = [bytes(token_ids).decode() for token_ids in batch]
         if "wait" in texts:
             self.go_on.wait()
         if "fail" in texts:
             raise RuntimeError("secret path /somewhere")
-        return [text.upper() for text in texts]
+        return [TranslatedSentence(text.upper(), "stop") for text in texts]
 
     classify = translate
 

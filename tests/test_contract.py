@@ -178,15 +178,13 @@ def test_server_timing_names_the_phases(client: httpx.Client, route: str) -> Non
 BAD_TEXTS: dict[str, tuple[object, str]] = {
     "empty": ("", "1 character"),
     "blank": (" \t\n", "white space"),
-    "a million characters": ("a" * 1_000_000, "2000"),
-    "ten thousand tokens": ("to be " * 5_000, "2000"),
-    "a thousand tokens in few characters": ("x y " * 500, "256 tokens"),
+    "a million characters": ("a" * 1_000_000, "5000"),
+    "ten thousand tokens": ("to be " * 5_000, "5000"),
     "unknown characters": ("\u13a0\u13a1\u13a2", "can read"),
     "number": (7, "string"),
     "null": (None, "string"),
     "list": (["a"], "string"),
     "NUL byte": ("a\0b", "NUL"),
-    "nothing readable": ("\u200b", "can read"),
 }
 
 
@@ -270,7 +268,9 @@ def test_no_text_is_a_server_error(client: httpx.Client, text: str) -> None:
 
 def test_deadline_of_the_client_is_kept(client: httpx.Client) -> None:
     answer = client.post(
-        "/translate", json={"text": "A man is riding a bike. " * 8}, headers={"X-Timeout-Ms": "1"}
+        "/translate",
+        json={"text": "Several men in orange vests ride on a bike, " * 8},
+        headers={"X-Timeout-Ms": "1"},
     )
     assert answer.status_code in (503, 504)
     assert isinstance(answer.json()["detail"], str)
@@ -315,7 +315,7 @@ def test_openapi_states_bodies_limits_and_errors(client: httpx.Client) -> None:
         beams = fields.pop("num_beams", {})
         limits = [beams.get(name) for name in ("minimum", "maximum", "default")]
         assert limits == ([1, 6, 1] if route.startswith("/translate") else [None] * 3)
-        assert (text["minLength"], text["maxLength"]) == (1, 2000)
+        assert (text["minLength"], text["maxLength"]) == (1, 5000)
         assert {"200", "413", "422", "503", "504"} <= set(operation["responses"])
         assert len(json.dumps(operation)) < 10_000
 

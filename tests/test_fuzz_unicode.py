@@ -52,26 +52,43 @@ def models(name: str) -> Any:
 
 def in_process(name: str, task: str, text: str) -> tuple[int, Any]:
     """The status and the answer, or the detail, that `text` should get."""
-    parts = ("schemas", "errors", "request_context")
-    schemas, errors, context = (importlib.import_module(f"{name}.web.{part}") for part in parts)
-    model = models(name).translator if task == "translate" else models(name).classifier
-    if not 1 <= len(text) <= 2_000:
+    schemas, errors = (importlib.import_module(f"{name}.web.{part}") for part in ("schemas", "errors"))
+    if not 1 <= len(text) <= 5_000:
         return 422, None
     try:
         schemas.readable(text)
-        token_ids = model.tokenize(text)
-        context.RequestContext().check_text(0, token_ids, model.max_input_tokens, model.meaningless)
+        answer = translation_of(name, text) if task == "translate" else sentiment_of(name, text)
     except schemas.PydanticCustomError as error:
         return 422, [{"loc": ["body", "text"], "msg": error.message(), "type": "invalid_input"}]
     except errors.InvalidInput as error:
         return 422, error.detail
-    if name != "baseline":
-        (answer,) = model.translate([token_ids]) if task == "translate" else model.classify([token_ids])
-    elif task == "translate":
-        answer = model.translate(token_ids, num_beams=1, timeout_s=60.0)
-    else:
-        answer = model.classify(token_ids)
     return 200, answer
+
+
+def translation_of(name: str, text: str) -> str:
+    model = models(name).translator
+    split = importlib.import_module(f"{name}.web.sentences").SentenceSplitter(model).split(text)
+    context = importlib.import_module(f"{name}.web.request_context")
+    request = context.RequestContext()
+    if split.unreadable:
+        request.refuse_texts({0: context.UNREADABLE})
+    batch = [model.tokenize(sentence) for sentence in split.sentences]
+    request.asked = [(0, sentence) for sentence in split.sentences]
+    request.check_tokens(zip(split.sentences, batch, strict=True), model.max_input_tokens, model.meaningless)
+    if name == "baseline":
+        answers = [model.translate(token_ids, num_beams=1, timeout_s=60.0) for token_ids in batch]
+    else:
+        answers = [model.translate([token_ids])[0] for token_ids in batch]
+    return split.join([answer.text for answer in answers])
+
+
+def sentiment_of(name: str, text: str) -> Any:
+    model = models(name).classifier
+    token_ids = model.tokenize(text)
+    request = importlib.import_module(f"{name}.web.request_context").RequestContext()
+    request.asked = [(0, text)]
+    request.check_tokens([(text, token_ids)], model.max_input_tokens, model.meaningless)
+    return model.classify(token_ids) if name == "baseline" else model.classify([token_ids])[0]
 
 
 def check(client: httpx.Client, name: str, task: str, text: str, content: bytes) -> None:

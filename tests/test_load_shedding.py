@@ -25,6 +25,7 @@ from dynamic_batching.web.app import create_app
 from dynamic_batching.web.http_limits import LimitedHttp
 from dynamic_batching.web.load_shedding import LoadSheddingHttp
 from dynamic_batching.web.schemas import Sentiment
+from dynamic_batching.web.sentences import TranslatedSentence
 
 TIMEOUT_S = 20.0
 # Longer than it takes until a waiting client is watched for its disconnect.
@@ -35,7 +36,9 @@ WAITING = b'{"text": "wait"}'
 class FakeModel:
     """Answers all the same, after RUN_S; to "wait" once it may go on."""
 
+    source_language = "en"
     max_input_tokens = 256
+    unknown_id = -1
     meaningless: frozenset[int] = frozenset()
 
     def __init__(self, answer: object) -> None:
@@ -129,7 +132,9 @@ def until(holds: Callable[[], bool]) -> None:
 def full(request: pytest.FixtureRequest) -> Iterator[Full]:
     """With the protocol that a test asks for, the one that sheds load unless it does."""
     protocol: type[HttpToolsProtocol] = getattr(request, "param", LoadSheddingHttp)
-    models = Full(0, FakeModel("Antwort"), FakeModel(Sentiment(label="POSITIVE", score=0.5)))
+    models = Full(
+        0, FakeModel(TranslatedSentence("Antwort", "stop")), FakeModel(Sentiment(label="POSITIVE", score=0.5))
+    )
 
     class FakeEngine(BatchingEngine):
         async def load(self) -> None:

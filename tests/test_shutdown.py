@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -29,6 +30,7 @@ async def ready_app(name: str, classify: Classify) -> AsyncIterator[FastAPI]:
 
     class FakeEngine(web.Engine):  # type: ignore[misc, name-defined]
         title = "fake"
+        models = SimpleNamespace(translator=None)
 
         async def load(self) -> None: ...
 

@@ -4,7 +4,7 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any, ClassVar, TypeVar, Union
+from typing import Any, ClassVar, Protocol, TypeVar, Union
 
 from anyio import to_thread
 from prometheus_client import CollectorRegistry
@@ -12,19 +12,29 @@ from prometheus_client import CollectorRegistry
 from .errors import Refusal
 from .request_context import RequestContext
 from .schemas import Sentiment
+from .sentences import SentenceModel, TranslatedSentence
 from .settings import HttpSettings
 
 Result = TypeVar("Result")
 MaybeAsync = Union[Awaitable[Result], Result]  # noqa: UP007, a TypeVar cannot be joined by |
 
 
+class Models(Protocol):
+    """What the frame needs to know of an engine's models."""
+
+    @property
+    def translator(self) -> SentenceModel: ...
+
+
 class Engine(ABC):
     """Answers texts. A plain `def` of it runs in the thread pool, an `async def` on the event loop.
 
     Its constructor finds model files, loads none, and may raise ModelFilesError; `registry` is on /metrics.
+    `load` sets `models`; texts are split into sentences for its translator.
     """
 
     title: ClassVar[str]
+    models: "Models"
 
     def __init__(self, settings: HttpSettings) -> None:
         self.settings = settings
@@ -35,8 +45,10 @@ class Engine(ABC):
         """Loads the models; returns once they are warm. What it raises ends the server."""
 
     @abstractmethod
-    def translate(self, texts: list[str], num_beams: int, request: RequestContext) -> MaybeAsync[list[str]]:
-        """The translations of `texts` in order; raises HTTPException."""
+    def translate(
+        self, sentences: list[str], num_beams: int, request: RequestContext
+    ) -> MaybeAsync[list[TranslatedSentence]]:
+        """The translations of `sentences`, of which there is at least one, in order; raises HTTPException."""
 
     @abstractmethod
     def classify(self, texts: list[str], request: RequestContext) -> MaybeAsync[list[Sentiment]]:

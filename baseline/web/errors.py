@@ -10,7 +10,7 @@ class InvalidInput(HTTPException):
     """422: for each problem the part of the request, and what is wrong with it and the limit."""
 
     def __init__(self, *problems: tuple[Sequence[str | int], str]) -> None:
-        super().__init__(422, [{"loc": loc, "msg": msg, "type": "invalid_input"} for loc, msg in problems])
+        super().__init__(422, [{"loc": [*loc], "msg": msg, "type": "invalid_input"} for loc, msg in problems])
 
 
 class Disconnected(HTTPException):

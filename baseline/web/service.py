@@ -5,6 +5,7 @@ engine go past FastAPI's routing, which documents them and answers every other m
 """
 
 import asyncio
+import itertools
 import logging
 import os
 import time
@@ -19,9 +20,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from .engine import Engine, awaitable
 from .errors import InvalidInput, Refusal, error_response
 from .metrics import Metrics
-from .request_context import RequestContext
+from .request_context import UNREADABLE, RequestContext
 from .request_parsing import read_body
 from .schemas import operations
+from .sentences import SentenceSplitter, SplitText
 
 log = logging.getLogger(__name__)
 CONTEXT = "request_context"
@@ -56,6 +58,7 @@ class Service:
         cold_start_s = time.time() - psutil.Process().create_time()
         self._metrics.cold_start.set(cold_start_s)
         log.info("Model loaded! Cold start %.2f s", cold_start_s)
+        self._splitter = SentenceSplitter(self.engine.models.translator)
         self.loaded = True
 
     def unready(self) -> Refusal | None:
@@ -124,14 +127,42 @@ class Service:
             body = await read_body(request, operation.body, self.engine.settings)
             texts = body.texts if operation.batch else [body.text]
             if operation.task == "translation":
-                answers = await self._translate(texts, body.num_beams, context)
+                answers = await self._translate_texts(texts, body.num_beams, context)
             else:
+                context.asked = [*enumerate(texts)]
                 answers = await self._classify(texts, context)
         except HTTPException as error:
             return error_response(error)
         answer = answers if operation.batch else answers[0]
         content = to_json({operation.field: answer} if operation.field else answer)
         return Response(content, media_type="application/json")
+
+    async def _translate_texts(self, texts: list[str], num_beams: int, context: RequestContext) -> list[str]:
+        """The translations of texts, which the engine translates sentence by sentence."""
+        split: list[SplitText] = []
+        for text in texts:
+            if split:
+                # Other requests go on between the texts of a large batch.
+                await asyncio.sleep(0)
+                context.remaining_s()
+            started_s = time.perf_counter()
+            split.append(self._splitter.split(text))
+            context.add("tokenize", time.perf_counter() - started_s)
+        if unreadable := [index for index, one in enumerate(split) if one.unreadable]:
+            context.refuse_texts(dict.fromkeys(unreadable, UNREADABLE))
+        context.asked = [(index, each) for index, one in enumerate(split) for each in one.sentences]
+        if not context.asked:
+            return texts
+        translated = await self._translate([each for _, each in context.asked], num_beams, context)
+        self._metrics.record_sentences(translated)
+        rest = iter(translated)
+        parts = [[*itertools.islice(rest, len(one.sentences))] for one in split]
+        cut = [any(sentence.finish_reason == "length" for sentence in part) for part in parts]
+        if any(cut):
+            reasons = ", ".join("length" if one else "stop" for one in cut)
+            context.headers.append((b"x-finish-reason", reasons.encode()))
+        texts_of = [[sentence.text for sentence in part] for part in parts]
+        return [one.join(translations) for one, translations in zip(split, texts_of, strict=True)]
 
     def record(self, scope: Scope, status: int) -> None:
         """Counts an answer that has ended."""

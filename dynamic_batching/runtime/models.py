@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 from ..web.model_files import ModelFiles
 from ..web.request_context import RequestContext
 from ..web.schemas import Sentiment
+from ..web.sentences import TranslatedSentence
 from .graphs import Graphs, load_session
 from .onnx_files import kernel_library
 from .tokenization import BertTokenizer, MarianTokenizer
@@ -26,6 +27,8 @@ class MarianModel:
         self.tokenize, self.meaningless = self.tokenizer.encode, self.tokenizer.meaningless
         self.graphs = Graphs.load(files.folder, kernel_library(files))
         self.limits: dict[str, Any] = files.facts["generation"]
+        self.source_language: str = files.facts["source_language"]
+        self.unknown_id = self.tokenizer.unknown_id
         self.max_input_tokens = min(max_input_tokens, self.limits["max_tokens"])
 
     def new_tokens(self, source_tokens: int) -> tuple[int, int]:
@@ -34,6 +37,11 @@ class MarianModel:
         wanted = limits["tokens_per_source_token"] * source_tokens + limits["extra_tokens"]
         most = min(wanted, limits["max_tokens"])
         return most, most if limits["fixed_length"] else 0
+
+    def sentence(self, token_ids: list[int]) -> TranslatedSentence:
+        """What the tokens of a translation spell."""
+        ended = token_ids[-1:] == [self.tokenizer.end_id]
+        return TranslatedSentence(self.tokenizer.decode(token_ids), "stop" if ended else "length")
 
 
 class SentimentClassifier:
@@ -60,18 +68,18 @@ class SentimentClassifier:
 
 
 async def tokenize(
-    model: MarianModel | SentimentClassifier, texts: Iterable[tuple[int, str]], request: RequestContext
+    model: MarianModel | SentimentClassifier, texts: Sequence[str], request: RequestContext
 ) -> list[list[int]]:
-    """The token ids of texts, each with its index in the request; InvalidInput where one cannot be taken."""
+    """The token ids of texts, in order; InvalidInput where one cannot be taken."""
     batch: list[list[int]] = []
-    for index, text in texts:
+    for text in texts:
         if batch:
             # Other requests go on between the texts of a large batch.
             await asyncio.sleep(0)
         started_s = time.perf_counter()
         batch.append(model.tokenize(text))
         request.add("tokenize", time.perf_counter() - started_s)
-        request.check_text(index, batch[-1], model.max_input_tokens, model.meaningless)
+    request.check_tokens(zip(texts, batch, strict=True), model.max_input_tokens, model.meaningless)
     return batch
 
 

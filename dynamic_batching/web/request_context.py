@@ -1,7 +1,8 @@
 """A request's context: by when it must be answered, what its time went into, and headers of its answer."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NoReturn
 
 from starlette.types import Receive
 
@@ -9,12 +10,15 @@ from .errors import DeadlineExceeded, InvalidInput
 from .schemas import MAX_TIMEOUT_MS, Operation
 
 PHASES = ("tokenize", "queue", "inference")
+UNREADABLE = "Text should hold a word that the model can read"
 
 
 class RequestContext:
     """Times are of time.perf_counter, in seconds; `receive` is the request's ASGI channel."""
 
     receive: Receive | None = None
+    # What the engine is asked for, texts or sentences, each with the index of its text in the request.
+    asked: Sequence[tuple[int, str]] = ()
 
     def __init__(self, operation: Operation | None = None) -> None:
         self.operation = operation
@@ -40,16 +44,24 @@ class RequestContext:
             raise DeadlineExceeded
         return remaining_s
 
-    def check_text(self, index: int, token_ids: list[int], max_tokens: int, meaningless: set[int]) -> None:
-        """InvalidInput where a model cannot take the request's text `index`."""
-        if len(token_ids) > max_tokens:
-            message = f"Text should have at most {max_tokens} tokens, not {len(token_ids)}"
-        elif meaningless.issuperset(token_ids):
-            message = "Text should hold a word that the model can read"
-        else:
-            return
+    def check_tokens(
+        self, batch: Iterable[tuple[str, list[int]]], max_tokens: int, meaningless: set[int]
+    ) -> None:
+        """InvalidInput where a model cannot take the tokens of texts or sentences that were asked for."""
+        problems: dict[str, str] = {}
+        for text, token_ids in batch:
+            if len(token_ids) > max_tokens:
+                problems[text] = f"Text should have at most {max_tokens} tokens, not {len(token_ids)}"
+            elif meaningless.issuperset(token_ids):
+                problems[text] = UNREADABLE
+        if problems:
+            self.refuse_texts({index: problems[text] for index, text in self.asked if text in problems})
+
+    def refuse_texts(self, problems: Mapping[int, str]) -> NoReturn:
+        """Raises InvalidInput with what is wrong with texts of the request, by index."""
         batch = self.operation is not None and self.operation.batch
-        raise InvalidInput((["body", "texts", index] if batch else ["body", "text"], message))
+        places = (("body", "texts", index) if batch else ("body", "text") for index in problems)
+        raise InvalidInput(*zip(places, problems.values(), strict=True))
 
     def add(self, phase: str, seconds: float) -> None:
         """Adds to `phase`, one of PHASES."""

@@ -15,8 +15,8 @@ class HttpSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, frozen=True)
 
     models_dir: Path = Field(default=Path("models"), description="what optimize_model.py wrote")
-    max_text_chars: PositiveInt = Field(default=2_000, description="longest text, in characters")
-    max_input_tokens: int = Field(default=256, ge=8, description="longest text, in the model's tokens")
+    max_text_chars: PositiveInt = Field(default=5_000, description="longest text, in characters")
+    max_input_tokens: int = Field(default=256, ge=8, description="longest sentence or review, in tokens")
     max_batch_texts: PositiveInt = Field(default=64, description="most texts in one batch request")
     max_num_beams: PositiveInt = Field(default=6, description="widest beam search that a request may ask for")
     max_body_bytes: PositiveInt = Field(default=2 << 20, description="largest request body")

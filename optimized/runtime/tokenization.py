@@ -17,15 +17,15 @@ class MarianTokenizer:
         self._target = sentencepiece.SentencePieceProcessor(model_file=str(folder / "target.spm"))
         self._ids: dict[str, int] = json.loads((folder / "vocab.json").read_text())
         self._pieces = {index: piece for piece, index in self._ids.items()}
-        self._unknown = self._ids["<unk>"]
-        self._end = self._ids["</s>"]
-        self._special = {self._unknown, self._end, self._ids["<pad>"]}
-        self.meaningless = {*self._special, self._ids.get(WORD_BOUNDARY, self._unknown)}
+        self.unknown_id = self._ids["<unk>"]
+        self.end_id = self._ids["</s>"]
+        self._special = {self.unknown_id, self.end_id, self._ids["<pad>"]}
+        self.meaningless = {*self._special, self._ids.get(WORD_BOUNDARY, self.unknown_id)}
 
     def encode(self, text: str) -> list[int]:
         """Token ids, the end token among them."""
         pieces = self._source.encode(text, out_type=str)
-        return [*(self._ids.get(piece, self._unknown) for piece in pieces), self._end]
+        return [*(self._ids.get(piece, self.unknown_id) for piece in pieces), self.end_id]
 
     def decode(self, token_ids: list[int]) -> str:
         pieces = [self._pieces[index] for index in token_ids if index not in self._special]

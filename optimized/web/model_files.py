@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-FORMAT = 5
+FORMAT = 6
 # Nothing that runs code when it is loaded, as pickles do, but kernels.so, compiled where they were prepared.
 KERNELS_FILE = "kernels.so"
 SUFFIXES = {"pytorch": {".json", ".safetensors", ".spm", ".txt"}, "onnx": {".bin", ".json", ".onnx", ".spm"}}
