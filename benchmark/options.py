@@ -61,7 +61,7 @@ def workload_pairs(text: str) -> tuple[tuple[str, int], ...]:
         name, _, size = part.strip().partition(":")
         if name not in WORKLOADS or (size and not (size.isdigit() and 1 <= int(size) <= 64)):
             raise typer.BadParameter(
-                f"{part!r} is not {' or '.join(WORKLOADS)}, with :N for batches of N texts (1 to 64)",
+                f"{part!r} is not one of {', '.join(WORKLOADS)}, with :N for batches of N texts (1 to 64)",
                 param_hint="--workloads",
             )
         pairs.append((name, int(size or 1)))

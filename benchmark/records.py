@@ -21,7 +21,7 @@ import pandas as pd
 
 SERVERS = ("baseline", "optimized", "dynamic_batching")
 TASKS = ("translation", "sentiment")
-WORKLOADS = ("unique", "zipf")
+WORKLOADS = ("unique", "zipf", "paragraph")
 
 REQUEST_COLUMNS = {
     "start_s": "float64",  # since the window opened; negative: before it

@@ -17,7 +17,8 @@ from locustfiles import grammar_everyday, grammar_reviews, grammar_scenes
 from locustfiles.grammar import Template
 
 TASKS = ("translation", "sentiment")
-WORKLOADS = ("unique", "zipf")
+WORKLOADS = ("unique", "zipf", "paragraph")
+PARAGRAPH_SENTENCES = 3, 8
 PARTS = ("warmup", "measured")
 
 TEMPLATES: dict[str, tuple[Template, ...]] = {
@@ -90,10 +91,17 @@ def zipf(task: str, seed: int = 0, distinct: int = 1000, exponent: float = 1.1) 
     return _repeats(texts, exponent, random.Random(f"{task}/zipf/{seed}"))
 
 
+def paragraph(task: str, seed: int = 0, part: str = "measured") -> Iterator[Sample]:
+    """Yield texts of several sentences of the unique stream, of which none comes twice."""
+    sentences = unique(task, seed, part)
+    rng = random.Random(f"{task}/paragraph/{part}/{seed}")
+    return _paragraphs(sentences, rng)
+
+
 def stream(task: str, workload: str, seed: int = 0, **options: Any) -> Iterator[Sample]:
     """Open a stream by the names of its task and workload."""
     _check("workload", workload, WORKLOADS)
-    opened = unique if workload == "unique" else zipf
+    opened = {"unique": unique, "zipf": zipf, "paragraph": paragraph}[workload]
     return opened(task, seed, **options)
 
 
@@ -152,6 +160,15 @@ def _repeats(texts: list[Sample], exponent: float, rng: random.Random) -> Iterat
     total = cumulative[-1]
     while True:
         yield texts[bisect(cumulative, rng.random() * total, hi=len(texts) - 1)]
+
+
+def _paragraphs(sentences: Iterator[Sample], rng: random.Random) -> Iterator[Sample]:
+    fewest, most = PARAGRAPH_SENTENCES
+    while True:
+        count = fewest + int(rng.random() * (most - fewest + 1))
+        together = [next(sentences) for _ in range(count)]
+        labels = {sample.label for sample in together}
+        yield Sample(" ".join(sample.text for sample in together), labels.pop() if len(labels) == 1 else None)
 
 
 def _check(kind: str, name: str, known: tuple[str, ...]) -> None:

@@ -14,7 +14,9 @@ NETWORK_TIMEOUT_S = 600.0
 def add_common_arguments(parser: LocustArgumentParser) -> None:
     parser.set_defaults(host="http://127.0.0.1:8000")
     parser.add_argument("--task", choices=TASKS, default="translation", help="what is asked")
-    parser.add_argument("--workload", choices=WORKLOADS, default="unique", help="no text twice, or repeats")
+    parser.add_argument(
+        "--workload", choices=WORKLOADS, default="unique", help="unique texts, repeats, paragraphs"
+    )
     parser.add_argument("--texts-per-request", type=int, default=1, help="over 1: the batch endpoint")
     parser.add_argument("--seed", type=int, default=0, help="of the texts' order")
     parser.add_argument(

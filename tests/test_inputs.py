@@ -225,7 +225,7 @@ def test_the_order_does_not_depend_on_the_hash_seed():
         for hash_seed in ("0", "1", "4242")
     }
     assert len(outputs) == 1
-    assert outputs.pop().count(b"Sample(") == 1200
+    assert outputs.pop().count(b"Sample(") == 1800
 
 
 # Multi30k's captions have mean 11.9 words and 5 %, 50 % and 95 % quantiles 7, 11 and 19.
@@ -394,7 +394,10 @@ def test_zipf_frequencies_follow_the_law(exponent):
             lambda: inputs.stream("poetry", "unique"),
             "task must be one of translation, sentiment, not 'poetry'",
         ),
-        (lambda: inputs.stream("sentiment", "burst"), "workload must be one of unique, zipf, not 'burst'"),
+        (
+            lambda: inputs.stream("sentiment", "burst"),
+            "workload must be one of unique, zipf, paragraph, not 'burst'",
+        ),
         (
             lambda: inputs.unique("sentiment", part="final"),
             "part must be one of warmup, measured, not 'final'",

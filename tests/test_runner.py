@@ -204,7 +204,7 @@ def test_a_killed_runner_leaves_no_process_behind(tmp_path: Path) -> None:
         (["--tasks", ""], "names at least one"),
         (["--users", "ten"], "not a list of numbers"),
         (["--users", "0"], "from 1 to"),
-        (["--workloads", "unique:99"], "not unique or zipf"),
+        (["--workloads", "unique:99"], "not one of unique, zipf, paragraph"),
         (["--models", "nowhere"], "optimize_model.py"),
         (["--duration", "0"], "equal to 1"),
     ],

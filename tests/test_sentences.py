@@ -1,7 +1,9 @@
 """How texts are split into sentences and put together again, with fake models and with the embedded one."""
 
 import re
+from collections import Counter
 from functools import cache
+from itertools import islice
 
 import pytest
 from conftest import EMBEDDED
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 
 from dynamic_batching.runtime.tokenization import MarianTokenizer
 from dynamic_batching.web.sentences import SentenceModel, SentenceSplitter, SplitText
+from locustfiles.inputs import PARAGRAPH_SENTENCES, paragraph, unique
 
 MARKS = ("🙂", "👩‍👩‍👧", "❤️", "東京", "Łódź", "cafe\u0301", ">>deu<<", "ﷺ", "1️⃣", "☎")
 SPACES = (" ", "  ", "\n", "\r\n", "\n\n", "\t", "\u2028", "\u3000", "\x0b", "\x85")
@@ -149,3 +152,11 @@ def test_a_language_code_begins_each_sentence_if_the_model_has_it() -> None:
         and found.join(["Eins.", "Zwei."]) == "Eins. Zwei."
     )
     assert split(">>xyz<< One. Two.", Multilingual()).sentences == [">>xyz<< One.", "Two."]
+
+
+def test_the_load_has_paragraphs_of_unique_sentences() -> None:
+    """The sentences are those of the unique stream, and as many in each paragraph as its limits say."""
+    found = [split(sample.text, embedded()).sentences for sample in islice(paragraph("translation", 5), 400)]
+    flat = [sentence for sentences_of in found for sentence in sentences_of]
+    assert flat == [sample.text for sample in islice(unique("translation", 5), len(flat))]
+    assert {*Counter(map(len, found))} == {*range(PARAGRAPH_SENTENCES[0], PARAGRAPH_SENTENCES[1] + 1)}

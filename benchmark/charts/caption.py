@@ -10,7 +10,11 @@ from benchmark.charts.data import Cells, RunData, Slice, cell_of
 from benchmark.charts.titles import figure, inline, users
 from model_export.instruction_sets import INSTRUCTION_SETS
 
-WORKLOAD_TEXTS = {"unique": "no text twice", "zipf": "repeated texts (zipf)"}
+WORKLOAD_TEXTS = {
+    "unique": "no text twice",
+    "zipf": "repeated texts (zipf)",
+    "paragraph": "unique paragraphs of 3 to 8 sentences",
+}
 
 
 def subtitle(data: RunData, part: Slice, what: str) -> str:

@@ -26,7 +26,7 @@ def run(
     ),
     users: Annotated[str, typer.Option(help="Levels of concurrent users.")] = "10,50,100",
     workloads: Annotated[
-        str, typer.Option(help="unique, zipf; unique:16 is batches of 16 texts.")
+        str, typer.Option(help="unique, zipf, paragraph; unique:16 is batches of 16 texts.")
     ] = "unique",
     duration: Annotated[float, typer.Option(min=1, help="Measured seconds of a cell.")] = 20.0,
     max_duration: Annotated[
