@@ -14,12 +14,21 @@ WARMUP_TEXT = "Two dogs are playing in the snow."
 WARMUP_RUNS = 2
 
 
+class MarianTokenizer(transformers.MarianTokenizer):
+    """With ordinary text where `transformers` makes one unknown token of all from >> to <<."""
+
+    def remove_language_code(self, text: str) -> tuple[list[str], str]:
+        """The language code at the start of a text, if the vocabulary has it, and the rest."""
+        code, rest = super().remove_language_code(text)
+        return (code, rest) if code and code[0] in self.encoder else ([], text)
+
+
 class Translator:
     """English to German with a Marian model; greedy unless beams are asked for."""
 
     def __init__(self, files: ModelFiles, settings: Settings) -> None:
         files.verify()
-        self.tokenizer = transformers.AutoTokenizer.from_pretrained(files.folder, local_files_only=True)
+        self.tokenizer = MarianTokenizer.from_pretrained(files.folder, local_files_only=True)
         self.model = transformers.AutoModelForSeq2SeqLM.from_pretrained(
             files.folder, dtype=torch.float32, local_files_only=True, use_safetensors=True
         ).eval()
@@ -27,9 +36,9 @@ class Translator:
         self.source_language: str = files.facts["source_language"]
         self.unknown_id = self.tokenizer.unk_token_id
         self.max_input_tokens = min(settings.max_input_tokens, self.limits["max_tokens"])
-        # A word boundary alone, before characters that the vocabulary lacks, says nothing either.
-        boundary = self.tokenizer.convert_tokens_to_ids("▁")
-        self.meaningless = {*self.tokenizer.all_special_ids, boundary}
+        # A word boundary before unknown characters and a language code say nothing either.
+        silent = self.tokenizer.convert_tokens_to_ids(["▁", *self.tokenizer.supported_language_codes])
+        self.meaningless = {*self.tokenizer.all_special_ids, *silent}
         config = self.model.config
         self.model.generation_config = transformers.GenerationConfig(
             do_sample=False,
