@@ -15,7 +15,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from baseline.models import MarianTokenizer, SentimentClassifier, Translator
-from tests.real_vocabularies import REAL_NAMES, real_vocabulary
+from tests.seeded_models import REAL_NAMES, real_vocabulary
 
 EXAMPLES = 400
 ONNX_SERVERS = ("optimized", "dynamic_batching")
