@@ -1,11 +1,11 @@
 """The server's settings, read from GAP_* environment variables when the app is built."""
 
-import os
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt
 
+from .web.cpus import usable_cpus
 from .web.settings import HttpSettings
 
 
@@ -13,8 +13,8 @@ class Settings(HttpSettings):
     """What this engine adds to the limits of the HTTP contract."""
 
     threads: PositiveInt = Field(
-        default_factory=lambda: len(os.sched_getaffinity(0)),
-        description="workers of a task, each on one core; the cores this process may use unless given",
+        default_factory=usable_cpus,
+        description="workers of a task, each on one core; as many as usable CPUs unless given",
     )
     max_batch_size: PositiveInt = Field(default=64, description="most texts in one run; a decoder's slots")
     max_batch_tokens: PositiveInt = Field(

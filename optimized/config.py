@@ -1,9 +1,8 @@
 """The server's settings, read from GAP_* environment variables when the app is built."""
 
-import os
-
 from pydantic import AliasChoices, Field, PositiveInt, RedisDsn
 
+from .web.cpus import usable_cpus
 from .web.settings import HttpSettings
 
 
@@ -11,8 +10,8 @@ class Settings(HttpSettings):
     """What this engine adds to the limits of the HTTP contract."""
 
     threads: PositiveInt = Field(
-        default_factory=lambda: len(os.sched_getaffinity(0)),
-        description="inferences at once, each on one core; the cores this process may use unless given",
+        default_factory=usable_cpus,
+        description="inferences at once, each on one core; as many as usable CPUs unless given",
     )
     max_batch_tokens: PositiveInt = Field(default=2_048, description="most tokens in one run; more are split")
     redis_url: RedisDsn | None = Field(
