@@ -10,9 +10,11 @@ from uvicorn.main import main
 
 from .config import Settings
 from .web.settings import read_settings
+from .web.single_process import require_one_worker
 
 
 def serve(options: list[str]) -> None:
+    require_one_worker(options, "UVICORN_WORKERS", "WEB_CONCURRENCY")
     # Uvicorn raises a stop signal again once it has shut down: left alone, that ends the process as killed.
     signal.signal(signal.SIGTERM, exit_now)
     drain_timeout_s = -(-read_settings(Settings).drain_timeout_ms // 1_000)
@@ -21,6 +23,8 @@ def serve(options: list[str]) -> None:
     defaults += ["--ws", "none", "--no-proxy-headers", "--no-server-header"]
     # Longer than clients and proxies keep an idle connection: none is closed under their next request.
     defaults += ["--timeout-keep-alive", "75", "--timeout-graceful-shutdown", str(drain_timeout_s)]
+    # Said, so that uvicorn reads no variable for it, of an --env-file either.
+    defaults += ["--workers", "1"]
     main([f"{__package__}.server:app", *defaults, *options], prog_name=f"python -m {__package__}")
 
 

@@ -6,10 +6,12 @@ from .config import Settings
 from .engine import PyTorchEngine
 from .web.app import create_app
 from .web.settings import read_settings
+from .web.single_process import require_no_siblings
 
 
 def __getattr__(name: str) -> FastAPI:
     # `uvicorn baseline.server:app` asks for `app`; importing the module builds nothing.
     if name == "app":
+        require_no_siblings()
         return create_app(PyTorchEngine, read_settings(Settings))
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -94,8 +94,8 @@ class Server(Child):
         self.name = name
         self.url = f"http://127.0.0.1:{port}"
         self.started_s = time.perf_counter()
-        command = [sys.executable, "-m", name, "--port", str(port), "--no-access-log"]
-        command += ["--log-level", "warning"]
+        command = [sys.executable, "-m", name, "--port", str(port), "--workers", "1"]
+        command += ["--no-access-log", "--log-level", "warning"]
         super().__init__(command, cores, log_path, settings)
 
     def wait_ready(self, timeout_s: float) -> float:

@@ -26,8 +26,8 @@ SMALLEST_LIMITS = {
 }
 
 
-def start_and_fail(name: str, port: int = 0, **settings: str) -> tuple[int, str]:
-    command = [sys.executable, "-m", name, "--port", str(port or free_port())]
+def start_and_fail(name: str, port: int = 0, *options: str, **settings: str) -> tuple[int, str]:
+    command = [sys.executable, "-m", name, "--port", str(port or free_port()), *options]
     ended = subprocess.run(
         command,
         cwd=ROOT,
