@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmark.redis_server import has_redis
+
 # A server of the comparison must not refuse what another one answers late: latency is the finding.
 SERVER_SETTINGS = {"GAP_TIMEOUT_MS": "600000"}
 CACHED_SERVERS = ("optimized",)
@@ -38,5 +40,9 @@ class Configuration:
 
 
 def usual(server: str, models_dir: Path, manifest: dict[str, Any]) -> Configuration:
-    """A server as its folder's defaults have it."""
-    return Configuration(server, models_dir, manifest, cached=server in CACHED_SERVERS)
+    """A server as its folder's defaults have it; without its cache where there is no Redis."""
+    return Configuration(server, models_dir, manifest, cached=has_cache(server))
+
+
+def has_cache(server: str) -> bool:
+    return server in CACHED_SERVERS and has_redis()

@@ -11,6 +11,7 @@ from typing import Any
 import psutil
 
 from benchmark.plan import Cores
+from dynamic_batching.web.cpus import cpu_quota
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = (
@@ -43,12 +44,20 @@ def environment_record(cores: Cores, server_settings: dict[str, str]) -> dict[st
             "memory_bytes": psutil.virtual_memory().total,
             "platform": platform.platform(),
         },
-        "cores": {"server": list(cores.server), "load": list(cores.load)},
+        # Absent where they are pinned: only runs on equal "cores" are compared.
+        "cores": {"server": list(cores.server), "load": list(cores.load)}
+        | ({} if can_pin() else {"pinned": False}),
+        "cpu_quota": cpu_quota(),
         "versions": {"python": platform.python_version()} | _versions(),
         "commit": commit,
         "dirty": dirty,
         "server_settings": inherited | server_settings,
     }
+
+
+def can_pin() -> bool:
+    """Whether the system lets a process say which cores it runs on: macOS does not."""
+    return hasattr(os, "sched_setaffinity")
 
 
 def _cpu_name() -> str:
@@ -58,10 +67,18 @@ def _cpu_name() -> str:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             key, _, value = line.partition(":")
             facts.setdefault(key.strip(), value.strip())
-    name = facts.get("model name") or platform.processor() or platform.machine()
+    name = facts.get("model name") or _mac_cpu_name() or platform.processor() or platform.machine()
     if "cpu family" in facts:
         name += f" (family {facts['cpu family']}, model {facts['model']})"
     return name
+
+
+def _mac_cpu_name() -> str:
+    try:
+        command = ("sysctl", "-n", "machdep.cpu.brand_string")
+        return subprocess.run(command, capture_output=True, text=True).stdout.strip()
+    except OSError:
+        return ""
 
 
 def _versions() -> dict[str, str]:

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pandas as pd
 
-from benchmark.configurations import CACHED_SERVERS, MODEL_FORMATS
+from benchmark.configurations import MODEL_FORMATS, has_cache
 from benchmark.load import LOAD_GRACE_S
 from benchmark.open_loop_figures import COLUMNS, figures
 from benchmark.plan import Cores
@@ -71,9 +71,9 @@ class Target:
 
     @contextlib.contextmanager
     def with_cache(self) -> Iterator[None]:
-        """While the block runs, Redis serves a server that has use for it."""
+        """While the block runs, Redis serves a server that has use for it, where there is a Redis."""
         with contextlib.ExitStack() as stack:
-            if self.server in CACHED_SERVERS:
+            if has_cache(self.server):
                 self.redis_url = stack.enter_context(redis_url(self.cores.server))
             yield
 

@@ -8,7 +8,9 @@ from typing import Any
 import typer
 from rich.console import Console
 
+from benchmark.plan import Cores
 from benchmark.records import WORKLOADS
+from dynamic_batching.web.cpus import cpu_quota
 
 TOO_HIGH = 10_000
 
@@ -82,3 +84,20 @@ def manifest_of(models: Path) -> dict[str, Any]:
         return json.loads((models / "manifest.json").read_text())
     except (OSError, ValueError):
         raise fail(f"{models} holds no models; `python optimize_model.py` prepares them") from None
+
+
+def measured_cores(server_cores: int | None = None) -> Cores:
+    """The cores of a server and its load; ends the command where the CPU quota is below them."""
+    cores = Cores.split(server_cores)
+    check_quota(len({*cores.server, *cores.load}))
+    return cores
+
+
+def check_quota(cores: int) -> None:
+    """Ends the command where the CPU quota is below `cores`: they would be throttled while they measure."""
+    quota = cpu_quota()
+    if quota is not None and quota < cores:
+        raise fail(
+            f"the CPU quota of this container is {quota:g} and this run pins {cores}, so that it would"
+            " be throttled; give it fewer cores (--server-cores) or more quota (docker run --cpus)"
+        )

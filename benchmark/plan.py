@@ -1,11 +1,11 @@
 """What a run measures, and in which order."""
 
-import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from benchmark.records import Cell
+from dynamic_batching.web.cpus import allowed_cpus, cpu_quota
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,12 @@ class Cores:
 
     @classmethod
     def split(cls, server_cores: int | None = None) -> "Cores":
-        """The last core this process may use for the load, `server_cores` of the others (all unless
-        given) for the server; on a single core both share it."""
-        usable = sorted(os.sched_getaffinity(0))
+        """The last core this process may use for the load, `server_cores` of the others for the server.
+
+        Unless given, as many as the CPU quota has room for beside the load; on a single core both share it.
+        """
+        usable, quota = allowed_cpus(), cpu_quota()
+        if server_cores is None and quota is not None:
+            usable = usable[-max(1, int(quota)) :]
         others = usable[:-1] or usable
         return cls(tuple(others[:server_cores]), (usable[-1],))

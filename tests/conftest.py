@@ -1,7 +1,6 @@
 """Real servers on the embedded models, one process each for the whole session of a test worker."""
 
 import functools
-import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -10,10 +9,11 @@ import httpx
 import pytest
 
 from benchmark.processes import Server, free_port
-from benchmark.redis_server import RedisProcess, running_redis
+from benchmark.redis_server import NO_REDIS, RedisProcess, has_redis, running_redis
 from model_export.instruction_sets import InstructionSet
 from model_export.kernels import BuildFailed, Unavailable, best_instructions, build
 from optimized.runtime.onnx_files import cpu_flags
+from optimized.web.cpus import allowed_cpus
 
 SERVERS = ("baseline", "optimized", "dynamic_batching")
 EMBEDDED = Path(__file__).resolve().parent.parent / "models-embedded"
@@ -51,7 +51,7 @@ def serving(name: str, folder: Path, **settings: str) -> Iterator[Server]:
     """A ready server on a free port; stopped when the block ends."""
     if not (EMBEDDED / "manifest.json").is_file():
         pytest.fail("models-embedded/ is missing: `make test` prepares it")
-    cores = tuple(sorted(os.sched_getaffinity(0)))
+    cores = tuple(allowed_cpus())
     server = Server(
         name, free_port(), cores, folder / f"{name}.log", {"GAP_MODELS_DIR": str(EMBEDDED), **settings}
     )
@@ -64,6 +64,8 @@ def serving(name: str, folder: Path, **settings: str) -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def cache() -> Iterator[RedisProcess]:
+    if not has_redis():
+        pytest.skip(NO_REDIS)
     with running_redis() as server:
         print(server.version)
         yield server

@@ -1,7 +1,6 @@
 """The load generator's own limit: measured against a server that answers at once, and held against cells."""
 
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from benchmark.plan import Cores, Plan
 from benchmark.records import TASKS, RunFiles, write_json
 from locustfiles.answers import problem, request_body, route
 from locustfiles.inputs import unique
+from optimized.web.cpus import allowed_cpus
 
 PLAN = Plan(
     ("dynamic_batching",), ("sentiment",), (("unique", 1),), (4,), 1, 1.0, 0.5, 30.0, client_ceiling_s=1.0
@@ -27,7 +27,7 @@ PLAN = Plan(
 
 @pytest.fixture(scope="module")
 def echo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EchoServer]:
-    cores = tuple(sorted(os.sched_getaffinity(0)))
+    cores = tuple(allowed_cpus())
     server = EchoServer(cores, tmp_path_factory.mktemp("echo") / "log")
     server.wait_ready(20)
     yield server

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
@@ -24,6 +23,7 @@ from benchmark.open_loop_figures import COLUMNS, figures
 from benchmark.processes import Load
 from benchmark.records import read_json
 from locustfiles.arrivals import arrivals
+from optimized.web.cpus import allowed_cpus
 
 RIGHT = (200, "", {"translation": "gut"})
 REFUSED = (503, "Retry-After: 1\r\n", {"detail": "the queue is full"})
@@ -106,7 +106,7 @@ def load(server: Scripted, folder: Path, **options: object) -> Loaded:
     arguments = ["--host", server.url, "--task", "translation", "--requests-file", str(path)]
     for name, value in options.items():
         arguments += [f"--{name.replace('_', '-')}", str(value)]
-    cores = tuple(sorted(os.sched_getaffinity(0)))
+    cores = tuple(allowed_cpus())
     process = Load(arguments, cores, folder / "load.log", "open_loop.py")
     try:
         events = list(process.events())

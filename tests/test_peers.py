@@ -1,6 +1,5 @@
 """The comparison gives every engine the same texts in turn, and counts what each text asked for."""
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from itertools import cycle
@@ -24,9 +23,10 @@ from benchmark.processes import ProcessFailed
 from benchmark.records import read_json, write_json
 from dynamic_batching.decoder import Finished, StepResult
 from dynamic_batching.sequence import Sequence
+from optimized.web.cpus import allowed_cpus
 
 END = 0
-CORE = min(os.sched_getaffinity(0))
+CORE = allowed_cpus()[0]
 INSTALLED = (engines.PEER_PACKAGES / "ctranslate2").is_dir()
 WORK = Work([[5, END], [6, 7, 8, END], [9, END], [4, 4, END]], [2, 4, 2, 3], True, END)
 SETTINGS = {

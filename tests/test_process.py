@@ -14,6 +14,7 @@ from conftest import EMBEDDED, SERVERS, serving
 
 from benchmark.environment import ROOT
 from benchmark.processes import Server, free_port
+from optimized.web.cpus import allowed_cpus
 
 START_TIMEOUT_S = 60
 SMALLEST_LIMITS = {
@@ -96,7 +97,7 @@ def test_a_port_in_use_is_one_clear_line(name: str) -> None:
 
 @pytest.mark.parametrize("name", SERVERS)
 def test_alive_before_ready_and_stops_on_sigterm(name: str, tmp_path: Path) -> None:
-    cores = tuple(sorted(os.sched_getaffinity(0)))
+    cores = tuple(allowed_cpus())
     server = Server(name, free_port(), cores, tmp_path / "log", {"GAP_MODELS_DIR": str(EMBEDDED)})
     client = httpx.Client(base_url=server.url, timeout=5.0)
     try:

@@ -8,6 +8,7 @@ import pandas as pd
 
 from benchmark.charts.data import Cells, RunData, Slice, cell_of
 from benchmark.charts.titles import figure, inline, users
+from benchmark.configurations import CACHED_SERVERS
 from model_export.instruction_sets import INSTRUCTION_SETS
 
 WORKLOAD_TEXTS = {
@@ -48,6 +49,7 @@ def circumstances(data: RunData, cells: Cells) -> str:
     parts = [
         machine(environment),
         models(data, cells),
+        without_cache(data, cells),
         f"{figure(duration)} s a cell" if duration is not None else "",
         f"{repeats} repeat{'' if repeats == 1 else 's'}",
         commit(environment),
@@ -62,7 +64,8 @@ def machine(environment: dict[str, Any]) -> str:
     plain = " ".join(cpu.replace("(R)", "").replace("(TM)", "").split())
     cores = environment.get("cores") or {}
     shares = [f"{role} {cores_text(cores[role])}" for role in ("server", "load") if cores.get(role)]
-    return f"{plain}, {', '.join(shares)}" if shares else plain
+    unpinned = ["not pinned"] if cores.get("pinned") is False else []
+    return ", ".join([plain, *shares, *unpinned])
 
 
 def cores_text(cores: Sequence[int]) -> str:
@@ -80,6 +83,13 @@ def models(data: RunData, cells: Cells) -> str:
     if said in ", ".join(told):
         return ", ".join(told)
     return ", ".join([*told, said if random else f"source {source}"])
+
+
+def without_cache(data: RunData, cells: Cells) -> str:
+    """The servers that have a cache and, for want of a Redis, ran without it."""
+    used = {row["server"]: data.records[cell_of(row).name].get("configuration") or {} for row in cells.rows()}
+    without = [name for name, how in used.items() if name in CACHED_SERVERS and how.get("cached") is False]
+    return ", ".join(f"{inline(name)} without a cache" for name in without)
 
 
 def model(artefact: dict[str, Any]) -> str:

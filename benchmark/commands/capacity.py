@@ -7,8 +7,7 @@ import typer
 
 from benchmark.commands import RESULTS
 from benchmark.commands.measured import measured, run_name
-from benchmark.options import chosen, console, manifest_of, plainly
-from benchmark.plan import Cores
+from benchmark.options import chosen, console, manifest_of, measured_cores, plainly
 from benchmark.records import SERVERS, TASKS, RunFiles
 
 
@@ -57,7 +56,7 @@ def capacity(
     with measured(results):
         for task in chosen_tasks:
             for server in chosen_servers:
-                target = new_target(server, task, run, models, manifest, Cores.split(server_cores))
+                target = new_target(server, task, run, models, manifest, measured_cores(server_cores))
                 slo = Slo(limits_ms[task])
                 record = measure_capacity(target, slo, bounds, duration, warmup, seed, plainly)
                 plainly(found_line(record))

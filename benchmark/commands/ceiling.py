@@ -8,8 +8,7 @@ from typing import Annotated
 import typer
 
 from benchmark.commands import RESULTS
-from benchmark.options import chosen, console, fail, manifest_of, plainly, positive_numbers
-from benchmark.plan import Cores
+from benchmark.options import chosen, console, fail, manifest_of, measured_cores, plainly, positive_numbers
 from benchmark.records import TASKS
 
 
@@ -36,7 +35,7 @@ def ceiling(
     name = name or f"{datetime.now(UTC):%Y-%m-%dT%H-%M-%S}-ceiling-{manifest['source']}"
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        measurement = Measurement(models, manifest, Cores.split(), sizes, seconds)
+        measurement = Measurement(models, manifest, measured_cores(), sizes, seconds)
         path, record = measure_tasks(measurement, wanted, results / name, plainly)
     except KeyboardInterrupt:
         console.print("\nstopped; nothing was written")

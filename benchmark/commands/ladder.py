@@ -8,8 +8,7 @@ import typer
 
 from benchmark.commands import RESULTS
 from benchmark.commands.draw import draw
-from benchmark.options import chosen, console, fail, manifest_of, user_counts
-from benchmark.plan import Cores
+from benchmark.options import chosen, console, fail, manifest_of, measured_cores, user_counts
 from benchmark.records import TASKS, RunFiles
 
 
@@ -76,7 +75,7 @@ def ladder(
     started = datetime.now(UTC)
     name = name or f"{started:%Y-%m-%dT%H-%M-%S}-ladder-{manifest['source']}"
     files = RunFiles(results / name)
-    runner = Runner(plan, files, models, manifest, Cores.split(server_cores), 0, known)
+    runner = Runner(plan, files, models, manifest, measured_cores(server_cores), 0, known)
     with one_line_errors(files, f"--name {name} (make: RUN={name})"):
         begin(files, plan, started, manifest, runner.environment, kind=KIND)
         failed = go_through(runner)

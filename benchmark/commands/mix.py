@@ -7,8 +7,7 @@ import typer
 
 from benchmark.commands import RESULTS
 from benchmark.commands.measured import measured, run_name
-from benchmark.options import TOO_HIGH, manifest_of, one_of, plainly
-from benchmark.plan import Cores
+from benchmark.options import TOO_HIGH, manifest_of, measured_cores, one_of, plainly
 from benchmark.records import SERVERS
 
 
@@ -43,7 +42,7 @@ def mix(
 
     folder = results / (name or run_name("mix", manifest)) / FOLDER
     with measured(results):
-        target = Target(server, TASK, folder, models, manifest, Cores.split(server_cores))
+        target = Target(server, TASK, folder, models, manifest, measured_cores(server_cores))
         folder.mkdir(parents=True, exist_ok=True)
         with target.with_cache():
             if not rate:

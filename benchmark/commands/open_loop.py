@@ -7,8 +7,15 @@ import typer
 
 from benchmark.commands import RESULTS
 from benchmark.commands.measured import measured, run_name
-from benchmark.options import TOO_HIGH, console, manifest_of, one_of, plainly, positive_numbers
-from benchmark.plan import Cores
+from benchmark.options import (
+    TOO_HIGH,
+    console,
+    manifest_of,
+    measured_cores,
+    one_of,
+    plainly,
+    positive_numbers,
+)
 from benchmark.records import SERVERS, TASKS
 
 
@@ -61,7 +68,7 @@ def open_loop(
     )
     run = results / (name or run_name("open-loop", manifest))
     with measured(results):
-        loop = OpenLoop(offer, run, models, manifest, Cores.split(server_cores), plainly)
+        loop = OpenLoop(offer, run, models, manifest, measured_cores(server_cores), plainly)
         record = loop.run()
     console.print(table(record))
     plainly(recovery_line(record))

@@ -7,8 +7,16 @@ import typer
 
 from benchmark.commands import RESULTS
 from benchmark.commands.measured import measured, run_name
-from benchmark.options import TOO_HIGH, chosen, console, manifest_of, one_of, plainly, positive_numbers
-from benchmark.plan import Cores
+from benchmark.options import (
+    TOO_HIGH,
+    chosen,
+    console,
+    manifest_of,
+    measured_cores,
+    one_of,
+    plainly,
+    positive_numbers,
+)
 from benchmark.records import SERVERS, TASKS, RunFiles
 
 
@@ -65,7 +73,7 @@ def overload(
                 probe_s=probe_s,
                 seed=seed,
             )
-            record = OpenLoop(offer, run, models, manifest, Cores.split(server_cores), plainly).run()
+            record = OpenLoop(offer, run, models, manifest, measured_cores(server_cores), plainly).run()
             console.print(table(record))
             for line in (*overload_lines(record), recovery_line(record)):
                 plainly(line)

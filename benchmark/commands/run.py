@@ -8,14 +8,8 @@ import typer
 
 from benchmark.commands import RESULTS
 from benchmark.commands.draw import draw
-from benchmark.options import (
-    chosen,
-    console,
-    manifest_of,
-    user_counts,
-    workload_pairs,
-)
-from benchmark.plan import Cores, Plan
+from benchmark.options import chosen, console, manifest_of, measured_cores, user_counts, workload_pairs
+from benchmark.plan import Plan
 from benchmark.records import SERVERS, TASKS, RunFiles
 
 
@@ -68,14 +62,19 @@ def run(
 
     from benchmark.borrow import borrow_baseline
     from benchmark.commands.session import begin, go_through, one_line_errors
+    from benchmark.configurations import CACHED_SERVERS
     from benchmark.progress import summary_table
+    from benchmark.redis_server import NO_REDIS
     from benchmark.runner import Runner
 
     started = datetime.now(UTC)
     name = name or f"{started:%Y-%m-%dT%H-%M-%S}-{'-'.join(plan.servers)}-{manifest['source']}"
     files = RunFiles(results / name)
-    runner = Runner(plan, files, models, manifest, Cores.split(server_cores), port)
+    runner = Runner(plan, files, models, manifest, measured_cores(server_cores), port)
     again = f"--name {name} (make: RUN={name})"
+    for server, used in runner.configurations.items():
+        if server in CACHED_SERVERS and not used.cached:
+            console.print(f"{server} runs without its cache: {NO_REDIS}", soft_wrap=True)
     with one_line_errors(files, again):
         begin(files, plan, started, manifest, runner.environment)
         failed = go_through(runner)

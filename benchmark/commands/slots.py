@@ -7,8 +7,7 @@ import typer
 
 from benchmark.commands import RESULTS
 from benchmark.commands.measured import measured, run_name
-from benchmark.options import TOO_HIGH, console, manifest_of, plainly
-from benchmark.plan import Cores
+from benchmark.options import TOO_HIGH, console, manifest_of, measured_cores, plainly
 from benchmark.records import RunFiles
 
 
@@ -32,7 +31,9 @@ def slots(
 
     run = results / (name or run_name("slots", manifest))
     with measured(results):
-        target = Target("dynamic_batching", TASK, run / FOLDER, models, manifest, Cores.split(server_cores))
+        target = Target(
+            "dynamic_batching", TASK, run / FOLDER, models, manifest, measured_cores(server_cores)
+        )
         for batching in BATCHINGS:
             plainly(f"{batching} batching, {users} users, {duration:g} s")
             record_trace(target, batching, users, duration, seed)

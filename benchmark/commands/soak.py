@@ -7,8 +7,7 @@ import typer
 
 from benchmark.commands import RESULTS
 from benchmark.commands.measured import measured, run_name
-from benchmark.options import TOO_HIGH, fail, manifest_of, one_of, plainly
-from benchmark.plan import Cores
+from benchmark.options import TOO_HIGH, fail, manifest_of, measured_cores, one_of, plainly
 from benchmark.records import SERVERS, TASKS
 
 MAX_GROWTH = 0.02
@@ -39,7 +38,7 @@ def soak(
     plan = Plan(one_of(server, SERVERS, "--server"), one_of(task, TASKS, "--task"), requests, users, seed)
     folder = results / (name or run_name("soak", manifest)) / FOLDER
     with measured(results):
-        target = Target(plan.server, plan.task, folder, models, manifest, Cores.split(server_cores))
+        target = Target(plan.server, plan.task, folder, models, manifest, measured_cores(server_cores))
         soaked = Soak(plan, target, plainly)
         record = soaked.run()
     found = record["figures"]

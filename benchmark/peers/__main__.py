@@ -1,6 +1,5 @@
 """Command line: `python -m benchmark.peers`."""
 
-import os
 import signal
 import sys
 from datetime import UTC, datetime
@@ -10,10 +9,11 @@ from typing import Annotated
 import typer
 
 from benchmark.environment import ROOT
-from benchmark.options import TOO_HIGH, chosen, console, fail, manifest_of, plainly
+from benchmark.options import TOO_HIGH, check_quota, chosen, console, fail, manifest_of, plainly
 from benchmark.peers.engines import ENGINES, check_installed
 from benchmark.peers.work import LENGTHS
 from benchmark.processes import ProcessFailed
+from dynamic_batching.web.cpus import allowed_cpus
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -38,9 +38,10 @@ def peers(
     """
     names = chosen(engines, tuple(ENGINES), "--engines")
     kinds = chosen(lengths, LENGTHS, "--lengths")
-    usable = sorted(os.sched_getaffinity(0))
+    usable = allowed_cpus()
     if cores > len(usable):
         raise typer.BadParameter(f"this process may use {len(usable)}", param_hint="--cores")
+    check_quota(cores)
     manifest = manifest_of(models)
 
     from benchmark.peers.contest import Contest
