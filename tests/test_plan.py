@@ -3,9 +3,13 @@
 from pathlib import Path
 
 import pytest
+import typer
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmark import environment, options, plan
+from benchmark.charts.caption import machine
+from benchmark.options import measured_cores
 from benchmark.plan import Cores, Plan
 from benchmark.records import SERVERS, TASKS, WORKLOADS, Cell, RunFiles, RunNotFound, write_json
 
@@ -64,18 +68,69 @@ def test_a_json_file_is_whole_or_absent(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("usable", "wanted", "server", "load"),
+    ("usable", "quota", "wanted", "server", "load"),
     [
-        ({0, 1}, None, (0,), (1,)),
-        ({0, 1, 2, 3}, None, (0, 1, 2), (3,)),
-        ({0, 1, 2, 3}, 1, (0,), (3,)),
-        ({5}, None, (5,), (5,)),
+        ([0, 1], None, None, (0,), (1,)),
+        ([0, 1, 2, 3], None, None, (0, 1, 2), (3,)),
+        ([0, 1, 2, 3], None, 1, (0,), (3,)),
+        ([5], None, None, (5,), (5,)),
+        ([0, 1, 2, 3], 3.0, None, (1, 2), (3,)),
+        ([0, 1, 2, 3], 2.9, None, (2,), (3,)),
+        ([0, 1, 2, 3], 1.5, None, (3,), (3,)),
+        ([0, 1, 2, 3], 0.5, None, (3,), (3,)),
+        ([0, 1, 2, 3], 64.0, None, (0, 1, 2), (3,)),
+        ([0, 1, 2, 3], 1.0, 2, (0, 1), (3,)),
     ],
 )
-def test_the_load_generator_has_a_core_of_its_own(
-    monkeypatch: pytest.MonkeyPatch, usable: set[int], wanted: int | None, server: tuple, load: tuple
+def test_the_load_generator_has_a_core_of_its_own_within_the_quota(
+    monkeypatch: pytest.MonkeyPatch,
+    usable: list[int],
+    quota: float | None,
+    wanted: int | None,
+    server: tuple[int, ...],
+    load: tuple[int, ...],
 ) -> None:
-    monkeypatch.setattr("os.sched_getaffinity", lambda pid: usable)
+    monkeypatch.setattr(plan, "allowed_cpus", lambda: usable)
+    monkeypatch.setattr(plan, "cpu_quota", lambda: quota)
     cores = Cores.split(wanted)
     assert (cores.server, cores.load) == (server, load)
-    assert cores.apart == (len(usable) > 1)
+    assert cores.apart == (server != load)
+
+
+@pytest.mark.parametrize(
+    ("quota", "wanted", "pinned"), [(0.5, None, 1), (1.0, 2, 3), (2.5, 2, 3), (2.0, 1, None), (3.0, 2, None)]
+)
+def test_a_run_that_its_quota_would_throttle_is_refused_in_one_line(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    quota: float,
+    wanted: int | None,
+    pinned: int | None,
+) -> None:
+    monkeypatch.setattr(plan, "allowed_cpus", lambda: [0, 1, 2, 3])
+    for module in (plan, options):
+        monkeypatch.setattr(module, "cpu_quota", lambda: quota)
+    if pinned is None:
+        measured_cores(wanted)
+        return
+    with pytest.raises(typer.Exit):
+        measured_cores(wanted)
+    said = capsys.readouterr().out
+    assert f"CPU quota of this container is {quota:g}" in said and f"pins {pinned}," in said
+    assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize("quota", [None, 1.5])
+def test_a_record_says_the_quota_and_whether_cores_are_pinned(
+    monkeypatch: pytest.MonkeyPatch, quota: float | None
+) -> None:
+    monkeypatch.setattr(environment, "cpu_quota", lambda: quota)
+    cores = Cores((0,), (1,))
+    monkeypatch.setattr(environment, "can_pin", lambda: True)
+    record = environment.environment_record(cores, {})
+    assert record["cpu_quota"] == quota and record["cores"] == {"server": [0], "load": [1]}
+    assert "not pinned" not in machine(record)
+    monkeypatch.setattr(environment, "can_pin", lambda: False)
+    record = environment.environment_record(cores, {})
+    assert record["cores"] == {"server": [0], "load": [1], "pinned": False}
+    assert machine(record).endswith(", server 1 core, load 1 core, not pinned")
