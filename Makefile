@@ -18,6 +18,8 @@ ROUNDS = $(if $(filter-out file,$(origin REPEATS)),$(REPEATS),3)
 MAX_DURATION ?= 120
 
 BIN := .venv/bin
+# The make of macOS has no such option.
+OUTPUT_SYNC := $(if $(filter output-sync,$(.FEATURES)),--output-sync=line)
 # One folder a source and kind of kernels, so that changing them back and forth prepares nothing twice.
 SOURCE_NAME := $(notdir $(patsubst %/,%,$(SOURCE)))
 MODELS := models$(if $(filter-out auto,$(SOURCE)),-$(SOURCE_NAME))$(if $(filter-out auto,$(KERNELS)),-$(KERNELS))
@@ -27,7 +29,7 @@ BENCH = $(BIN)/python -m benchmark run --models $(MODELS) --tasks $(TASKS) --use
 .DEFAULT_GOAL := help
 .PHONY: help setup models models-embedded serve-baseline serve-optimized serve-dynamic-batching bench \
 	bench-baseline bench-optimized bench-dynamic-batching bench-full ladder ceiling peers open-loop capacity \
-	overload mix slots soak chaos plot report compare readme test fuzz lint frames clean
+	overload mix slots soak chaos plot report compare readme test test-fast fuzz lint frames clean
 
 help: ## Show the targets and variables
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-23s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -129,8 +131,11 @@ readme: setup ## Rewrite the README's figures and chart from results/reference/
 	@$(BIN)/python -m benchmark readme
 
 test: setup ## Lint, type check, and every test, on the embedded models
-	@$(MAKE) --no-print-directory --jobs 2 --output-sync=line lint models-embedded
+	@$(MAKE) --no-print-directory --jobs 2 $(OUTPUT_SYNC) lint models-embedded
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+
+test-fast: setup ## Tests of tests/fast.txt: a minute, on any system, without models
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile @tests/fast.txt
 
 fuzz: models-embedded ## Send each server 20,000 requests made from its OpenAPI page, and check every answer
 	PYTHONPATH=. $(BIN)/python tests/fuzz_contract.py

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from benchmark.environment import ROOT
 from benchmark.readme import REFERENCE, section, write_readme
@@ -101,4 +102,14 @@ def test_a_machine_that_cannot_run_this_gets_one_clear_line(
 def test_every_requirement_is_pinned() -> None:
     for name in ("requirements.txt", "requirements-models.txt", "constraints.txt"):
         lines = [line for line in (ROOT / name).read_text().splitlines() if line and line[0] != "#"]
-        assert lines and all(re.fullmatch(r"[\w.\-\[\]]+==[\w.]+", line) for line in lines), name
+        assert lines and all(re.fullmatch(r"[\w.\-\[\]]+==[\w.]+(; .+)?", line) for line in lines), name
+
+
+@pytest.mark.parametrize("sys_platform", ["linux", "darwin"])
+@pytest.mark.parametrize("python_version", ["3.11", "3.12", "3.13"])
+def test_every_package_has_one_version_on_each_system(sys_platform: str, python_version: str) -> None:
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pins = [Requirement(line) for line in lines if line[0] != "#"]
+    system = {"sys_platform": sys_platform, "python_version": python_version}
+    valid = [pin.name for pin in pins if pin.marker is None or pin.marker.evaluate(system)]
+    assert sorted(valid) == sorted({pin.name for pin in pins})
