@@ -9,7 +9,7 @@ import itertools
 import math
 import random
 from bisect import bisect
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -101,8 +101,12 @@ def paragraph(task: str, seed: int = 0, part: str = "measured") -> Iterator[Samp
 def stream(task: str, workload: str, seed: int = 0, **options: Any) -> Iterator[Sample]:
     """Open a stream by the names of its task and workload."""
     _check("workload", workload, WORKLOADS)
-    opened = {"unique": unique, "zipf": zipf, "paragraph": paragraph}[workload]
-    return opened(task, seed, **options)
+    streams: dict[str, Callable[..., Iterator[Sample]]] = {
+        "unique": unique,
+        "zipf": zipf,
+        "paragraph": paragraph,
+    }
+    return streams[workload](task, seed, **options)
 
 
 def capacity(task: str, part: str = "measured") -> int:
