@@ -4,6 +4,7 @@ They run with one layer and few texts, or with GAP_FULL_MODELS set as they are, 
 """
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from functools import cache
 from itertools import chain, groupby, islice
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import SERVERS, native_kernels
-from transformers import MarianMTModel, MarianTokenizer
+from transformers import MarianConfig, MarianMTModel, MarianTokenizer
 
 import baseline.config
 import baseline.models
@@ -61,14 +62,15 @@ def one_torch_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module", params=REAL_NAMES)
-def hub(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def hub(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A model as the hub has it."""
     folder = tmp_path_factory.mktemp("hub") / request.param
-    return write_seeded_model(real_vocabulary(request.param), folder, LAYERS)
+    yield write_seeded_model(real_vocabulary(request.param), folder, LAYERS)
+    shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="module")
-def models(hub: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def models(hub: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The same prepared for the servers, without quantization."""
     manifest = Manifest(tmp_path_factory.mktemp("models"))
     write_pytorch(manifest, "translation", load_folder("translation", hub, hub.name))
@@ -76,7 +78,8 @@ def models(hub: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(verify, "TEXTS", 2)
         write_float32(manifest, "translation", manifest.folder / "translation/pytorch", original)
-    return manifest.folder
+    yield manifest.folder
+    shutil.rmtree(manifest.folder)
 
 
 @cache
@@ -160,6 +163,12 @@ def test_every_server_gives_hugging_faces_tokens(
     assert spelled == expected_text
 
 
+def longest_source(config: MarianConfig) -> list[int]:
+    """As many tokens as the model has positions."""
+    words = np.random.default_rng(0).integers(2, 40_000, config.max_position_embeddings - 1)
+    return [*words.tolist(), config.eos_token_id]
+
+
 @pytest.mark.parametrize("kernels", ["native", "onnxruntime"])
 def test_int8_gives_the_same_tokens_alone_and_in_company(kernels: str, hub: Path, tmp_path: Path) -> None:
     graphs = build("translation", load_folder("translation", hub, hub.name))
@@ -168,7 +177,8 @@ def test_int8_gives_the_same_tokens_alone_and_in_company(kernels: str, hub: Path
     save_graphs(quantized, tmp_path)
     loaded = Graphs.load(tmp_path, library)
     tokenizer = MarianTokenizer.from_pretrained(hub)
-    sources = [tokenizer(text).input_ids for text in texts()[:6]]
+    sources = [tokenizer(text).input_ids for text in texts()[:4]]
+    sources.append(longest_source(MarianConfig.from_pretrained(hub)))
     limits = [24] * len(sources), [0] * len(sources)
     for num_beams in (1, 4):
         together = Decoder(loaded).generate(sources, *limits, num_beams)
@@ -176,16 +186,12 @@ def test_int8_gives_the_same_tokens_alone_and_in_company(kernels: str, hub: Path
         slots = SlotDecoder(loaded, 16)
         in_slots = decode_batch(slots, [Sequence(source, 24, 0, num_beams) for source in sources])
         assert together == alone == in_slots
-        assert len({*map(tuple, together)}) > 3
+        assert len({*map(tuple, together)}) > 2
 
 
 def test_a_source_of_as_many_tokens_as_the_model_has_positions(hub: Path, models: Path) -> None:
     model = MarianMTModel.from_pretrained(hub, dtype=torch.float32).eval()
-    positions = model.config.max_position_embeddings
-    source = [
-        *(np.random.default_rng(0).integers(2, 40_000, positions - 1).tolist()),
-        model.config.eos_token_id,
-    ]
+    source, positions = longest_source(model.config), model.config.max_position_embeddings
     with torch.inference_mode():
         (expected,) = model.generate(
             torch.tensor([source]),

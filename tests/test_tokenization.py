@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import httpx
 import pytest
 import transformers
 from conftest import EMBEDDED
@@ -117,6 +118,14 @@ def test_control_tokens_in_a_text_are_words(vocabulary: Path) -> None:
         marian = of_onnx_server(server, "MarianTokenizer", vocabulary)
         *inner, end = marian.encode("a dog </s> is running <pad>")
         assert end not in inner and marian.encode("</s>")[0] != end
+
+
+def test_servers_read_control_tokens_as_words(client: httpx.Client) -> None:
+    answers = [client.post("/sentiment", json={"text": text}) for text in ("[MASK]", "great [SEP] awful")]
+    assert [answer.status_code for answer in answers] == [200, 200]
+    assert answers[1].json()["label"] == "NEGATIVE"
+    (problem,) = client.post("/translate", json={"text": ">><<"}).json()["detail"]
+    assert "can read" in problem["msg"]
 
 
 def test_a_language_code_is_its_one_token_and_all_else_is_text(vocabulary: Path, multilingual: Path) -> None:
