@@ -12,6 +12,7 @@ import psutil
 
 from benchmark.plan import Cores
 from dynamic_batching.web.cpus import cpu_quota
+from dynamic_batching.web.settings import masked
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = (
@@ -33,10 +34,11 @@ PACKAGES = (
 def environment_record(cores: Cores, server_settings: dict[str, str]) -> dict[str, Any]:
     """What a record says of where it was measured.
 
-    `server_settings` are those that the benchmark gives its servers; what they inherit stands beside them.
+    `server_settings` are those that the benchmark gives its servers; what they inherit stands beside them,
+    without passwords.
     """
     commit, dirty = _commit()
-    inherited = {name: value for name, value in sorted(os.environ.items()) if name.startswith("GAP_")}
+    inherited = {name: masked(value) for name, value in sorted(os.environ.items()) if name.startswith("GAP_")}
     return {
         "machine": {
             "cpu": _cpu_name(),

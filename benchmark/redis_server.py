@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,12 @@ import redis
 
 from benchmark.processes import Child, ProcessFailed, free_port
 from dynamic_batching.web.cpus import allowed_cpus
+from dynamic_batching.web.settings import masked
 
 START_TIMEOUT_S = 20.0
 NO_REDIS = "there is no Redis here; install redis-server or valkey-server, or name one in REDIS_URL"
+# In the order in which a server reads them.
+URL_VARIABLES = ("GAP_REDIS_URL", "REDIS_URL")
 
 
 def find_binary() -> Path | None:
@@ -37,14 +40,17 @@ def find_binary() -> Path | None:
 
 
 def has_redis() -> bool:
-    """Whether REDIS_URL names a Redis, or one can be started here."""
-    return bool(os.environ.get("REDIS_URL")) or find_binary() is not None
+    """Whether one of URL_VARIABLES names a Redis, or one can be started here."""
+    return any(map(os.environ.get, URL_VARIABLES)) or find_binary() is not None
 
 
 class RedisProcess:
     """A Redis on a loopback port that keeps nothing on disk."""
 
-    def __init__(self, folder: Path, cores: tuple[int, ...] | None = None) -> None:
+    def __init__(
+        self, folder: Path, cores: tuple[int, ...] | None = None, options: Sequence[str] = ()
+    ) -> None:
+        """`options` are the server's own, on top of those it needs."""
         self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
         binary = find_binary()
@@ -53,6 +59,7 @@ class RedisProcess:
         self.binary = binary
         self._folder = folder
         self._cores = cores or tuple(allowed_cpus())
+        self._options = options
         self._child: Child | None = None
         self.start()
 
@@ -68,7 +75,7 @@ class RedisProcess:
     def start(self) -> None:
         """Starts the server and returns once it answers; ProcessFailed where it does not."""
         command = [str(self.binary), "--port", str(self.port), "--bind", "127.0.0.1"]
-        command += ["--save", "", "--appendonly", "no", "--dir", str(self._folder)]
+        command += ["--save", "", "--appendonly", "no", "--dir", str(self._folder), *self._options]
         self._child = Child(command, self._cores, self._folder / "redis.log", {})
         try:
             with self._client() as client:
@@ -82,9 +89,8 @@ class RedisProcess:
         # Its retries wait for the server to come up.
         backoff = redis.backoff.ConstantBackoff(0.02)
         retry = redis.retry.Retry(backoff, int(START_TIMEOUT_S / 0.02))
-        return redis.Redis.from_url(
-            self.url, retry=retry, retry_on_error=[redis.ConnectionError, redis.BusyLoadingError]
-        )
+        errors = [redis.ConnectionError, redis.BusyLoadingError]
+        return connect(self.url, retry=retry, retry_on_error=errors)
 
     def command(self, *words: str | bytes) -> Any:
         with self._client() as client:
@@ -117,6 +123,11 @@ class RedisProcess:
         self._child.process.send_signal(number)
 
 
+def connect(url: str, **options: Any) -> redis.Redis:
+    """A client for servers before Redis 6 as well, which know no HELLO and no CLIENT SETINFO."""
+    return redis.Redis.from_url(url, protocol=2, driver_info=None, **options)
+
+
 def clear_cache(url: str) -> None:
     """Removes the servers' keys from a Redis, and nothing else: it may be the user's own.
 
@@ -124,19 +135,19 @@ def clear_cache(url: str) -> None:
         ProcessFailed: the Redis does not answer.
     """
     try:
-        with redis.Redis.from_url(url) as client:
+        with connect(url) as client:
             keys = list(client.scan_iter(match="gap:*", count=1_000))
             for at in range(0, len(keys), 1_000):
-                client.unlink(*keys[at : at + 1_000])
+                client.delete(*keys[at : at + 1_000])
     except redis.RedisError as error:
-        raise ProcessFailed(f"the cache {url} does not answer: {error}") from None
+        raise ProcessFailed(f"the cache {masked(url)} cannot be cleared: {masked(str(error))}") from None
 
 
 @contextmanager
-def running_redis(cores: tuple[int, ...] | None = None) -> Iterator[RedisProcess]:
+def running_redis(cores: tuple[int, ...] | None = None, *options: str) -> Iterator[RedisProcess]:
     """A Redis for as long as the block runs."""
     with tempfile.TemporaryDirectory(prefix="inference-gap-redis-") as folder:
-        server = RedisProcess(Path(folder), cores)
+        server = RedisProcess(Path(folder), cores, options)
         try:
             yield server
         finally:
@@ -145,22 +156,27 @@ def running_redis(cores: tuple[int, ...] | None = None) -> Iterator[RedisProcess
 
 @contextmanager
 def redis_url(cores: tuple[int, ...] | None = None) -> Iterator[str]:
-    """The URL in REDIS_URL where there is one, else that of a Redis that runs while the block does.
+    """The URL in GAP_REDIS_URL or REDIS_URL, else that of a Redis that runs while the block does.
 
     Raises:
-        ProcessFailed: REDIS_URL does not answer, or no Redis can be started.
+        ProcessFailed: the Redis named does not answer, or none can be started.
     """
-    given = os.environ.get("REDIS_URL")
-    if not given:
+    variable = next(filter(os.environ.get, URL_VARIABLES), None)
+    if variable is None:
         with running_redis(cores) as server:
             yield server.url
         return
+    url = os.environ[variable]
     try:
-        with redis.Redis.from_url(given) as client:
+        with connect(url) as client:
             client.ping()
-    except (redis.RedisError, ValueError) as error:
-        raise ProcessFailed(f"REDIS_URL {given} does not answer: {error}") from None
-    yield given
+    except redis.RedisError as error:
+        raise ProcessFailed(f"{variable} {masked(url)} does not answer: {masked(str(error))}") from None
+    except (AttributeError, TypeError, ValueError):
+        # The error's text may quote a part of the URL.
+        expected = "redis://USER:PASSWORD@HOST:PORT/DB or rediss://"
+        raise ProcessFailed(f"{variable} has the value '{masked(url)}', not {expected}") from None
+    yield url
 
 
 def main() -> int:
@@ -170,7 +186,7 @@ def main() -> int:
             print(f"cache: none, since {NO_REDIS}", flush=True)
             os.execvp(sys.argv[1], sys.argv[1:])
         with redis_url() as url:
-            print(f"cache: {url}", flush=True)
+            print(f"cache: {masked(url)}", flush=True)
             command = subprocess.Popen(sys.argv[1:], env={**os.environ, "REDIS_URL": url})
             # The command gets the terminal's Ctrl-C itself, and ends in its own time.
             signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,9 +1,21 @@
 """The server's settings, read from GAP_* environment variables when the app is built."""
 
-from pydantic import AliasChoices, Field, PositiveInt, RedisDsn
+from typing import Annotated
+
+from pydantic import AfterValidator, AliasChoices, Field, PositiveInt, RedisDsn, Secret
+from redis.asyncio import ConnectionPool
 
 from .web.cpus import usable_cpus
 from .web.settings import HttpSettings
+
+
+def usable(url: RedisDsn) -> RedisDsn:
+    """The URL; ValueError where an option of it is none of the client's."""
+    try:
+        ConnectionPool.from_url(str(url)).make_connection()
+    except Exception:
+        raise ValueError("its options should be those of redis-py") from None
+    return url
 
 
 class Settings(HttpSettings):
@@ -14,10 +26,10 @@ class Settings(HttpSettings):
         description="inferences at once, each on one core; as many as usable CPUs unless given",
     )
     max_batch_tokens: PositiveInt = Field(default=2_048, description="most tokens in one run; more are split")
-    redis_url: RedisDsn | None = Field(
+    redis_url: Secret[Annotated[RedisDsn, AfterValidator(usable)]] | None = Field(
         default=None,
         validation_alias=AliasChoices("GAP_REDIS_URL", "REDIS_URL"),
-        description="the cache's server; no cache without it",
+        description="the cache: redis://USER:PASSWORD@HOST:PORT/DB, rediss:// for TLS; none unless given",
     )
     redis_timeout_ms: PositiveInt = Field(default=100, description="a slower answer of Redis is a miss")
     cache_ttl_s: PositiveInt = Field(default=86_400, description="how long an answer is kept")

@@ -46,7 +46,7 @@ class CachedEngine(Engine):
         text = "What Redis failed at, or held that was not valid"
         errors = Counter("gap_cache_errors", text, ["kind"], registry=self.registry)
         url, limits = settings.redis_url, (settings.cache_ttl_s, settings.redis_timeout_ms)
-        self.store = store = RedisStore(str(url), *limits, errors) if url else None
+        self.store = store = RedisStore(str(url.get_secret_value()), *limits, errors) if url else None
         text = "Texts by where their answer came from"
         texts = Counter("gap_cache_texts", text, ["outcome"], registry=self.registry)
         namespace = f"{fingerprint(self.translation_files)}:translation"

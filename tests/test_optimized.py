@@ -187,17 +187,19 @@ def test_redis_dies_and_comes_back_under_load_and_no_request_fails(tmp_path: Pat
 
 
 @pytest.mark.parametrize("value", ["localhost:6379", "http://localhost", "redis://"])
-def test_a_bad_redis_url_names_the_variable(value: str) -> None:
+@pytest.mark.parametrize("variable", ["GAP_REDIS_URL", "REDIS_URL"])
+def test_a_bad_redis_url_names_the_variable(variable: str, value: str) -> None:
     code = "from optimized import config; from optimized.web.settings import read_settings;"
     code += " read_settings(config.Settings)"
     ended = subprocess.run(
         [sys.executable, "-c", code],
         cwd=ROOT,
-        env={**os.environ, "REDIS_URL": value},
+        env={**os.environ, variable: value},
         capture_output=True,
         text=True,
     )
     if value == "redis://":  # a host and port of its own are Redis's defaults
         assert ended.returncode == 0
     else:
-        assert ended.returncode == 1 and f"REDIS_URL has the value '{value}'" in ended.stderr
+        assert ended.returncode == 1 and f"error: {variable} has the value '{value}'" in ended.stderr
+        assert "redis://USER:PASSWORD@HOST:PORT/DB" in ended.stderr

@@ -178,7 +178,7 @@ def test_a_frozen_redis_costs_one_timeout_and_then_nothing(caplog: pytest.LogCap
         assert counts.of("errors", kind="read") == 1
         assert sum("cache off" in record.message for record in caplog.records) == 1
         server.thaw()
-        await until(lambda: store._prober is None)
+        await until(lambda: not store._read_circuit.is_open)
         assert await ask(cache, model, "a") == (["A"], "hit")
         assert sum("cache on" in record.message for record in caplog.records) == 1
         await store.close()
@@ -209,11 +209,11 @@ def test_redis_killed_in_mid_load_and_started_again() -> None:
         clients = [asyncio.create_task(client(name)) for name in "abcd"]
         await until(lambda: answered > 50)
         server.kill()
-        await until(lambda: store._prober is not None)
+        await until(lambda: store._read_circuit.is_open)
         at = answered
         await until(lambda: answered > at + 50)
         server.start()
-        await until(lambda: store._prober is None)
+        await until(lambda: not store._read_circuit.is_open)
         hits = counts.of("texts", outcome="hit")
         await until(lambda: counts.of("texts", outcome="hit") > hits + 20)
         stop.set()
@@ -222,28 +222,6 @@ def test_redis_killed_in_mid_load_and_started_again() -> None:
 
     with running_redis() as server:
         run(scenario(server))
-
-
-def test_a_full_redis_is_logged_once_and_still_read(
-    fresh: RedisProcess, caplog: pytest.LogCaptureFixture
-) -> None:
-    async def scenario() -> None:
-        model, counts = FakeModel(), Counts()
-        store = store_of(fresh, counts)
-        cache = make_cache(store, counts)
-        await ask(cache, model, "a")
-        await written(store)
-        fresh.command("CONFIG", "SET", "maxmemory", "1")
-        for text in "bcd":
-            assert (await ask(cache, model, text))[0] == [text.upper()]
-            await written(store)
-        assert await ask(cache, model, "a") == (["A"], "hit")
-        assert counts.of("errors", kind="write") == 3
-        assert sum("refuses" in record.message for record in caplog.records) == 1
-        await store.close()
-
-    caplog.set_level("INFO", "optimized")
-    run(scenario())
 
 
 def test_without_any_redis_the_server_answers_without_a_cache() -> None:

@@ -1,18 +1,23 @@
 """The settings of the HTTP contract, the same for all servers; a folder's config.py adds its own."""
 
+import os
 from pathlib import Path
 from typing import TypeVar
 
-from pydantic import Field, PositiveInt, ValidationError
+from pydantic import AliasChoices, Field, PositiveInt, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 ENV_PREFIX = "GAP_"
+MASK = "***"
 
 
 class HttpSettings(BaseSettings):
-    """Limits and sizes; each field is the environment variable of its name in capitals, after GAP_."""
+    """Limits and sizes; each field is the environment variable of its name in capitals, after GAP_.
 
-    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, frozen=True)
+    An empty variable is one that is not set.
+    """
+
+    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, env_ignore_empty=True, frozen=True)
 
     models_dir: Path = Field(default=Path("models"), description="what optimize_model.py wrote")
     max_text_chars: PositiveInt = Field(default=5_000, description="longest text, in characters")
@@ -38,7 +43,36 @@ def read_settings(kind: type[AnySettings]) -> AnySettings:
     except ValidationError as error:
         lines = []
         for problem in error.errors():
-            field = str(problem["loc"][0])
-            variable = field if field.isupper() else f"{ENV_PREFIX}{field.upper()}"
-            lines.append(f"error: {variable} has the value {problem['input']!r}: {problem['msg']}")
+            variable, meaning = find_variable(kind, str(problem["loc"][0]))
+            value = repr(masked(str(problem["input"])))
+            lines.append(f"error: {variable} has the value {value}: {problem['msg']} ({meaning})")
         raise SystemExit("\n".join(lines)) from None
+
+
+def find_variable(kind: type[HttpSettings], name: str) -> tuple[str, str | None]:
+    """The variable that a setting was read from, by its field's name or first alias, and its description."""
+    given = {variable.upper() for variable, value in os.environ.items() if value}
+    for field_name, field in kind.model_fields.items():
+        alias = field.validation_alias
+        variables = [f"{ENV_PREFIX}{field_name.upper()}"]
+        if isinstance(alias, AliasChoices):
+            variables = [str(choice) for choice in alias.choices]
+        if name in (field_name, variables[0]):
+            return next(filter(given.__contains__, variables), variables[0]), field.description
+    return name, None
+
+
+def masked(text: str) -> str:
+    """A URL, or an error's text, without what may be a password in it: user, options, a command's arguments.
+
+    It need not be well formed, so that it can be named in an error.
+    """
+    text = text.partition(", with args beginning with")[0]
+    scheme, separator, rest = text.partition("://")
+    if not scheme.isalpha():
+        scheme, separator, rest = "", "", text
+    user, at, place = rest.rpartition("@")
+    place, mark, _ = place.partition("?")
+    if "?" in user:  # a password with it, or options with an @
+        return f"{scheme}{separator}{MASK}"
+    return f"{scheme}{separator}{at and MASK + at}{place}{mark and mark + MASK}"
