@@ -66,6 +66,8 @@ class BatchingEngine(Engine):
         self.sentiment = self._batching(
             "sentiment", classifier.classify, settings.max_batch_tokens, warmup, trace
         )
+        for scheduler in (self.translation, self.sentiment):
+            scheduler.pool.on_given_up = self.on_broken
         yield_to_workers()
         # One after the other: a warm-up measures how fast the model is when it has its cores to itself.
         await self.translation.start()

@@ -203,11 +203,11 @@ class Scheduler(Generic[Report]):
             self._drop(request, "deadline_passed", DeadlineExceeded())
 
     def _fail_lost(self, sequences: list[Sequence]) -> None:
-        """Fails what a lost worker was at, and where none is left all that waits."""
-        # A worker lost in its warm-up was at a request that nobody sent.
-        lost = self.requests.intersection(one.request for one in sequences)
-        for request in lost if self.pool.workers else {*self.requests}:
+        """Fails what a lost worker was at, warm-ups aside, and drops where none is left all that waits."""
+        for request in self.requests.intersection(one.request for one in sequences):
             self._fail(request, WorkerLost())
+        for request in [] if self.pool.workers else [*self.requests]:
+            self._drop(request, "draining", Refusal(f"not ready: no {self.task} worker works"))
 
     def _end(self, request: Request, error: Exception | None) -> None:
         request.open = False

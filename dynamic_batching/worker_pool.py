@@ -42,6 +42,8 @@ class WorkerPool(Generic[Report]):
         """A worker at one run for longer than `stall_s` hangs; `on_lost` gets what a lost one was at."""
         self.workers: list[Worker[Report]] = []
         self.size = size
+        # Called with the reason when the model is given up.
+        self.on_given_up: Callable[[str], None] = lambda problem: None
         self._name = name
         self._stall_s = stall_s
         self._queue = queue
@@ -134,3 +136,5 @@ class WorkerPool(Generic[Report]):
         if self._lost_in_a_row < MAX_LOST_WORKERS:
             self._start_worker()
         self._on_lost(worker.sequences)
+        if self._lost_in_a_row == MAX_LOST_WORKERS:
+            self.on_given_up(f"{MAX_LOST_WORKERS} {self._name} workers in a row hung or ended")

@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -15,6 +16,9 @@ import pytest
 from conftest import EMBEDDED, SERVERS, serving
 from fastapi import FastAPI
 from test_security_answers import uvicorn_options
+
+from benchmark.processes import Child
+from dynamic_batching.worker_pool import MAX_LOST_WORKERS
 
 TIMEOUT_S = 20.0
 Classify = Callable[[list[str], Any], Awaitable[Any]]
@@ -200,6 +204,28 @@ def test_a_request_that_nobody_cancels_is_answered_by_the_engine(name: str) -> N
 
 
 @every_server
+def test_an_engine_that_is_broken_stops_the_server_as_failed(
+    name: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    ended: list[Any] = []
+    monkeypatch.setattr(signal, "raise_signal", ended.append)
+    monkeypatch.setattr(f"{name}.web.service.end_process", lambda: ended.append("failed"))
+
+    async def scenario() -> None:
+        async with ready_app(name, forever) as app:  # type: ignore[arg-type]
+            engine = app.state.service.engine
+            engine.on_broken("nothing works")
+            engine.on_broken("nothing works")
+            assert ended == [signal.SIGTERM], "it drains first"
+        assert ended == [signal.SIGTERM, "failed"]
+
+    asyncio.run(scenario())
+    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == [
+        "the server ends: nothing works"
+    ]
+
+
+@every_server
 @pytest.mark.parametrize(("drain_timeout_ms", "seconds"), [("4000", 4), ("1001", 2), ("1", 1)])
 def test_a_stop_waits_at_least_as_long_as_the_setting_says(
     name: str, drain_timeout_ms: str, seconds: int, monkeypatch: pytest.MonkeyPatch
@@ -238,3 +264,45 @@ def test_each_request_under_way_at_a_stop_is_answered_and_the_process_ends(
         )
         assert server.process.wait(TIMEOUT_S) == 0
         assert "Traceback" not in server.log_path.read_text()
+
+
+@pytest.mark.parametrize("command", ["python -m", "uvicorn"])
+def test_a_server_that_gives_up_a_model_answers_what_is_under_way_and_ends_as_failed(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faults = tmp_path / "faults"
+    faults.mkdir()
+    settings = {"GAP_FAULTS": str(faults), "GAP_WORKER_STALL_MS": "2000", "GAP_THREADS": "1"}
+    if command == "uvicorn":
+        monkeypatch.setattr("benchmark.processes.Child.__init__", with_plain_uvicorn(Child.__init__))
+    with serving("dynamic_batching", tmp_path, **settings) as server, ThreadPoolExecutor(1) as pool:
+        for number in range(MAX_LOST_WORKERS):
+            (faults / f"stall-sentiment-{number}").write_text("600000")
+        translating = pool.submit(post_until_refused, f"{server.url}/translate")
+        statuses = post_until_refused(f"{server.url}/sentiment")
+        assert server.process.wait(TIMEOUT_S) == 1
+        assert {*statuses} == {500} or {*statuses} == {500, 503}
+        assert {*translating.result()} <= {200, 503}
+    log = server.log_path.read_text()
+    assert log.count("the server ends: 3 sentiment workers in a row hung or ended") == 1
+    assert "Traceback" not in log
+
+
+def with_plain_uvicorn(start: Callable[..., None]) -> Callable[..., None]:
+    def begin(self: Child, command: list[str], *arguments: Any, **options: Any) -> None:
+        if "dynamic_batching" in command:
+            port = command[command.index("--port") + 1]
+            command = [sys.executable, "-m", "uvicorn", "dynamic_batching.server:app", "--port", port]
+        start(self, command, *arguments, **options)
+
+    return begin
+
+
+def post_until_refused(url: str) -> list[int]:
+    """The statuses of one request after the other, until the server takes no more."""
+    statuses = []
+    try:
+        while True:
+            statuses.append(httpx.post(url, json={"text": "a film"}, timeout=TIMEOUT_S).status_code)
+    except httpx.TransportError:
+        return statuses

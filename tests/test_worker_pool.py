@@ -44,9 +44,11 @@ class Threaded:
         def make_worker(callbacks: SchedulerCallbacks[Batch], name: str) -> BatchWorker:
             return BatchWorker(callbacks, name, queue, latency, self.model.infer, self.model.warmup_batches)
 
+        self.given_up: list[str] = []
         self.scheduler = Scheduler(
             "fake", limits, queue, latency, make_worker, metrics(), clock_s=lambda: self.now_s
         )
+        self.scheduler.pool.on_given_up = self.given_up.append
 
     def submit(self, first: int, deadline_s: float = 1e6) -> asyncio.Future[list[Any]]:
         """The answers to a request with one sequence of 9 tokens."""
@@ -174,13 +176,22 @@ def test_a_model_that_hangs_every_worker_is_given_up() -> None:
     scheduler, pool = threaded.scheduler, threaded.scheduler.pool
 
     async def main() -> None:
-        for _ in range(MAX_LOST_WORKERS):
+        for lost in range(MAX_LOST_WORKERS):
             await threaded.until(lambda: pool.workers[0].warm)
             stuck = await threaded.hang()
+            behind = threaded.submit(5) if lost == MAX_LOST_WORKERS - 1 else None
+            await asyncio.sleep(0)
             threaded.now_s += 2.0
+            assert not threaded.given_up
             pool.check()
             with pytest.raises(WorkerLost):
                 await stuck
+        assert threaded.given_up == [f"{MAX_LOST_WORKERS} fake workers in a row hung or ended"]
+        assert behind is not None
+        with pytest.raises(Refusal, match="no fake worker works") as refusal:
+            await behind
+        assert refusal.value.status_code == 503
+        assert (scheduler.failed, scheduler.dropped["draining"]) == (MAX_LOST_WORKERS, 1)
         assert not pool.healthy() and not scheduler.requests
         with pytest.raises(Refusal, match="no fake worker"):
             await threaded.submit(1)
@@ -188,6 +199,35 @@ def test_a_model_that_hangs_every_worker_is_given_up() -> None:
         refusal = scheduler.refusal_at_header(1e6)
         assert refusal is not None and "no fake worker" in refusal.detail
         assert scheduler.admission.refused["no_worker"] == 2
+
+    threaded.run(main)
+
+
+def test_a_model_is_given_up_though_a_worker_is_left() -> None:
+    """Such a server would never be ready again, so nothing would be sent to the worker that is left."""
+    threaded = Threaded(threads=2)
+    pool = threaded.scheduler.pool
+
+    async def main() -> None:
+        for _ in range(MAX_LOST_WORKERS):
+            with pytest.raises(WorkerLost):
+                await threaded.submit(ENDS_THREAD)
+        await threaded.until(lambda: len(pool.workers) == 1)
+        assert len(threaded.given_up) == 1 and not pool.healthy()
+        assert await threaded.submit(7) == [(7,) * 9]
+
+    threaded.run(main)
+
+
+def test_workers_that_are_lost_between_answers_are_replaced_without_end() -> None:
+    threaded = Threaded()
+
+    async def main() -> None:
+        for _ in range(3 * MAX_LOST_WORKERS):
+            with pytest.raises(WorkerLost):
+                await threaded.submit(ENDS_THREAD)
+            assert await threaded.submit(7) == [(7,) * 9]
+        assert not threaded.given_up
 
     threaded.run(main)
 

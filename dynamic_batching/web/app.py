@@ -4,11 +4,13 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import Any
 
 from fastapi import FastAPI, Request, Response
-from fastapi.responses import JSONResponse, RedirectResponse
+from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from .docs_page import docs_page
 from .engine import Engine
 from .model_files import ModelFilesError
 from .schemas import ERROR_ANSWERS, openapi_request
@@ -31,7 +33,9 @@ def create_app(engine_kind: Callable[[AnySettings], Engine], settings: AnySettin
         async with service.run():
             yield {"service": service}  # for connections, as their `app_state`
 
-    app = FastAPI(title=f"inference-gap: {engine.title}", lifespan=lifespan, redirect_slashes=False)
+    # Their own pages of the document load scripts from the internet.
+    pages: dict[str, Any] = {"docs_url": None, "redoc_url": None, "redirect_slashes": False}
+    app = FastAPI(title=f"inference-gap: {engine.title}", lifespan=lifespan, **pages)
     app.state.service = service
     app.add_middleware(service.around)
     app.add_exception_handler(Exception, internal_error)
@@ -53,6 +57,10 @@ def create_app(engine_kind: Callable[[AnySettings], Engine], settings: AnySettin
     @app.get("/metrics", response_class=Response)
     async def metrics_page() -> Response:
         return Response(generate_latest(engine.registry), media_type=CONTENT_TYPE_LATEST)
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs(request: Request) -> HTMLResponse:
+        return HTMLResponse(docs_page(app.openapi(), str(request.base_url)))
 
     @app.get("/", include_in_schema=False)
     async def root() -> RedirectResponse:

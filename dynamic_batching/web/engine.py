@@ -39,6 +39,8 @@ class Engine(ABC):
     def __init__(self, settings: HttpSettings) -> None:
         self.settings = settings
         self.registry = CollectorRegistry()
+        # Called, on the event loop, with why it can answer no more and never will: that ends the server.
+        self.on_broken: Callable[[str], None] = lambda problem: None
 
     @abstractmethod
     def load(self) -> MaybeAsync[None]:

@@ -8,6 +8,7 @@ import asyncio
 import itertools
 import logging
 import os
+import signal
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -34,10 +35,11 @@ class Service:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        self.loaded = False
+        self.loaded = self._broken = False
         self.operations = operations(engine.settings)
         self._metrics = Metrics(engine.registry)
         self._translate, self._classify = awaitable(engine.translate), awaitable(engine.classify)
+        engine.on_broken = self._end
 
     @asynccontextmanager
     async def run(self) -> AsyncIterator[None]:
@@ -46,6 +48,8 @@ class Service:
         yield
         await asyncio.wait([loading])
         await awaitable(self.engine.close)()
+        if self._broken:
+            end_process()
 
     async def _load(self) -> None:
         try:
@@ -53,13 +57,19 @@ class Service:
         except Exception as error:
             # A server without models can do nothing; its end says so to whoever supervises it.
             log.error("models cannot be loaded: %s", error)
-            logging.shutdown()
-            os._exit(1)
+            end_process()
         cold_start_s = time.time() - psutil.Process().create_time()
         self._metrics.cold_start.set(cold_start_s)
         log.info("Model loaded! Cold start %.2f s", cold_start_s)
         self._splitter = SentenceSplitter(self.engine.models.translator)
         self.loaded = True
+
+    def _end(self, problem: str) -> None:
+        """Stops the server as SIGTERM does, but as a failure: whoever supervises it starts it again."""
+        if not self._broken:
+            self._broken = True
+            log.error("the server ends: %s", problem)
+            signal.raise_signal(signal.SIGTERM)
 
     def unready(self) -> Refusal | None:
         """Why the server is not ready."""
@@ -89,6 +99,9 @@ class Service:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
         refusal = None if CONTEXT in scope else self.refusal(scope)
+        if scope["method"] == "HEAD":
+            # A GET, of whose answer the ASGI server sends the header alone.
+            scope = {**scope, "method": "GET"}
         context: RequestContext = scope[CONTEXT]
         status = None
 
@@ -169,3 +182,9 @@ class Service:
         context: RequestContext = scope[CONTEXT]
         route = scope["path"] if context.operation else getattr(scope.get("route"), "path", "unknown")
         self._metrics.record(route, status, context)
+
+
+def end_process() -> None:
+    """Ends it as failed; a thread that hangs must not keep it from ending."""
+    logging.shutdown()
+    os._exit(1)

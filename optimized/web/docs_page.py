@@ -1,0 +1,54 @@
+"""The page of /docs: what the OpenAPI document says, without scripts or anything from another host."""
+
+import json
+from collections.abc import Iterator
+from html import escape
+from typing import Any
+
+STYLE = "body{font:16px/1.5 sans-serif;max-width:50em;margin:2em auto;padding:0 1em}pre{background:#f4f4f4;\
+padding:.7em;overflow-x:auto}table{border-collapse:collapse}td,th{padding:.2em 1em .2em 0;text-align:left}"
+SAMPLES = {"string": "I love you.", "integer": 1}
+
+
+def docs_page(document: dict[str, Any], base_url: str) -> str:
+    """HTML of an OpenAPI `document`: each route with an example to paste, its fields and its answers."""
+    title = escape(document["info"]["title"])
+    parts = [f"<!doctype html><html lang=en><meta charset=utf-8><title>{title}</title><style>{STYLE}</style>"]
+    parts.append(f"<h1>{title}</h1><p>Made from <a href=openapi.json>/openapi.json</a>.</p>")
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            parts += describe(path, method.upper(), operation, base_url)
+    return "\n".join(parts)
+
+
+def describe(path: str, method: str, operation: dict[str, Any], base_url: str) -> Iterator[str]:
+    """One route."""
+    command, fields = f"curl {base_url.rstrip('/')}{path}", []
+    if "requestBody" in operation:
+        schema = operation["requestBody"]["content"]["application/json"]["schema"]
+        needed = {name: sample(schema["properties"][name]) for name in schema.get("required", [])}
+        command += f" -H 'Content-Type: application/json' -d '{json.dumps(needed)}'"
+        fields += [(f"<code>{escape(name)}</code>", limits(of)) for name, of in schema["properties"].items()]
+    for header in operation.get("parameters", []):
+        fields.append((f"header <code>{escape(header['name'])}</code>", limits(header["schema"])))
+    yield f"<h2>{method} {escape(path)}</h2><pre>{escape(command)}</pre>"
+    if fields:
+        yield table("Field", "Limits", fields)
+    answers = [(status, escape(answer["description"])) for status, answer in operation["responses"].items()]
+    yield table("Status", "Answer", answers)
+
+
+def sample(schema: dict[str, Any]) -> Any:
+    return [sample(schema["items"])] if "items" in schema else SAMPLES.get(schema.get("type", ""))
+
+
+def limits(schema: dict[str, Any]) -> str:
+    """A field's type and bounds; a list's, then those of its items."""
+    known = {name: value for name, value in schema.items() if name not in ("title", "type", "items")}
+    own = ", ".join([schema.get("type", "any"), *(f"{name} {value}" for name, value in known.items())])
+    return escape(own) + (f"; each {limits(schema['items'])}" if "items" in schema else "")
+
+
+def table(first: str, second: str, rows: list[tuple[str, str]]) -> str:
+    lines = "".join(f"<tr><td>{left}<td>{right}" for left, right in rows)
+    return f"<table><tr><th>{first}<th>{second}{lines}</table>"
