@@ -134,8 +134,8 @@ class RedisStore:
                 failed = [(item, outcome) for item, outcome in tried if isinstance(outcome, Exception)]
                 if failed:
                     self.errors.labels("write").inc(len(failed))
-                    (key, value), error = failed[0]
-                    self._write_circuit.open(error, partial(self._redis.set, key, value, ex=self._ttl_s))
+                    (key, value), reason = failed[0]
+                    self._write_circuit.open(reason, partial(self._redis.set, key, value, ex=self._ttl_s))
         finally:
             self._writer = None
             if self._off:
