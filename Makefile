@@ -26,6 +26,9 @@ MODELS := models$(if $(filter-out auto,$(SOURCE)),-$(SOURCE_NAME))$(if $(filter-
 BENCH = $(BIN)/python -m benchmark run --models $(MODELS) --tasks $(TASKS) --users $(USERS) \
 	--duration $(DURATION) --repeats $(REPEATS) $(if $(RUN),--name $(RUN))
 
+# Of another Python's packages nothing may get into .venv's.
+unexport PYTHONHOME PYTHONPATH
+
 .DEFAULT_GOAL := help
 .PHONY: help setup models models-embedded serve-baseline serve-optimized serve-dynamic-batching bench \
 	bench-baseline bench-optimized bench-dynamic-batching bench-full ladder ceiling peers open-loop capacity \
@@ -41,6 +44,7 @@ help: ## Show the targets and variables
 	@echo "  SERVER=$(SERVER)  of make open-loop and of make chaos (there all of them unless given)"
 	@echo "  PORT=$(PORT)  of make serve-*                RUN=NAME  go on with an interrupted run"
 	@echo "  FROM=$(FROM)  whose web/ and runtime/ make frames copies"
+	@echo "  TORCH=cpu|cuda  the build of PyTorch, for Linux; changing it makes .venv anew"
 	@echo "  RATE=$(RATE)  requests a second of make mix; 0: half of what the server can do"
 
 setup: ## Make .venv and install the pinned requirements, once
@@ -89,8 +93,7 @@ ceiling: models ## Measure what a model does in one process with no HTTP: the li
 	$(BIN)/python -m benchmark ceiling --models $(MODELS) --tasks $(TASKS)
 
 .venv-peers/installed: requirements-peers.txt | setup
-	rm -rf .venv-peers
-	$(BIN)/python -m pip --disable-pip-version-check install --no-deps --target .venv-peers -r requirements-peers.txt
+	@$(PYTHON) bootstrap.py peers
 	@touch $@
 
 peers: models .venv-peers/installed ## Measure translation in process beside CTranslate2 and Optimum, on one core

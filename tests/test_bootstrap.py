@@ -1,0 +1,315 @@
+"""The set-up: which PyTorch is taken from where, what pip is told, and that every package has its pin.
+
+Package indexes are stubs on loopback, with wheels of a few bytes.
+"""
+
+import functools
+import http.server
+import importlib.metadata
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+import bootstrap
+from benchmark.environment import ROOT
+
+# All that is asked of pip, or of Python, to be led astray by.
+PIP_CONF = """
+[global]
+index-url = {url}/usual/
+extra-index-url =
+find-links =
+require-hashes = true
+no-binary = :all:
+[install]
+user = true
+target = {elsewhere}
+dry-run = true
+"""
+MISLEADING = {
+    "PIP_USER": "1",
+    "PIP_PREFIX": "/nonexistent",
+    "PIP_NO_DEPS": "1",
+    "PIP_PYTHON": "/nonexistent",
+    "PIP_CONSTRAINT": "/nonexistent",
+    "PYTHONHOME": "/nonexistent",
+    "PYTHONPATH": "/nonexistent",
+    "PYTHONWARNINGS": "error",
+}
+
+
+def write_wheel(folder: Path, name: str, version: str) -> None:
+    """A wheel of one empty module, where an index has it."""
+    module = name.replace("-", "_")
+    facts = f"{module}-{version}.dist-info"
+    (folder / name).mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(folder / name / f"{module}-{version}-py3-none-any.whl", "w") as wheel:
+        wheel.writestr(f"{module}.py", "")
+        wheel.writestr(f"{facts}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        wheel.writestr(f"{facts}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(f"{facts}/RECORD", "")
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextmanager
+def index_server(folder: Path) -> Iterator[str]:
+    """The URL of a server whose listing of each folder is what pip takes for an index's page."""
+    handler = functools.partial(Quiet, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Iterator[Path]:
+    """A folder with the set-up's files, few requirements, and two indexes of which cpu/ has PyTorch's."""
+    for name, version in (("torch", "2.0"), ("demo", "1.0"), ("demo", "2.0"), ("encoder", "1.0")):
+        write_wheel(tmp_path / "indexes" / "usual", name, version)
+    for name, version in (("torch", "2.0+cpu"), ("demo", "1.0+cpu")):
+        write_wheel(tmp_path / "indexes" / "cpu", name, version)
+    folder = tmp_path / "checkout"
+    folder.mkdir()
+    shutil.copy(ROOT / "Makefile", folder)
+    (folder / "requirements.txt").write_text("torch==2.0\ndemo\n")
+    (folder / "constraints.txt").write_text("torch==2.0\ndemo==1.0\n")
+    (folder / "requirements-models.txt").write_text("encoder==1.0\n")
+    (folder / "requirements-peers.txt").write_text("demo==2.0\n")
+    with index_server(tmp_path / "indexes") as url:
+        (tmp_path / "pip.conf").write_text(PIP_CONF.format(url=url, elsewhere=tmp_path / "elsewhere"))
+        use_cpu_index(folder, f"{url}/cpu")
+        yield folder
+
+
+def use_cpu_index(checkout: Path, url: str) -> None:
+    source = (ROOT / "bootstrap.py").read_text()
+    assert source.count(bootstrap.CPU_INDEX) == 1
+    (checkout / "bootstrap.py").write_text(source.replace(bootstrap.CPU_INDEX, url))
+
+
+def make(checkout: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {
+        **{key: value for key, value in os.environ.items() if not key.startswith(("PIP_", "PYTHON"))},
+        **MISLEADING,
+        "PIP_CONFIG_FILE": str(checkout.parent / "pip.conf"),
+    }
+    environment.pop("TORCH", None)
+    return subprocess.run(
+        ["make", f"PYTHON={sys.executable}", *arguments],
+        cwd=checkout,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+
+
+def installed(checkout: Path) -> dict[str, str]:
+    found = importlib.metadata.distributions(path=map(str, checkout.glob(".venv/lib/*/site-packages")))
+    return {one.name: one.version for one in found if one.name not in ("pip", "setuptools")}
+
+
+needs_linux = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere PyPI has the CPU build alone")
+
+
+@needs_linux
+def test_the_cpu_build_is_taken_and_cuda_can_be_chosen_whatever_pip_is_told(checkout: Path) -> None:
+    ended = make(checkout, "setup")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert installed(checkout) == {"torch": "2.0+cpu", "demo": "1.0", "encoder": "1.0"}
+    assert "CPU build" in ended.stdout and "0.8 GB to download" in ended.stdout
+    assert make(checkout, "setup").stdout == "", "there is nothing to do"
+
+    ended = make(checkout, "setup", "TORCH=cuda")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert installed(checkout) == {"torch": "2.0", "demo": "1.0", "encoder": "1.0"}
+    assert "CUDA build" in ended.stdout and "3.3 GB to download" in ended.stdout
+    assert make(checkout, "setup").stdout == "", "what was chosen stays"
+
+    ended = make(checkout, ".venv-peers/installed")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert (checkout / ".venv-peers" / "demo-2.0.dist-info").is_dir()
+    assert not (checkout.parent / "elsewhere").exists()
+
+
+@needs_linux
+def test_without_pytorchs_index_the_usual_one_is_asked_and_the_size_said(checkout: Path) -> None:
+    with socket.socket() as silent:
+        # It takes connections and never answers them.
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        use_cpu_index(checkout, f"http://127.0.0.1:{silent.getsockname()[1]}")
+        ended = make(checkout, "setup")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert installed(checkout)["torch"] == "2.0"
+    assert "does not answer" in ended.stdout and "CUDA build: 3.3 GB" in ended.stdout
+
+
+def test_an_index_answers_or_does_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "torch").mkdir()
+    with index_server(tmp_path) as url:
+        assert bootstrap.answers(f"{url}/torch/")
+        assert not bootstrap.answers(f"{url}/other/")
+    assert not bootstrap.answers(f"{url}/torch/")
+    assert not bootstrap.answers("no URL")
+
+
+def test_looking_up_a_name_has_a_time_limit_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    released = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_: released.wait())
+    monkeypatch.setattr(bootstrap, "INDEX_TIMEOUT_S", 0.01)
+    try:
+        assert not bootstrap.answers("http://index.invalid/torch/")
+    finally:
+        released.set()
+
+
+@pytest.mark.parametrize(
+    ("build", "free_gb", "platform", "message"),
+    [
+        ("gpu", 100, "linux", "TORCH is 'gpu'; it may be cpu or cuda"),
+        ("cuda", 100, "darwin", "for Linux alone"),
+        ("cpu", 4.9, "linux", "4.9 GB are free here and about 5 GB are needed"),
+        ("cuda", 11, "linux", "11.0 GB are free here and about 12 GB are needed"),
+    ],
+)
+def test_a_build_that_cannot_be_had_is_refused_before_anything_is_downloaded(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    build: str,
+    free_gb: float,
+    platform: str,
+    message: str,
+) -> None:
+    for name in ("bootstrap.py", *bootstrap.FILES):
+        shutil.copy(ROOT / name, tmp_path)
+    monkeypatch.setattr(bootstrap, "__file__", str(tmp_path / "bootstrap.py"))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: type("Usage", (), {"free": free_gb * 1e9}))
+    monkeypatch.setattr(sys, "platform", platform)
+    monkeypatch.setenv("TORCH", build)
+    assert bootstrap.main() == 1
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+    assert not (tmp_path / ".venv").exists()
+
+
+def test_where_packages_come_from_is_the_users_to_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "pip.conf").write_text(
+        "[global]\nindex-url = http://mirror/\ntrusted-host = mirror\n  other\nproxy = http://a\n"
+        "[install]\nproxy = http://b\nuser = true\n[list]\nformat = columns\n"
+    )
+    for name in [name for name in os.environ if name.startswith("PIP_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("PIP_CONFIG_FILE", str(tmp_path / "pip.conf"))
+    monkeypatch.setenv("PIP_TRUSTED_HOST", "third")
+    monkeypatch.setenv("PIP_CERT", "")
+    monkeypatch.setenv("PIP_TARGET", "/nonexistent")
+    environment = bootstrap.pip_environment(sys.executable)
+    told = {name for name in environment if name.startswith(("PIP_", "PYTHON"))}
+    assert environment["PIP_INDEX_URL"] == "http://mirror/"
+    assert environment["PIP_TRUSTED_HOST"] == "third"
+    assert environment["PIP_PROXY"] == "http://b"
+    assert environment["PIP_CONFIG_FILE"] == os.devnull
+    assert not told & {"PIP_USER", "PIP_TARGET", "PIP_FORMAT", "PYTHONPATH"}
+
+
+def old_pythons() -> list[str]:
+    names = ["python2", "python2.7", *(f"python3.{minor}" for minor in range(4, bootstrap.OLDEST[1]))]
+    paths = [*map(shutil.which, names), *map(str, Path.home().glob(".pyenv/versions/*/bin/python"))]
+    program = f"import sys; sys.exit(sys.version_info >= {bootstrap.OLDEST})"
+    return [
+        path
+        for path in paths
+        if path and subprocess.run([path, "-c", program], capture_output=True).returncode == 0
+    ]
+
+
+def test_an_old_python_gets_a_clear_line() -> None:
+    pythons = old_pythons()
+    if not pythons:
+        pytest.skip(f"no Python older than {bootstrap.OLDEST} is here")
+    for python in pythons:
+        command = [python, str(ROOT / "bootstrap.py")]
+        ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        assert ended.returncode == 1
+        assert re.fullmatch("error: Python 3.11 or newer is needed, this is .*\n", ended.stderr), python
+
+
+# Of the machines that can run this: those whose packages may differ.
+MACHINES = [
+    {
+        "python_full_version": version,
+        "python_version": version.rpartition(".")[0],
+        "sys_platform": platform,
+        "platform_system": platform.title(),
+        "platform_machine": machine,
+        "os_name": "posix",
+        "implementation_name": "cpython",
+        "platform_python_implementation": "CPython",
+    }
+    for version in ("3.11.0", "3.11.9", "3.12.9", "3.13.9", "3.14.1")
+    for platform, machine in (("linux", "x86_64"), ("linux", "aarch64"), ("darwin", "arm64"))
+]
+
+
+def required(machine: dict[str, str]) -> set[str]:
+    """Every package that requirements.txt brings to a machine, by what the installed ones say they need."""
+    lines = (ROOT / "requirements.txt").read_text().splitlines()
+    waiting = [Requirement(line) for line in lines if line and line[0] != "#"]
+    seen: set[tuple[str, frozenset[str]]] = set()
+    while waiting:
+        asked = waiting.pop()
+        key = (canonicalize_name(asked.name), frozenset(asked.extras))
+        if key in seen:
+            continue
+        seen.add(key)
+        try:
+            needed = importlib.metadata.requires(asked.name) or []
+        except importlib.metadata.PackageNotFoundError:
+            continue  # of another machine
+        for one in map(Requirement, needed):
+            markers = [{**machine, "extra": extra} for extra in ("", *asked.extras)]
+            if one.marker is None or any(one.marker.evaluate(marker) for marker in markers):
+                waiting.append(one)
+    return {name for name, _ in seen}
+
+
+def test_every_package_that_any_machine_gets_is_pinned() -> None:
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pinned = {canonicalize_name(line.partition("==")[0]) for line in lines if "==" in line}
+    for machine in MACHINES:
+        assert not required(machine) - pinned, machine
+    assert {"pip", "setuptools"} <= pinned, "a new .venv may bring its own"
+
+
+def test_what_is_installed_has_the_pinned_version() -> None:
+    for line in (ROOT / "constraints.txt").read_text().splitlines():
+        if "==" in line:
+            name, _, version = line.partition("==")
+            try:
+                found = importlib.metadata.version(name)
+            except importlib.metadata.PackageNotFoundError:
+                continue  # of another machine or build
+            assert Requirement(f"{name}=={version}").specifier.contains(found), name
