@@ -20,7 +20,7 @@ FILES = ("requirements.txt", "requirements-models.txt", "constraints.txt")
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 INDEX_TIMEOUT_S = 3.0
 # With either build of PyTorch: GB to download, and GB of disk while they are unpacked.
-SIZES_GB = {"cpu": (0.8, 5), "cuda": (3.3, 12)}
+SIZES_GB = {"cpu": (0.6, 5), "cuda": (3.1, 13)}
 # What a user may tell pip: where packages are and how to reach them. Most else that its files and PIP_* can
 # say (user, target, no-binary, constraint, ...) breaks an installation into .venv.
 PIP_SETTINGS = {
