@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from dynamic_batching.web.model_files import ModelFiles, ModelFilesError
+
 # The servers read the same number: a change in what the graphs take or give is a change of it.
 FORMAT = 6
 TASKS = ("translation", "sentiment")
@@ -26,8 +28,8 @@ class Manifest:
         self.content: dict[str, Any] = {"format": FORMAT, "source": None, "artefacts": {}}
         with contextlib.suppress(OSError, ValueError):
             content = json.loads(self.path.read_text())
-            if content.get("format") == FORMAT:
-                self.content = content
+            if isinstance(content, dict) and content.get("format") == FORMAT:
+                self.content |= content
 
     @property
     def source(self) -> str | None:
@@ -43,17 +45,14 @@ class Manifest:
         self._write()
 
     def is_whole(self, name: str) -> bool:
-        """Whether each file of the artefact is there with the bytes it was written with."""
-        artefact = self.artefacts.get(name)
-        if artefact is None:
+        """Whether the servers would load the artefact: its files, as they were written, and no others."""
+        if name not in self.artefacts:
             return False
-        place = self.folder / name
-        return all(
-            (place / file).is_file()
-            and (place / file).stat().st_size == entry["bytes"]
-            and sha256_of(place / file) == entry["sha256"]
-            for file, entry in artefact["files"].items()
-        )
+        try:
+            ModelFiles(name, self.folder / name, self.artefacts[name]).verify()
+        except ModelFilesError:
+            return False
+        return True
 
     @contextlib.contextmanager
     def publish(self, name: str, facts: dict[str, Any]) -> Iterator[Path]:
@@ -96,11 +95,14 @@ class Manifest:
 
 
 def entries_of(folder: Path) -> dict[str, dict[str, Any]]:
-    """The size and digest of every file of an artefact's folder, as the manifest holds them."""
+    """The size and digest of every file of an artefact's folder, as the manifest holds them.
+
+    Not of hidden ones: a desktop may put them there at any moment, and change them.
+    """
     return {
         str(path.relative_to(folder)): {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
         for path in sorted(folder.rglob("*"))
-        if path.is_file()
+        if path.is_file() and not path.name.startswith(".")
     }
 
 

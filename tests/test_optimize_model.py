@@ -90,7 +90,7 @@ def test_auto_takes_the_hub_only_where_it_answers(monkeypatch: pytest.MonkeyPatc
     assert source in reason and "\n" not in reason
 
 
-@pytest.mark.parametrize("damage", ["changed", "removed", "no manifest", "interrupted"])
+@pytest.mark.parametrize("damage", ["changed", "removed", "surplus", "no manifest", "interrupted"])
 def test_damage_is_noticed_and_mended(tmp_path: Path, damage: str) -> None:
     models = tmp_path / "models"
     shutil.copytree(EMBEDDED, models)
@@ -102,6 +102,8 @@ def test_damage_is_noticed_and_mended(tmp_path: Path, damage: str) -> None:
         weights.write_bytes(content)
     elif damage == "removed":
         weights.unlink()
+    elif damage == "surplus":
+        (weights.parent / "model.safetensors~").write_bytes(b"")
     elif damage == "no manifest":
         (models / "manifest.json").write_text('{"format": 1, "sour')
     else:
@@ -114,12 +116,13 @@ def test_damage_is_noticed_and_mended(tmp_path: Path, damage: str) -> None:
     prepare("embedded", models, force=False, say=lines.append)
     assert sha256_of(weights) == before
     assert Manifest(models).is_whole("translation/pytorch")
-    assert any("damaged" in line for line in lines) == (damage in ("changed", "removed"))
+    assert any("damaged" in line for line in lines) == (damage in ("changed", "removed", "surplus"))
 
 
 def test_what_is_whole_is_kept(tmp_path: Path) -> None:
     models = tmp_path / "models"
     shutil.copytree(EMBEDDED, models)
+    (models / "translation/pytorch/.DS_Store").touch()
     before = (models / "translation/pytorch/config.json").stat().st_mtime_ns
     lines: list[str] = []
     prepare("embedded", models, force=False, say=lines.append)

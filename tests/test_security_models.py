@@ -4,12 +4,15 @@ import hashlib
 import importlib
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 from conftest import SERVERS
+
+from model_export.manifest import FORMAT, Manifest
 
 Prepared = tuple[ModuleType, str, Path]
 
@@ -102,8 +105,76 @@ def test_a_kind_of_file_that_can_run_code_is_refused(prepared: Prepared, file: s
     assert found and file in found and "not loaded" in found
 
 
-@pytest.mark.parametrize("file", ["adapter_config.json", "pytorch_model.bin"])
+@pytest.mark.parametrize("file", ["adapter_config.json", "pytorch_model.bin", "config.json~", "Thumbs.db"])
 def test_a_file_that_the_manifest_does_not_list_is_refused(prepared: Prepared, file: str) -> None:
     largest(prepared).with_name(file).write_text("{}")
     found = problem(prepared)
-    assert found and file in found and "not in the manifest" in found
+    assert found and file in found and "not in the manifest; remove it" in found
+    largest(prepared).with_name(file).unlink()
+    assert problem(prepared) is None
+
+
+def test_a_folder_that_the_manifest_does_not_list_is_refused(prepared: Prepared) -> None:
+    largest(prepared).with_name("onnx").mkdir()
+    found = problem(prepared)
+    assert found and "/onnx is not in the manifest" in found
+
+
+@pytest.mark.parametrize(
+    "file", [".DS_Store", "._model.safetensors", ".gitignore", ".lock", ".config.json.swp"]
+)
+def test_a_hidden_file_is_passed_over(prepared: Prepared, file: str) -> None:
+    largest(prepared).with_name(file).write_text("{")
+    largest(prepared).with_name(".ipynb_checkpoints").mkdir()
+    assert problem(prepared) is None
+
+
+def test_a_hidden_file_that_the_manifest_lists_is_checked(prepared: Prepared) -> None:
+    edit(prepared, ".config.json", entry_of(prepared, "config.json"))
+    found = problem(prepared)
+    assert found and ".config.json cannot be read" in found
+
+
+DISTURBANCES: dict[str, Callable[[Path], object]] = {
+    "nothing": lambda folder: None,
+    "a hidden file": lambda folder: (folder / ".DS_Store").touch(),
+    "a hidden folder": lambda folder: (folder / ".git").mkdir(),
+    "an editor's backup": lambda folder: (folder / "config.json~").touch(),
+    "a folder": lambda folder: (folder / "checkpoint").mkdir(),
+    "a file less": lambda folder: (folder / "config.json").unlink(),
+    "a file cut short": lambda folder: (folder / "config.json").write_bytes(b"{"),
+    "a file of another content": lambda folder: (folder / "config.json").write_bytes(b"[]"),
+    "a folder in a file's place": lambda folder: [
+        (folder / "config.json").unlink(),
+        (folder / "config.json").mkdir(),
+    ],
+    "a link in a file's place": lambda folder: [
+        (folder / "config.json").rename(folder / ".config.json"),
+        (folder / "config.json").symlink_to(folder / ".config.json"),
+    ],
+}
+
+
+@pytest.mark.parametrize("disturbance", DISTURBANCES)
+def test_preparation_keeps_what_the_servers_would_load_and_nothing_else(
+    prepared: Prepared, disturbance: str
+) -> None:
+    _, name, folder = prepared
+    DISTURBANCES[disturbance](folder / name)
+    assert Manifest(folder).is_whole(name) == (problem(prepared) is None)
+    assert Manifest(folder).is_whole(name) == (disturbance in ("nothing", "a hidden file", "a hidden folder"))
+
+
+def test_a_hidden_file_does_not_get_into_the_manifest(tmp_path: Path) -> None:
+    with Manifest(tmp_path).publish("a/onnx", {}) as folder:
+        (folder / "model.onnx").write_bytes(b"weights")
+        (folder / ".DS_Store").touch()
+    assert [*Manifest(tmp_path).artefacts["a/onnx"]["files"]] == ["model.onnx"]
+    assert Manifest(tmp_path).is_whole("a/onnx")
+
+
+@pytest.mark.parametrize("content", ["", "[]", "null", '{"format": 4}', f'{{"format": {FORMAT}}}'])
+def test_a_manifest_that_lists_nothing_is_begun_anew(tmp_path: Path, content: str) -> None:
+    (tmp_path / "manifest.json").write_text(content)
+    manifest = Manifest(tmp_path)
+    assert manifest.source is None and not manifest.artefacts and not manifest.is_whole("a/onnx")

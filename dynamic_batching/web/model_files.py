@@ -26,16 +26,19 @@ class ModelFiles:
     facts: dict[str, Any]
 
     def verify(self) -> None:
-        """Raises ModelFilesError unless the folder holds the manifest's files alone, as they were written."""
-        # Libraries load some files merely because they are there.
-        for name in sorted({*self.facts["files"], *(path.name for path in self.folder.glob("*"))}):
+        """Raises ModelFilesError unless the folder holds the manifest's files alone, as they were written.
+
+        Hidden files are passed over: nothing loads them, and macOS leaves them wherever it has looked.
+        """
+        # Libraries load some other files merely because they are there.
+        for name in sorted({*self.facts["files"], *(path.name for path in self.folder.glob("[!.]*"))}):
             if problem := self._problem(name):
                 raise ModelFilesError(f"model file {self.name}/{name} {problem}")
 
     def _problem(self, name: str) -> str | None:
         path, entry = self.folder / name, self.facts["files"].get(name)
         if entry is None:
-            return f"is not in the manifest; {RECREATE}"
+            return "is not in the manifest; remove it"
         if Path(name).name != name or name == ".." or path.is_symlink():
             return "is outside its folder, and not loaded"
         if path.suffix not in SUFFIXES[Path(self.name).name] and name != KERNELS_FILE:
