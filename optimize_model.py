@@ -3,10 +3,9 @@
 A second run checks every file against its recorded sha256 and redoes only what is missing or damaged.
 """
 
-import errno
-import logging
 import os
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -62,15 +61,13 @@ def main(
 ) -> None:
     # Heavy imports wait until the arguments are known to be good, so that --help answers at once.
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    from filelock import FileLock
-
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     from model_export.errors import PreparationError
     from model_export.prepare import prepare
 
-    logging.getLogger("transformers").setLevel(logging.ERROR)
     try:
         output.mkdir(parents=True, exist_ok=True)
-        with FileLock(output / ".lock"):
+        with locked(output):
             manifest = prepare(source, output, force=force, say=say, kernels=kernels, eval_data=eval_data)
             prepared = [manifest]
             if float32:
@@ -80,18 +77,40 @@ def main(
             if compare:
                 compare_engines(manifest)
     except PreparationError as error:
-        console.print(f"error: {error}", style="red", soft_wrap=True)
+        console.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
         raise typer.Exit(1) from None
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
-            raise
-        console.print(f"error: cannot write to {output}: {error.strerror}", style="red", soft_wrap=True)
+        console.print(f"error: {explain(error, output)}", style="red", markup=False, soft_wrap=True)
         raise typer.Exit(1) from None
     for one in prepared:
         console.print(size_table(one))
     for name, artefact in manifest.artefacts.items():
         if "comparison" in artefact:
             console.print(comparison_table(name.partition("/")[0], artefact["comparison"]))
+    if manifest.fallback:
+        line = (
+            f"warning: {output} holds the small embedded models, not the hub's, since {manifest.fallback}; "
+            "their figures are not those of the hub's models. The next run asks the hub again; "
+            "--source FOLDER reads models that were downloaded, --source embedded chooses these."
+        )
+        console.print(line, style="bold yellow", markup=False, soft_wrap=True)
+
+
+def locked(output: Path) -> AbstractContextManager[object]:
+    """Keeps other preparations out; what cannot be written to can still be checked without."""
+    from filelock import FileLock
+
+    return FileLock(output / ".lock") if os.access(output, os.W_OK) else nullcontext()
+
+
+def explain(error: OSError, output: Path) -> str:
+    """What the system refused, on which path, and what would help."""
+    path = Path(error.filename or output)
+    refused = f"{path}: {error.strerror or error}"
+    if isinstance(error, PermissionError):
+        readable = f"its owner lets others read with `chmod -R a+rX {path.parent}`"
+        return f"{refused} for user {os.getuid()}; {readable}, and --output FOLDER writes elsewhere"
+    return f"{refused}; --output FOLDER writes elsewhere" if path.is_relative_to(output) else refused
 
 
 def compare_engines(manifest: "Manifest") -> None:

@@ -82,6 +82,8 @@ def plainly(line: object) -> None:
 def manifest_of(models: Path) -> dict[str, Any]:
     try:
         return json.loads((models / "manifest.json").read_text())
+    except PermissionError as error:
+        raise fail(f"{error.filename} cannot be read by this user ({error.strerror})") from None
     except (OSError, ValueError):
         raise fail(f"{models} holds no models; `python optimize_model.py` prepares them") from None
 

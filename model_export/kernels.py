@@ -4,6 +4,7 @@ They are C++ in kernels/, compiled for the best instruction set that the CPU has
 as a library of operators. Where there is no such CPU or no compiler, models are prepared for ONNX Runtime's.
 """
 
+import atexit
 import ctypes
 import hashlib
 import os
@@ -74,8 +75,8 @@ class Kernels:
             shutil.copy(self.native.library, folder / KERNELS_FILE)
 
 
-def choose_kernels(choice: KernelChoice, say: Say) -> Kernels:
-    """The kernels to prepare models for, built if need be; one line says which and why.
+def choose_kernels(choice: KernelChoice, folder: Path, say: Say) -> Kernels:
+    """The kernels to prepare models in `folder` for, built if need be; one line says which and why.
 
     Raises:
         PreparationError: `choice` is native, which cannot be had here.
@@ -85,6 +86,8 @@ def choose_kernels(choice: KernelChoice, say: Say) -> Kernels:
         return Kernels(None)
     try:
         instructions = best_instructions()
+        if is_noexec(folder):
+            raise Unavailable(f"{folder.resolve()} is mounted noexec, so no library loads from there")
         native = Native(build(instructions, say), instructions, sources_sha256())
     except Unavailable as reason:
         if choice == "native":
@@ -132,11 +135,12 @@ def build(instructions: InstructionSet, say: Say) -> Path:
     origin = f"{sources_sha256()} {name} {compiler[1:]} {instructions.options}"
     digest = hashlib.sha256(origin.encode()).hexdigest()[:16]
     library = BUILT / f"{digest}.so"
-    if library.is_file():
+    if os.access(library, os.R_OK) and not is_noexec(BUILT):
         return library
     say(f"kernels: compiling for {instructions.title} with {compiler[0]} (some seconds, once)")
-    BUILT.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=BUILT) as scratch:
+    folder = build_folder(say)
+    library = folder / library.name
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
         made = Path(scratch) / KERNELS_FILE
         command = [
             *compiler,
@@ -150,6 +154,36 @@ def build(instructions: InstructionSet, say: Say) -> Path:
         require_loadable(made)
         made.replace(library)
     return library
+
+
+def build_folder(say: Say) -> Path:
+    """BUILT, or a folder for this process alone, with a line that says why, where no library can be in BUILT.
+
+    Raises:
+        Unavailable: there can be none anywhere.
+    """
+    try:
+        BUILT.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=BUILT):
+            pass
+        problem = "is mounted noexec" if is_noexec(BUILT) else ""
+    except OSError as error:
+        problem = f"cannot be written to ({error.strerror})"
+    if not problem:
+        return BUILT
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="inference-gap-kernels-"))
+    except OSError as error:
+        raise Unavailable(f"{BUILT} {problem}, nor can a temporary folder be ({error.strerror})") from None
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    say(f"kernels: {BUILT} {problem}, so the next run compiles them again")
+    return folder
+
+
+def is_noexec(folder: Path) -> bool:
+    """Whether the file system that `folder` is or would be on maps no code, and so no library."""
+    place = next(path for path in (folder, *folder.parents) if path.exists())
+    return bool(os.statvfs(place).f_flag & getattr(os, "ST_NOEXEC", 0))
 
 
 def run_compiler(command: list[str]) -> None:

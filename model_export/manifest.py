@@ -7,6 +7,7 @@ the manifest names was finished; `is_whole` finds what was damaged afterwards.
 import contextlib
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,6 +40,24 @@ class Manifest:
     def artefacts(self) -> dict[str, dict[str, Any]]:
         return self.content["artefacts"]
 
+    def set_fallback(self, reason: str | None) -> None:
+        """Says of every artefact why it is not the hub's, as records keep them one by one; None: by choice.
+
+        A reason that is there already stays.
+        """
+        wrong = [one for one in self.artefacts.values() if ("fallback" in one) != (reason is not None)]
+        for artefact in wrong:
+            artefact.pop("fallback", None)
+            if reason is not None:
+                artefact["fallback"] = reason
+        if wrong:
+            self._write()
+
+    @property
+    def fallback(self) -> str | None:
+        """What kept the hub from being the source, where `auto` took the embedded models instead."""
+        return next((artefact.get("fallback") for artefact in self.artefacts.values()), None)
+
     def restart(self, source: str) -> None:
         """Forgets every artefact: what follows comes from `source`."""
         self.content = {"format": FORMAT, "source": source, "artefacts": {}}
@@ -65,6 +84,7 @@ class Manifest:
         unfinished.mkdir(parents=True)
         try:
             yield unfinished
+            follow_umask(unfinished)
             files = entries_of(unfinished)
             self.artefacts.pop(name, None)
             self._write()
@@ -104,6 +124,19 @@ def entries_of(folder: Path) -> dict[str, dict[str, Any]]:
         for path in sorted(folder.rglob("*"))
         if path.is_file() and not path.name.startswith(".")
     }
+
+
+def contents_sha256(artefact: dict[str, Any]) -> str:
+    """A digest of all files of an artefact: what is made from it depends on more than its weights."""
+    return hashlib.sha256(json.dumps(artefact["files"], sort_keys=True).encode()).hexdigest()
+
+
+def follow_umask(folder: Path) -> None:
+    """Gives every file below `folder` the mode of a new one: libraries write some for their user alone."""
+    umask = os.umask(0o022)
+    os.umask(umask)
+    for path in folder.rglob("*"):
+        path.chmod((0o777 if path.is_dir() else 0o666) & ~umask)
 
 
 def float32_folder(models: Path) -> Path:

@@ -13,7 +13,7 @@ from dynamic_batching.runtime.models import SentimentClassifier
 from dynamic_batching.web.model_files import ModelFiles
 from model_export.kernel_quantize import quantize_for_kernels
 from model_export.kernels import Kernels
-from model_export.manifest import Manifest, entries_of
+from model_export.manifest import Manifest, contents_sha256, entries_of
 from model_export.marian_graphs import build_decoder_step, build_encoder
 from model_export.pretrained import Pretrained
 from model_export.row_quantize import quantize_rows, save_graphs
@@ -48,7 +48,7 @@ def write_onnx(
     }
     facts |= {
         "format": "ONNX Runtime INT8",
-        "made_from_sha256": original["files"]["model.safetensors"]["sha256"],
+        "made_from_sha256": contents_sha256(original),
         **kernels.facts,
     }
     source = manifest.folder / task / "pytorch"
@@ -94,7 +94,7 @@ def is_current(manifest: Manifest, task: str, kernels: Kernels, data: LabelledDa
     original = manifest.artefacts.get(f"{task}/pytorch")
     if artefact is None or original is None or not manifest.is_whole(f"{task}/onnx"):
         return False
-    if artefact["made_from_sha256"] != original["files"]["model.safetensors"]["sha256"]:
+    if artefact["made_from_sha256"] != contents_sha256(original):
         return False
     if not kernels.match(artefact):
         return False

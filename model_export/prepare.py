@@ -7,8 +7,8 @@ from pathlib import Path
 from model_export.errors import PreparationError
 from model_export.kernels import KernelChoice, choose_kernels
 from model_export.manifest import TASKS, Manifest
+from model_export.sources import NAMED_SOURCES, load, resolve, source_sha256
 
-NAMED_SOURCES = ("hub", "embedded", "random")
 Say = Callable[[str], None]
 
 
@@ -28,13 +28,22 @@ def prepare(
             short of its original; finished artefacts stay.
     """
     manifest = Manifest(folder)
-    if source == "auto" and manifest.source in ("hub", "embedded") and not force:
-        source = manifest.source
+    if source == "auto" and manifest.source == "hub" and not force:
+        source = "hub"
+    resolved = resolve(source)
+    say(resolved.line)
+    source = resolved.source
+    recorded = recorded_name(source)
+    known = manifest.source == recorded
+    digests = {task: source_sha256(source, task) for task in TASKS}
+    originals = {task: manifest.artefacts.get(f"{task}/pytorch", {}) for task in TASKS}
+    changed = {task: not known or originals[task].get("source_sha256") != digests[task] for task in TASKS}
     names = [f"{task}/{kind}" for task in TASKS for kind in ("pytorch", "onnx")]
-    known = not force and eval_data is None and manifest.source == recorded_name(source)
-    chosen = choose_kernels(kernels, say)
-    matching = known and all(chosen.match(manifest.artefacts.get(f"{task}/onnx", {})) for task in TASKS)
+    chosen = choose_kernels(kernels, folder, say)
+    as_asked = not force and eval_data is None and not any(changed.values())
+    matching = as_asked and all(chosen.match(manifest.artefacts.get(f"{task}/onnx", {})) for task in TASKS)
     if matching and all(manifest.is_whole(name) for name in names):
+        manifest.set_fallback(resolved.fallback)
         say(f"{folder} is whole ({manifest.source}); nothing to do")
         return manifest
 
@@ -42,24 +51,23 @@ def prepare(
     from model_export.onnx_export import is_current, write_onnx
     from model_export.pretrained import load_folder
     from model_export.pytorch import write_pytorch
-    from model_export.sources import loader, resolve
     from model_export.verify import LabelledData
 
-    source, reason = resolve(source)
-    say(reason)
-    load = loader(source)
     data = LabelledData(eval_data) if eval_data else None
-    if manifest.source != recorded_name(source):
-        manifest.restart(recorded_name(source))
     making = ""
     try:
         for task in TASKS:
             making = f"{task}/pytorch"
-            if force or not manifest.is_whole(making):
-                if making in manifest.artefacts and not force:
-                    say(f"{making}: damaged since it was written, made again")
+            if force or changed[task] or not manifest.is_whole(making):
+                if known and making in manifest.artefacts and not force:
+                    reason = "its source has changed" if changed[task] else "damaged"
+                    say(f"{making}: {reason} since it was written, made again")
                 say(f"{making}: loading and writing")
-                write_pytorch(manifest, task, load(task))
+                pretrained = load(source, task, say)
+                # Not before the new source has given something: what is there can be served until then.
+                if manifest.source != recorded:
+                    manifest.restart(recorded)
+                write_pytorch(manifest, task, pretrained, digests[task])
             else:
                 say(f"{making}: whole, kept")
             making = f"{task}/onnx"
@@ -73,12 +81,13 @@ def prepare(
                 say(f"{making}: whole, kept")
     except KeyboardInterrupt:
         raise PreparationError(f"stopped while making {making}; the next run makes it") from None
+    manifest.set_fallback(resolved.fallback)
     return manifest
 
 
 def recorded_name(source: str) -> str:
     """What the manifest calls a source: a folder by its name and a digest of its path, not the path."""
-    if source in (*NAMED_SOURCES, "auto"):
+    if source in NAMED_SOURCES:
         return source
     path = Path(source).expanduser().resolve()
     return f"folder {path.name} ({hashlib.sha256(str(path).encode()).hexdigest()[:8]})"

@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from transformers import (
+    AutoConfig,
     AutoModelForSeq2SeqLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
@@ -14,9 +16,8 @@ from transformers import (
 )
 
 from model_export.errors import PreparationError
-
-MODEL_TYPES = {"translation": ("marian",), "sentiment": ("distilbert", "bert")}
-LABELS = {"NEGATIVE", "POSITIVE"}
+from model_export.folder_checks import check_folder, check_supported
+from model_export.model_folders import weights_of
 
 
 @dataclass
@@ -51,23 +52,49 @@ def load_folder(task: str, folder: Path, origin: str) -> Pretrained:
     """The model and tokenizer in `folder`, which is laid out like a hub snapshot.
 
     Raises:
-        PreparationError: the folder cannot be read as a model of this task.
+        PreparationError: the folder cannot be read as a model of this task, or the model cannot be served.
     """
+    weights = weights_of(folder)
+    check_folder(task, folder, weights)
+    what = f"a {task} model"
+    config = load(AutoConfig, folder, folder / "config.json", what)
+    check_supported(task, config, folder / "config.json")
+    tokenizer = load(AutoTokenizer, folder, folder, "a tokenizer")
+    highest = max(tokenizer.get_vocab().values())
+    if highest >= config.vocab_size:
+        raise PreparationError(
+            f"{folder}/config.json: vocab_size is {config.vocab_size:,}, the tokenizer has the id {highest:,}"
+        )
+    model = load_model(task, folder, config, folder / weights[0])
+    return Pretrained(model.eval(), tokenizer, origin)
+
+
+def load_model(task: str, folder: Path, config: Any, weights: Path) -> PreTrainedModel:
+    """The model in `folder`; PreparationError where `weights` are unreadable or not all of it."""
     kind = AutoModelForSeq2SeqLM if task == "translation" else AutoModelForSequenceClassification
+    if weights.suffix == ".safetensors":
+        try:
+            with safe_open(weights, framework="pt"):
+                pass
+        except SafetensorError as error:
+            raise PreparationError(f"{weights} is damaged or cut short ({error})") from None
+    options = {"config": config, "dtype": torch.float32, "output_loading_info": True}
+    # A pickle is read as tensors alone: it runs no code.
+    model, found = load(kind, folder, weights, f"a {task} model", weights_only=True, **options)
+    if missing := sorted(found["missing_keys"]):
+        raise PreparationError(
+            f"{weights} lacks {missing[0]}" + (f" and {len(missing) - 1} more" if missing[1:] else "")
+        )
+    return model
+
+
+def load(kind: Any, folder: Path, path: Path, what: str, **options: Any) -> Any:
+    """`kind.from_pretrained(folder)`; its errors become one line that blames `path`."""
     try:
-        model = kind.from_pretrained(folder, dtype=torch.float32, local_files_only=True).eval()
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise PreparationError(f"{folder} does not load as a {task} model: {reason}") from error
-    if model.config.model_type not in MODEL_TYPES[task]:
-        expected = " or ".join(MODEL_TYPES[task])
+        return kind.from_pretrained(folder, local_files_only=True, **options)
+    except Exception as error:  # transformers raises whatever its parsers do
+        text = str(error).strip()
+        reason = text.splitlines()[0] if text else ""
         raise PreparationError(
-            f"{folder} holds a {model.config.model_type} model; {task} is served with {expected}"
-        )
-    if task == "sentiment" and set(model.config.id2label.values()) != LABELS:
-        raise PreparationError(
-            f"{folder} has the labels {sorted(model.config.id2label.values())}; "
-            f"sentiment is served with {sorted(LABELS)}"
-        )
-    return Pretrained(model, tokenizer, origin)
+            f"{path} does not load as {what}: {type(error).__name__}{f': {reason}' if reason else ''}"
+        ) from error

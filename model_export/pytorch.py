@@ -6,8 +6,11 @@ from model_export.manifest import Manifest
 from model_export.pretrained import Pretrained
 
 
-def write_pytorch(manifest: Manifest, task: str, pretrained: Pretrained) -> None:
-    """Publishes `<task>/pytorch`, with the generation settings that every server follows."""
+def write_pytorch(manifest: Manifest, task: str, pretrained: Pretrained, source_sha256: str | None) -> None:
+    """Publishes `<task>/pytorch`, with the generation settings that every server follows.
+
+    `source_sha256` is of the files that the model was read from, where they may change.
+    """
     facts: dict[str, Any] = {
         "task": task,
         "format": "PyTorch float32",
@@ -16,6 +19,8 @@ def write_pytorch(manifest: Manifest, task: str, pretrained: Pretrained) -> None
         "trained": pretrained.trained,
         "parameters": pretrained.model.num_parameters(),
     }
+    if source_sha256 is not None:
+        facts["source_sha256"] = source_sha256
     if task == "translation":
         facts["generation"] = generation_settings(pretrained)
         facts["source_language"] = source_language(pretrained)

@@ -1,75 +1,94 @@
 """Where models come from: the hub, a local folder, the embedded weights, or seeded random weights."""
 
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from huggingface_hub import HfApi, snapshot_download
-
-from model_export.embedded import load_embedded
+from model_export.embedded import embedded_folders
 from model_export.errors import PreparationError
-from model_export.pretrained import Pretrained, load_folder
-from model_export.random_weights import make_random
+from model_export.hub import Say, ask, cached_model, download
+from model_export.manifest import TASKS
+from model_export.model_folders import HUB_REPOSITORIES, digest, find_model, single_model, task_of
 
-HUB_REPOSITORIES = {
-    "translation": "Helsinki-NLP/opus-mt-en-de",
-    "sentiment": "distilbert/distilbert-base-uncased-finetuned-sst-2-english",
-}
-HUB_FILES = ("*.json", "*.safetensors", "pytorch_model.bin", "*.spm", "vocab.txt")
-HUB_ANSWER_TIMEOUT_S = 3.0
+if TYPE_CHECKING:
+    from model_export.pretrained import Pretrained
 
-Loader = Callable[[str], Pretrained]
+NAMED_SOURCES = ("hub", "embedded", "random")
 
 
-def resolve(source: str) -> tuple[str, str]:
-    """The source that `source` stands for, and a line that says why.
+@dataclass(frozen=True)
+class Resolved:
+    """The source that `auto` stands for, a line that says why, and what kept the hub from being it, if so."""
 
-    `auto` is the hub where it answers within HUB_ANSWER_TIMEOUT_S, else the embedded models.
-    """
+    source: str
+    line: str
+    fallback: str | None = None
+
+
+def resolve(source: str) -> Resolved:
+    """`auto` is the hub where it answers or its cache holds both models, else the embedded models."""
     if source != "auto":
-        return source, f"source: {source}"
-    try:
-        HfApi().model_info(HUB_REPOSITORIES["translation"], timeout=HUB_ANSWER_TIMEOUT_S)
-    except Exception as error:  # whatever the network does, the embedded models need none of it
-        reason = type(error).__name__
-        return "embedded", f"source: embedded, since the model hub does not answer here ({reason})"
-    return "hub", "source: hub"
+        return Resolved(source, f"source: {source}")
+    problem = ask()
+    if problem is None:
+        return Resolved("hub", "source: hub")
+    if all(cached_model(task) for task in TASKS):
+        return Resolved("hub", f"source: hub, from its cache on this machine, since {problem}")
+    return Resolved("embedded", f"source: embedded, since {problem}", problem.reason)
 
 
-def loader(source: str) -> Loader:
-    """What loads a task's model from `source`: hub, embedded, random, or the path of a folder.
+def model_folder(source: str, task: str) -> Path | None:
+    """The task's folder where `source` is a folder; None where it is that of a model of the other task.
 
     Raises:
-        PreparationError: `source` is none of these.
+        PreparationError: `source` is no folder, or the folder holds no such model.
     """
-    named: dict[str, Loader] = {"hub": load_from_hub, "embedded": load_embedded, "random": make_random}
-    if source in named:
-        return named[source]
-    folder = Path(source).expanduser()
-    if not folder.is_dir():
-        raise PreparationError(f"source {source!r} is neither a folder nor one of {', '.join(named)}, auto")
-    return lambda task: load_from_path(task, folder)
-
-
-def load_from_hub(task: str) -> Pretrained:
-    """Downloads the task's repository (or takes it from the hub's own cache) and reads it."""
-    repository = HUB_REPOSITORIES[task]
-    try:
-        folder = Path(snapshot_download(repository, allow_patterns=list(HUB_FILES)))
-    except Exception as error:  # the hub client raises many unrelated types for one cause: no answer
+    # Resolved, since "." has no name to tell it by.
+    root = Path(source).expanduser().resolve()
+    if not root.is_dir():
         raise PreparationError(
-            f"the model hub did not give {repository} ({type(error).__name__}); "
-            "--source embedded needs no network"
-        ) from error
-    return load_folder(task, folder, f"{repository}@{folder.name[:12]}")
+            f"source {source!r} is neither a folder nor one of {', '.join(NAMED_SOURCES)}, auto"
+        )
+    own = single_model(root)
+    if own is None:
+        return find_model(task, root)
+    return own if task_of(own) == task else None
 
 
-def load_from_path(task: str, root: Path) -> Pretrained:
-    """Reads the task's model from below `root`, under any of the names it may carry there."""
-    repository = HUB_REPOSITORIES[task]
-    cache = root / f"models--{repository.replace('/', '--')}" / "snapshots"
-    candidates = [root / repository, root / Path(repository).name, root / task, *sorted(cache.glob("*"))]
-    for folder in candidates:
-        if (folder / "config.json").is_file():
-            return load_folder(task, folder, f"local folder {folder.relative_to(root)}")
-    names = ", ".join(str(folder.relative_to(root)) for folder in candidates[:3])
-    raise PreparationError(f"{root} holds no {task} model: none of {names} has a config.json")
+def source_sha256(source: str, task: str) -> str | None:
+    """A digest of the files that the task's model is read from; None of the hub's and of random weights.
+
+    Raises:
+        PreparationError: `source` is none that is known, or holds no such model.
+    """
+    if source in ("hub", "random"):
+        return None
+    folder = None if source == "embedded" else model_folder(source, task)
+    return digest(embedded_folders(task) if folder is None else [folder])
+
+
+def load(source: str, task: str, say: Say) -> "Pretrained":
+    """The task's model from `source`: hub, embedded, random, or the path of a folder.
+
+    Raises:
+        PreparationError: `source` is none of these, or gives no model that can be served.
+    """
+    # torch and transformers take seconds to import.
+    from model_export.embedded import load_embedded
+    from model_export.pretrained import load_folder
+    from model_export.random_weights import make_random
+
+    if source == "embedded":
+        return load_embedded(task)
+    if source == "random":
+        return make_random(task)
+    if source == "hub":
+        folder = download(task, say)
+        return load_folder(task, folder, f"{HUB_REPOSITORIES[task]}@{folder.name[:12]}")
+    found = model_folder(source, task)
+    if found is None:
+        other = next(one for one in TASKS if one != task)
+        say(f"{source} is one model, for {other}; {task} is served with the embedded model")
+        return load_embedded(task)
+    root = Path(source).expanduser().resolve()
+    return load_folder(task, found, f"local folder {root.name if found == root else found.relative_to(root)}")

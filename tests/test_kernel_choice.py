@@ -51,7 +51,7 @@ def compiler(path: Path, script: str) -> str:
 
 def chosen(choice: kernels.KernelChoice) -> tuple[Kernels, list[str]]:
     lines: list[str] = []
-    return choose_kernels(choice, lines.append), lines
+    return choose_kernels(choice, Path(), lines.append), lines
 
 
 def refused(reason: str) -> None:

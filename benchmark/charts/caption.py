@@ -99,6 +99,8 @@ def model(artefact: dict[str, Any]) -> str:
     # Layers and widths follow the architecture's name; a caption has no room for them.
     architecture = str(artefact.get("architecture") or "").partition(",")[0]
     named = " ".join(part for part in (architecture, size) if part)
+    if artefact.get("fallback"):
+        return f"{named}, {origin(artefact)}"
     found = "random weights" if artefact.get("trained") is False else origin(artefact)
     return f"{named} ({found})" if found else named
 
@@ -114,6 +116,8 @@ def kernels(artefact: dict[str, Any]) -> str:
 
 def origin(artefact: dict[str, Any]) -> str:
     """Where an artefact comes from; a place on somebody's disk is cut to its name."""
+    if reason := artefact.get("fallback"):
+        return f"embedded models ({reason})"
     told = str(artefact.get("origin") or "")
     return PurePath(told).name if PurePath(told).is_absolute() else told
 

@@ -11,6 +11,7 @@ FORMAT = 6
 KERNELS_FILE = "kernels.so"
 SUFFIXES = {"pytorch": {".json", ".safetensors", ".spm", ".txt"}, "onnx": {".bin", ".json", ".onnx", ".spm"}}
 RECREATE = "re-create it with `python optimize_model.py`"
+ALLOW = "its owner lets others read it with `chmod -R a+rX {}`"
 
 
 class ModelFilesError(Exception):
@@ -32,7 +33,13 @@ class ModelFiles:
         """
         # Libraries load some other files merely because they are there.
         for name in sorted({*self.facts["files"], *(path.name for path in self.folder.glob("[!.]*"))}):
-            if problem := self._problem(name):
+            try:
+                problem = self._problem(name)
+            except PermissionError as error:
+                problem = f"cannot be read by this user ({error.strerror}); {ALLOW.format(self.folder)}"
+            except OSError as error:
+                problem = f"cannot be read ({error.strerror}); {RECREATE}"
+            if problem:
                 raise ModelFilesError(f"model file {self.name}/{name} {problem}")
 
     def _problem(self, name: str) -> str | None:
@@ -43,11 +50,8 @@ class ModelFiles:
             return "is outside its folder, and not loaded"
         if path.suffix not in SUFFIXES[Path(self.name).name] and name != KERNELS_FILE:
             return "is of a kind that is not loaded"
-        try:
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-        except OSError as error:
-            return f"cannot be read ({error.strerror}); {RECREATE}"
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
         return None if digest == entry["sha256"] else f"is damaged; {RECREATE}"
 
 
@@ -58,6 +62,9 @@ def find_model_files(models_dir: Path, name: str) -> ModelFiles:
         if manifest["format"] != FORMAT:
             raise ModelFilesError(f"{models_dir} was prepared by another version; {RECREATE}")
         return ModelFiles(name, models_dir / name, manifest["artefacts"][name])
+    except PermissionError as error:
+        unreadable = f"{error.filename} cannot be read by this user ({error.strerror})"
+        raise ModelFilesError(f"{unreadable}; {ALLOW.format(models_dir)}") from None
     except OSError:
         prepare = "`python optimize_model.py` prepares them (GAP_MODELS_DIR names another folder)"
         raise ModelFilesError(f"{models_dir} holds no models; {prepare}") from None
