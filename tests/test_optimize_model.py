@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForSeq2SeqLM, AutoModelForSequenceClassification, MarianConfig
 
 from benchmark.environment import ROOT
-from model_export import random_weights, sources, verify
+from model_export import hub, random_weights, sources, verify
 from model_export.errors import PreparationError
 from model_export.kernels import Kernels
 from model_export.manifest import Manifest, sha256_of
@@ -67,13 +67,13 @@ def test_the_hub_is_read_by_the_same_path(tmp_path: Path, monkeypatch: pytest.Mo
     root = hub_layout(tmp_path / "hub")
     asked = []
 
-    def snapshot(repository: str, **options: object) -> str:
-        asked.append(repository)
-        return str(root / repository)
+    def download(task: str, say: object) -> Path:
+        asked.append(task)
+        return root / REPOSITORIES[task]
 
-    monkeypatch.setattr(sources, "snapshot_download", snapshot)
+    monkeypatch.setattr(sources, "download", download)
     manifest = prepare("hub", tmp_path / "models", force=False, say=quiet)
-    assert asked == list(REPOSITORIES.values())
+    assert asked == list(REPOSITORIES)
     assert manifest.artefacts["translation/pytorch"]["origin"].startswith(REPOSITORIES["translation"])
 
 
@@ -84,10 +84,12 @@ def test_auto_takes_the_hub_only_where_it_answers(monkeypatch: pytest.MonkeyPatc
         if not answers:
             raise ConnectionError
 
-    monkeypatch.setattr(sources.HfApi, "model_info", model_info)
-    source, reason = sources.resolve("auto")
-    assert source == ("hub" if answers else "embedded")
-    assert source in reason and "\n" not in reason
+    monkeypatch.setattr(hub.HfApi, "model_info", model_info)
+    monkeypatch.setattr(sources, "cached_model", lambda task: None)
+    resolved = sources.resolve("auto")
+    assert resolved.source == ("hub" if answers else "embedded")
+    assert (resolved.fallback is None) == answers
+    assert resolved.source in resolved.line and "\n" not in resolved.line
 
 
 @pytest.mark.parametrize("damage", ["changed", "removed", "surplus", "no manifest", "interrupted"])
