@@ -137,6 +137,11 @@ def test_a_language_code_is_its_one_token_and_all_else_is_text(vocabulary: Path,
         for code in CODES:
             assert encode(f"{code} A man is reading.") == [ids[code], *encode("A man is reading.")]
             assert ids[code] not in encode(f"A man {code} is reading.")
+    for server in ONNX_SERVERS:
+        # Alone it says nothing that could be translated.
+        assert of_onnx_server(server, "MarianTokenizer", multilingual).meaningless >= {
+            ids[code] for code in CODES
+        }
     text = ">>Two dogs are playing in the snow.<< A man is reading."
     encoders = [of_onnx_server(server, "MarianTokenizer", vocabulary).encode for server in ONNX_SERVERS]
     for encode in (tokenize, tokenize_without, *encoders):
