@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pandas as pd
 
+from benchmark import loopback
 from benchmark.configurations import MODEL_FORMATS, has_cache
 from benchmark.load import LOAD_GRACE_S
 from benchmark.open_loop_figures import COLUMNS, figures
@@ -139,7 +140,7 @@ class Target:
     def _ask_one(self, server: Server, sample: Sample) -> dict[str, Any]:
         started_s = time.perf_counter()
         try:
-            answer = httpx.post(
+            answer = loopback.post(
                 server.url + route(self.task, batch=False),
                 content=request_body([sample], batch=False),
                 headers={"Content-Type": "application/json"},

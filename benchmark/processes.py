@@ -18,6 +18,7 @@ from typing import Any
 
 import httpx
 
+from benchmark import loopback
 from benchmark.environment import ROOT, can_pin
 
 READY_POLL_S = 0.02
@@ -118,7 +119,7 @@ class Server(Child):
             if self.process.poll() is not None:
                 raise ProcessFailed(f"{self.name} did not start: {self.last_line()}")
             with contextlib.suppress(httpx.TransportError):
-                if httpx.get(f"{self.url}/ready", timeout=5.0).status_code == 200:
+                if loopback.get(f"{self.url}/ready", timeout=5.0).status_code == 200:
                     return time.perf_counter() - self.started_s
             time.sleep(READY_POLL_S)
         raise ProcessFailed(f"{self.name} was not ready within {timeout_s:g} s: {self.last_line()}")

@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import psutil
 
+from benchmark import loopback
 from benchmark.client_ceiling import ClientCeilings
 from benchmark.configurations import SERVER_SETTINGS, Configuration, usual
 from benchmark.environment import environment_record
@@ -146,7 +147,7 @@ class Runner:
         texts = unique(cell.task, self.plan.seed, part="warmup")
         for _ in range(CHECKED_ANSWERS):
             samples = [next(texts) for _ in range(cell.texts_per_request)]
-            answer = httpx.post(
+            answer = loopback.post(
                 server.url + route(cell.task, batch),
                 content=request_body(samples, batch),
                 headers={"Content-Type": "application/json"},

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
+from benchmark import loopback
+
 BATCH_SIZE = "gap_batch_size"
 TIMEOUT_S = 5.0
 
@@ -25,7 +27,7 @@ class BatchTotals:
 def read_batch_totals(url: str) -> BatchTotals | None:
     """The totals of the histogram BATCH_SIZE over all its labels; None where the server has or tells none."""
     try:
-        page = httpx.get(f"{url}/metrics", timeout=TIMEOUT_S)
+        page = loopback.get(f"{url}/metrics", timeout=TIMEOUT_S)
         page.raise_for_status()
         return batch_totals(page.text)
     except httpx.HTTPError:
@@ -55,7 +57,7 @@ def read_sum(url: str, name: str, **labels: str) -> float | None:
     Raises:
         httpx.HTTPError: the page could not be read.
     """
-    page = httpx.get(f"{url}/metrics", timeout=TIMEOUT_S)
+    page = loopback.get(f"{url}/metrics", timeout=TIMEOUT_S)
     page.raise_for_status()
     found = [
         sample.value

@@ -3,9 +3,9 @@
 from collections import Counter
 from collections.abc import Iterable
 
-import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
+from benchmark import loopback
 from chaos.clients import Outcome
 from chaos.texts import ROUTES
 
@@ -24,7 +24,7 @@ class Counts:
     @classmethod
     def read(cls, url: str) -> "Counts":
         """Raises httpx.HTTPError."""
-        answer = httpx.get(f"{url}/metrics", timeout=TIMEOUT_S)
+        answer = loopback.get(f"{url}/metrics", timeout=TIMEOUT_S)
         answer.raise_for_status()
         return cls(answer.text)
 

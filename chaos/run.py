@@ -12,8 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import httpx
-
+from benchmark import loopback
 from benchmark.processes import Server, free_port
 from benchmark.redis_server import clear_cache, running_redis
 from chaos.asks import Ask, Asks
@@ -179,7 +178,7 @@ class Run:
         result.add("counts do not add up", disagreements(self.before, counts, result.outcomes))
         assert result.warm is not None
         result.add("leak", leaks(result.warm, result.rested, self.plan.largest_growth))
-        ready = await asyncio.to_thread(httpx.get, f"{url}/ready", timeout=10.0)
+        ready = await asyncio.to_thread(loopback.get, f"{url}/ready", timeout=10.0)
         if ready.status_code != 200:
             result.add("not ready after all faults", [ready.text])
         for _ in range(self.plan.in_flight):

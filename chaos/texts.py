@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 
+from benchmark import loopback
 from locustfiles.inputs import unique
 
 ROUTES = {"translation": "/translate", "sentiment": "/sentiment"}
@@ -63,7 +64,7 @@ def learn(url: str, counts: dict[str, int], beams: int, seed: int) -> Known:
         httpx.HTTPError: it does not answer all of them.
     """
     answers: dict[tuple[str, int], dict[str, Any]] = {}
-    with httpx.Client(base_url=url, timeout=TIMEOUT_S) as client:
+    with loopback.Client(base_url=url, timeout=TIMEOUT_S) as client:
         for task, count in counts.items():
             texts = [sample.text for sample in itertools.islice(unique(task, seed), count)]
             if task == "translation":

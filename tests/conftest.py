@@ -1,6 +1,7 @@
 """Real servers on the embedded models, one process each for the whole session of a test worker."""
 
 import functools
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from benchmark import loopback
 from benchmark.processes import Server, free_port
 from benchmark.redis_server import NO_REDIS, RedisProcess, has_redis, running_redis
 from model_export.instruction_sets import InstructionSet
@@ -20,6 +22,8 @@ EMBEDDED = Path(__file__).resolve().parent.parent / "models-embedded"
 READY_TIMEOUT_S = 120.0
 # Short enough to be waited for in a test, long beside what any honest client here needs.
 RECEIVE_TIMEOUT_MS = "3000"
+# Libraries with clients of their own (schemathesis, pip, ...) ask servers and stubs on loopback directly too.
+os.environ["NO_PROXY"] = os.environ["no_proxy"] = "*"
 
 
 @functools.cache
@@ -90,5 +94,5 @@ def server(request: pytest.FixtureRequest, servers: Callable[[str], Server]) -> 
 
 @pytest.fixture(scope="session")
 def client(server: Server) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=server.url, timeout=60.0) as opened:
+    with loopback.Client(base_url=server.url, timeout=60.0) as opened:
         yield opened

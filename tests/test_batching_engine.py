@@ -7,13 +7,13 @@ from itertools import islice
 from types import SimpleNamespace
 from typing import Any
 
-import httpx
 import pytest
 from conftest import EMBEDDED
 from fastapi.testclient import TestClient
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmark import loopback
 from benchmark.processes import Server
 from dynamic_batching.config import Settings
 from dynamic_batching.engine import BatchingEngine
@@ -69,7 +69,7 @@ def test_however_translations_are_batched_they_are_the_same(
 ) -> None:
     body = {"texts": [sample.text for sample in islice(unique("translation", 7), 40)]}
     url = f"{servers('dynamic_batching').url}/translate/batch"
-    expected = httpx.post(url, json=body, timeout=TIMEOUT_S).json()
+    expected = loopback.post(url, json=body, timeout=TIMEOUT_S).json()
     limits = Settings(models_dir=EMBEDDED, threads=1, translation_batching=batching)
     with TestClient(create_app(BatchingEngine, limits)) as client:
         until(lambda: client.get("/ready").status_code == 200)

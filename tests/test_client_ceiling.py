@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-import httpx
 import pytest
 from conftest import EMBEDDED
 
+from benchmark import loopback
 from benchmark.client_ceiling import ClientCeilings, EchoServer, Level
 from benchmark.environment import ROOT
 from benchmark.plan import Cores, Plan
@@ -39,7 +39,7 @@ def echo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EchoServer]:
 def test_an_echo_has_the_contracts_shape(echo: EchoServer, task: str, texts: int) -> None:
     batch = texts > 1
     samples = list(islice(unique(task), texts))
-    answer = httpx.post(echo.url + route(task, batch), content=request_body(samples, batch))
+    answer = loopback.post(echo.url + route(task, batch), content=request_body(samples, batch))
     assert answer.headers["server-timing"]
     found = problem(task, answer.status_code, answer.content, samples, batch=batch, check_labels=False)
     assert found is None

@@ -19,6 +19,7 @@ import httpx
 import pytest
 from conftest import EMBEDDED, serving
 
+from benchmark import loopback
 from benchmark.environment import ROOT
 from benchmark.processes import Server
 from dynamic_batching import cpu_scheduling
@@ -43,7 +44,7 @@ def texts_of(task: str, count: int, seed: int = 7) -> list[str]:
 
 def metric(server: Server, name: str, **labels: str) -> float:
     """The sum of a metric's samples that have these labels."""
-    page = httpx.get(f"{server.url}/metrics", timeout=TIMEOUT_S).text
+    page = loopback.get(f"{server.url}/metrics", timeout=TIMEOUT_S).text
     total = 0.0
     for line in page.splitlines():
         found = re.fullmatch(rf"{name}(?:\{{(.*)\}})? (\S+)", line)
@@ -54,7 +55,7 @@ def metric(server: Server, name: str, **labels: str) -> float:
 
 def check_counts(server: Server) -> None:
     """Every admitted request is answered, failed, dropped or pending, in one page."""
-    page = httpx.get(f"{server.url}/metrics", timeout=TIMEOUT_S).text
+    page = loopback.get(f"{server.url}/metrics", timeout=TIMEOUT_S).text
     for task in ("translation", "sentiment"):
 
         def total(name: str, task: str = task) -> float:
@@ -67,7 +68,7 @@ def check_counts(server: Server) -> None:
 def ask_at_once(server: Server, route: str, bodies: list[dict[str, object]]) -> list[httpx.Response]:
     async def main() -> list[httpx.Response]:
         limits = httpx.Limits(max_connections=len(bodies))
-        async with httpx.AsyncClient(base_url=server.url, timeout=TIMEOUT_S, limits=limits) as client:
+        async with loopback.AsyncClient(base_url=server.url, timeout=TIMEOUT_S, limits=limits) as client:
             return await asyncio.gather(*(client.post(route, json=body) for body in bodies))
 
     return asyncio.run(main())
@@ -99,7 +100,7 @@ class Occupied:
         self.threads = [threading.Thread(target=self._ask) for _ in range(3)]
 
     def _ask(self) -> None:
-        with httpx.Client(timeout=TIMEOUT_S) as client:
+        with loopback.Client(timeout=TIMEOUT_S) as client:
             while not self.ended.is_set():
                 answer = client.post(self.url, json={"texts": [LONG] * 64})
                 self.statuses.append(answer.status_code)
@@ -175,7 +176,7 @@ def test_translations_share_their_decoding_steps(running: Server) -> None:
 
 
 def test_answers_in_a_batch_are_those_of_single_requests(running: Server) -> None:
-    with httpx.Client(base_url=running.url, timeout=TIMEOUT_S) as client:
+    with loopback.Client(base_url=running.url, timeout=TIMEOUT_S) as client:
         for task, route in (("translation", "/translate"), ("sentiment", "/sentiment")):
             bodies: list[dict[str, object]] = [{"text": text} for text in texts_of(task, 64, seed=21)]
             alone = [client.post(route, json=body).json() for body in bodies]
@@ -195,7 +196,7 @@ def test_long_translations_among_short_ones_are_those_of_each_alone(running: Ser
         text for at, text in enumerate(short) for text in ([long[at // 10], text] if at % 10 == 5 else [text])
     ]
     bodies: list[dict[str, object]] = [{"text": text} for text in texts]
-    with httpx.Client(base_url=running.url, timeout=TIMEOUT_S) as client:
+    with loopback.Client(base_url=running.url, timeout=TIMEOUT_S) as client:
         alone = [client.post("/translate", json=body).json() for body in bodies]
     names = ("gap_joined_total", "gap_prefill_seconds_total")
     before = [metric(running, name, task="translation") for name in names]
@@ -221,7 +222,7 @@ def test_a_translation_does_not_depend_on_its_batch() -> None:
 
 
 def test_the_phases_of_the_header_fit_in_the_request_s_time(running: Server) -> None:
-    answer = httpx.post(f"{running.url}/sentiment/batch", json={"texts": [LONG] * 40}, timeout=TIMEOUT_S)
+    answer = loopback.post(f"{running.url}/sentiment/batch", json={"texts": [LONG] * 40}, timeout=TIMEOUT_S)
     phases = dict(re.findall(r"(\w+);dur=([\d.]+)", answer.headers["server-timing"]))
     assert list(phases) == ["tokenize", "queue", "inference"]
     total_ms = sum(map(float, phases.values()))
@@ -247,7 +248,7 @@ def test_a_client_that_disconnects_costs_no_inference(running: Server) -> None:
 def test_a_deadline_is_refused_at_once_where_the_queue_is_long(running: Server) -> None:
     with Occupied(running, "/sentiment") as occupied:
         until(lambda: metric(running, "gap_queue_requests", task="sentiment") >= 2)
-        answer = httpx.post(
+        answer = loopback.post(
             f"{running.url}/sentiment",
             json={"text": "a film"},
             headers={"X-Timeout-Ms": "20"},
@@ -260,7 +261,7 @@ def test_a_deadline_is_refused_at_once_where_the_queue_is_long(running: Server) 
 
 def test_one_bad_text_refuses_the_batch_and_admits_nothing(running: Server) -> None:
     before = metric(running, "gap_admitted_total")
-    answer = httpx.post(
+    answer = loopback.post(
         f"{running.url}/translate/batch", json={"texts": ["A text.", "x y " * 400]}, timeout=TIMEOUT_S
     )
     assert answer.status_code == 422 and answer.json()["detail"][0]["loc"] == ["body", "texts", 1]

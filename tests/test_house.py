@@ -14,6 +14,7 @@ import httpx
 import pytest
 from conftest import EMBEDDED, READY_TIMEOUT_S, SERVERS
 
+from benchmark import loopback
 from benchmark.processes import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -126,7 +127,7 @@ def test_a_folder_that_is_copied_alone_serves(name: str, tmp_path: Path) -> None
         while not is_ready(port):
             assert server.poll() is None and time.monotonic() < ends_s, (tmp_path / "log").read_text()
         body = {"text": "I love you."}
-        answer = httpx.post(f"http://127.0.0.1:{port}/translate", json=body, timeout=60.0)
+        answer = loopback.post(f"http://127.0.0.1:{port}/translate", json=body, timeout=60.0)
         assert answer.json() == {"translation": "Ich liebe dich."}
         server.terminate()
         assert server.wait(20) == 0
@@ -137,7 +138,7 @@ def test_a_folder_that_is_copied_alone_serves(name: str, tmp_path: Path) -> None
 
 def is_ready(port: int) -> bool:
     try:
-        return httpx.get(f"http://127.0.0.1:{port}/ready", timeout=5.0).status_code == 200
+        return loopback.get(f"http://127.0.0.1:{port}/ready", timeout=5.0).status_code == 200
     except httpx.TransportError:
         return False
 

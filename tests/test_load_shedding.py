@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
 
-import httpx
 import pytest
 import uvicorn
 from conftest import EMBEDDED
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from benchmark import loopback
 from dynamic_batching.config import Settings
 from dynamic_batching.engine import BatchingEngine
 from dynamic_batching.sequence import Sequence
@@ -109,7 +109,7 @@ def ask(port: int, data: bytes) -> tuple[int, dict[str, str], Any]:
 
 
 def metrics(port: int) -> dict[str, float]:
-    page = httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=TIMEOUT_S).text
+    page = loopback.get(f"http://127.0.0.1:{port}/metrics", timeout=TIMEOUT_S).text
     samples = (line.rpartition(" ") for line in page.splitlines() if not line.startswith("#"))
     return {name: float(number) for name, _, number in samples}
 
@@ -149,7 +149,7 @@ def full(request: pytest.FixtureRequest) -> Iterator[Full]:
     try:
         until(lambda: serving.started)
         port = serving.servers[0].sockets[0].getsockname()[1]
-        until(lambda: httpx.get(f"http://127.0.0.1:{port}/ready").status_code == 200)
+        until(lambda: loopback.get(f"http://127.0.0.1:{port}/ready").status_code == 200)
         for model in models[1:]:
             model.tokenized.clear()  # the warm-up's text
         for waiting in (0, 1, 2):

@@ -15,6 +15,7 @@ from conftest import EMBEDDED, serving
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmark import loopback
 from benchmark.environment import ROOT
 from benchmark.redis_server import RedisProcess, running_redis
 from locustfiles.inputs import unique
@@ -95,7 +96,7 @@ def cached(cache: RedisProcess, tmp_path_factory: pytest.TempPathFactory):
     cache.command("FLUSHALL")
     with (
         serving("optimized", tmp_path_factory.mktemp("cached"), REDIS_URL=cache.url) as running,
-        httpx.Client(base_url=running.url, timeout=60.0) as client,
+        loopback.Client(base_url=running.url, timeout=60.0) as client,
     ):
         yield client
 
@@ -140,7 +141,7 @@ def test_one_bad_text_refuses_the_batch_and_computes_nothing(cached: httpx.Clien
 
 def test_io_goes_on_while_a_large_batch_is_inferred(cached: httpx.Client) -> None:
     texts = [sample.text for sample in islice(unique("translation", 11), 64)]
-    with ThreadPoolExecutor(1) as pool, httpx.Client(base_url=cached.base_url, timeout=5.0) as other:
+    with ThreadPoolExecutor(1) as pool, loopback.Client(base_url=cached.base_url, timeout=5.0) as other:
         assert other.get("/health").status_code == 200
         batch = pool.submit(lambda: cached.post("/translate/batch", json={"texts": texts}).status_code)
         alive = 0
@@ -154,7 +155,7 @@ def test_io_goes_on_while_a_large_batch_is_inferred(cached: httpx.Client) -> Non
 def test_a_server_without_redis_starts_and_answers(tmp_path: Path) -> None:
     with serving("optimized", tmp_path, REDIS_URL="redis://127.0.0.1:1/0") as running:
         for _ in range(3):
-            answer = httpx.post(f"{running.url}/translate", json={"text": "I love you."}, timeout=30.0)
+            answer = loopback.post(f"{running.url}/translate", json={"text": "I love you."}, timeout=30.0)
             assert (answer.status_code, answer.json()) == (200, {"translation": "Ich liebe dich."})
             assert answer.headers["x-cache"] == "miss"
         assert running.log_path.read_text().count("cache off") == 1
@@ -165,7 +166,7 @@ def test_redis_dies_and_comes_back_under_load_and_no_request_fails(tmp_path: Pat
     with (
         running_redis() as redis,
         serving("optimized", tmp_path, REDIS_URL=redis.url) as running,
-        httpx.Client(base_url=running.url, timeout=30.0) as client,
+        loopback.Client(base_url=running.url, timeout=30.0) as client,
     ):
 
         def ask(count: int) -> list[str]:

@@ -6,10 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import httpx
 import pytest
 from conftest import SERVERS, serving
 
+from benchmark import loopback
 from benchmark.charts import caption
 from benchmark.environment import ROOT
 from benchmark.records import RunFiles
@@ -52,9 +52,9 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_server_answers(name: str, system: None, models: Path, tmp_path: Path) -> None:
     with serving(name, tmp_path, GAP_MODELS_DIR=str(models)) as server:
         texts = ["I love you.", "Two dogs are playing in the snow."]
-        answer = httpx.post(f"{server.url}/translate/batch", json={"texts": texts}, timeout=60.0)
-        sentiment = httpx.post(f"{server.url}/sentiment", json={"text": "a dull mess"}, timeout=60.0)
-        metrics = httpx.get(f"{server.url}/metrics", timeout=60.0)
+        answer = loopback.post(f"{server.url}/translate/batch", json={"texts": texts}, timeout=60.0)
+        sentiment = loopback.post(f"{server.url}/sentiment", json={"text": "a dull mess"}, timeout=60.0)
+        metrics = loopback.get(f"{server.url}/metrics", timeout=60.0)
     assert answer.json()["translations"][0] == "Ich liebe dich." and answer.json()["translations"][1]
     assert sentiment.json()["label"] == "NEGATIVE"
     assert metrics.status_code == 200 and "Traceback" not in server.log_path.read_text()

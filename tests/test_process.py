@@ -12,6 +12,7 @@ import httpx
 import pytest
 from conftest import EMBEDDED, SERVERS, serving
 
+from benchmark import loopback
 from benchmark.environment import ROOT
 from benchmark.processes import Server, free_port
 from optimized.web.cpus import allowed_cpus
@@ -43,8 +44,8 @@ def start_and_fail(name: str, port: int = 0, *options: str, **settings: str) -> 
 @pytest.mark.parametrize("name", SERVERS)
 def test_a_server_starts_and_answers_at_the_smallest_limits(name: str, tmp_path: Path) -> None:
     with serving(name, tmp_path, **SMALLEST_LIMITS) as server:
-        translation = httpx.post(f"{server.url}/translate", json={"text": "I love you."}, timeout=60)
-        sentiment = httpx.post(f"{server.url}/sentiment", json={"text": "a dull mess"}, timeout=60)
+        translation = loopback.post(f"{server.url}/translate", json={"text": "I love you."}, timeout=60)
+        sentiment = loopback.post(f"{server.url}/sentiment", json={"text": "a dull mess"}, timeout=60)
     assert translation.json() == {"translation": "Ich liebe dich."}
     assert sentiment.json()["label"] == "NEGATIVE"
 
@@ -99,7 +100,7 @@ def test_a_port_in_use_is_one_clear_line(name: str) -> None:
 def test_alive_before_ready_and_stops_on_sigterm(name: str, tmp_path: Path) -> None:
     cores = tuple(allowed_cpus())
     server = Server(name, free_port(), cores, tmp_path / "log", {"GAP_MODELS_DIR": str(EMBEDDED)})
-    client = httpx.Client(base_url=server.url, timeout=5.0)
+    client = loopback.Client(base_url=server.url, timeout=5.0)
     try:
         states = set()
         while True:

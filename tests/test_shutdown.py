@@ -17,6 +17,7 @@ from conftest import EMBEDDED, SERVERS, serving
 from fastapi import FastAPI
 from test_security_answers import uvicorn_options
 
+from benchmark import loopback
 from benchmark.processes import Child
 from dynamic_batching.worker_pool import MAX_LOST_WORKERS
 
@@ -92,7 +93,7 @@ class Posted:
 
 async def answers_counted(app: FastAPI) -> dict[str, float]:
     """The answers to POSTs of the metrics page, by status."""
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://app") as client:
+    async with loopback.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://app") as client:
         page = (await client.get("/metrics")).text
     prefix = 'gap_requests_total{route="/sentiment",status="'
     lines = (line.removeprefix(prefix) for line in page.splitlines() if line.startswith(prefix))
@@ -247,13 +248,13 @@ def test_each_request_under_way_at_a_stop_is_answered_and_the_process_ends(
     settings = {"GAP_FAULTS": str(faults), "GAP_DRAIN_TIMEOUT_MS": str(drain_timeout_ms), "GAP_THREADS": "1"}
     with (
         serving(name, tmp_path, **settings) as server,
-        httpx.Client(base_url=server.url, timeout=TIMEOUT_S) as client,
+        loopback.Client(base_url=server.url, timeout=TIMEOUT_S) as client,
         ThreadPoolExecutor(1) as pool,
     ):
         stall = faults / "stall-sentiment-now"
         stall.write_text(str(stall_ms))
         body, url = {"text": "a film"}, f"{server.url}/sentiment"
-        answer = pool.submit(httpx.post, url, json=body, timeout=TIMEOUT_S)
+        answer = pool.submit(loopback.post, url, json=body, timeout=TIMEOUT_S)
         while stall.exists():
             assert client.get("/health").status_code == 200
         server.process.send_signal(signal.SIGTERM)
@@ -303,6 +304,6 @@ def post_until_refused(url: str) -> list[int]:
     statuses = []
     try:
         while True:
-            statuses.append(httpx.post(url, json={"text": "a film"}, timeout=TIMEOUT_S).status_code)
+            statuses.append(loopback.post(url, json={"text": "a film"}, timeout=TIMEOUT_S).status_code)
     except httpx.TransportError:
         return statuses

@@ -1,0 +1,116 @@
+"""Servers on loopback are asked directly, whatever the environment says of proxies and certificates."""
+
+import ast
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pandas as pd
+import pytest
+from conftest import EMBEDDED
+from test_client_ceiling import PLAN
+from test_house import tracked_modules
+
+from benchmark.client_ceiling import EchoServer
+from benchmark.load import closed_loop, drive
+from benchmark.open_loop_target import Target
+from benchmark.plan import Cores
+from benchmark.processes import Server
+from benchmark.records import REQUEST_COLUMNS, Cell, read_json
+from benchmark.runner import Runner
+from benchmark.server_metrics import read_batch_totals
+from benchmark.soak import answered
+from chaos.counters import Counts
+from chaos.texts import learn
+
+PROXIES = ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY")
+
+
+@pytest.fixture
+def proxy() -> Iterator[str]:
+    """The address of a proxy; afterwards it must be that nobody has asked it."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
+        listener.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            listener.accept()
+
+
+@pytest.fixture(params=["http proxy", "socks proxy", "certificates"])
+def misled(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, proxy: str) -> None:
+    """An environment as companies have it, and as far as loopback goes a wrong one."""
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    scheme = "socks5" if request.param == "socks proxy" else "http"
+    if request.param == "certificates":
+        monkeypatch.setenv("SSL_CERT_FILE", "/nonexistent")
+        monkeypatch.setenv("SSL_CERT_DIR", "/nonexistent")
+    else:
+        for name in PROXIES:
+            monkeypatch.setenv(name, f"{scheme}://{proxy}")
+
+
+@pytest.fixture
+def server(servers: Callable[[str], Server]) -> Server:
+    # Started before the environment is changed: the first test would pay for its start.
+    return servers("dynamic_batching")
+
+
+def test_a_server_is_seen_to_be_ready(misled: None, tmp_path: Path) -> None:
+    server = EchoServer(Cores.split().server, tmp_path / "log")
+    try:
+        server.wait_ready(20)
+    finally:
+        server.stop()
+
+
+def test_the_harness_asks_directly(server: Server, misled: None, tmp_path: Path) -> None:
+    cell = Cell("dynamic_batching", "sentiment", "unique", 1, 2, 0)
+    runner: Any = SimpleNamespace(plan=PLAN, _trained=lambda cell: True)
+    Runner._check_answers(runner, server, cell)
+    assert answered(server.url, "sentiment") > 0
+    assert read_batch_totals(server.url) is not None
+    manifest = read_json(EMBEDDED / "manifest.json")
+    target = Target("dynamic_batching", "sentiment", tmp_path, EMBEDDED, manifest, Cores.split())
+    assert target.ask(server, seed=0)
+
+
+def test_chaos_asks_directly(server: Server, misled: None) -> None:
+    before = Counts.read(server.url).total("gap_answered_total")
+    known = learn(server.url, {"translation": 2, "sentiment": 2}, beams=1, seed=0)
+    assert len(known.texts("sentiment")) == 2
+    assert Counts.read(server.url).total("gap_answered_total") > before
+
+
+def test_the_load_generator_asks_directly(server: Server, misled: None, tmp_path: Path) -> None:
+    path = tmp_path / "requests.csv.xz"
+    cell = Cell("dynamic_batching", "sentiment", "unique", 1, 2, 0)
+    arguments = closed_loop(PLAN, cell, server.url, path, check_labels=True)
+    drive(server, arguments, Cores.split().load, tmp_path / "load.log", 60.0, lambda *_: None)
+    requests = pd.read_csv(path, dtype=REQUEST_COLUMNS)
+    assert len(requests) and requests["ok"].all()
+
+
+def environment_clients(source: str) -> list[str]:
+    """What of a module uses httpx with the environment's settings."""
+    return [
+        f"line {node.lineno}: {ast.unparse(node)}"
+        for node in ast.walk(ast.parse(source))
+        if (isinstance(node, ast.Attribute) and ast.unparse(node) in ("httpx.get", "httpx.post"))
+        or (isinstance(node, ast.Call) and ast.unparse(node.func) in ("httpx.Client", "httpx.AsyncClient"))
+    ]
+
+
+def test_servers_are_asked_by_the_clients_of_one_module() -> None:
+    for path in tracked_modules():
+        if path.name != "loopback.py":
+            assert not environment_clients(path.read_text()), f"{path}: benchmark.loopback has the clients"
+
+
+def test_the_check_sees_clients() -> None:
+    source = "import httpx\nhttpx.get('')\nask(httpx.post)\ndef f(client: httpx.Client): httpx.Client()\n"
+    assert len(environment_clients(source)) == 3
