@@ -53,7 +53,7 @@ class Child:
         prctl = getattr(ctypes.CDLL(None), "prctl", None)
 
         def in_child() -> None:
-            if can_pin():
+            if hasattr(os, "sched_setaffinity"):
                 os.sched_setaffinity(0, cores)
             # The kernel ends the child even where this process is killed and cannot.
             if prctl is not None:

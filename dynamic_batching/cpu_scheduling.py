@@ -29,8 +29,9 @@ def yield_to_workers() -> None:
 
     Method: SCHED_BATCH (sched(7)), where the system has it.
     """
-    with contextlib.suppress(AttributeError, OSError):
-        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+    if hasattr(os, "sched_setscheduler") and hasattr(os, "SCHED_BATCH"):
+        with contextlib.suppress(OSError):
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 def use_long_slices() -> None:

@@ -22,8 +22,9 @@ class Weights:
         path = folder / WEIGHTS_FILE
         # Not freed before the last array that shows it.
         memory = mmap.mmap(-1, path.stat().st_size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-        with contextlib.suppress(AttributeError, OSError):
-            memory.madvise(mmap.MADV_HUGEPAGE)
+        if hasattr(mmap, "MADV_HUGEPAGE"):
+            with contextlib.suppress(OSError):
+                memory.madvise(mmap.MADV_HUGEPAGE)
         with path.open("rb") as file:
             file.readinto(memory)
         self._of_graph = {
