@@ -114,9 +114,13 @@ def limitations(data: RunData, stable: dict[str, str]) -> list[str]:
         list(ceiling_shares(data, part)) for part in data.slices
     ):
         found.append("The run's ceiling.json is of other models, so no share of it is given.")
+    cores = (data.run.get("environment") or {}).get("cores") or {}
+    share = "on cores of their own where there are enough"
+    if cores.get("pinned") is False:
+        share = "and may have shared cores: this system pins no process to some"
     return [
         *found,
         "The figures hold for this machine, these cores and these texts.",
-        "Load generator and server share one machine, on cores of their own where there are enough.",
+        f"Load generator and server share one machine, {share}.",
         "In a closed loop a user waits for an answer before it asks again: a slow server is asked less.",
     ]

@@ -77,6 +77,7 @@ def test_a_benchmark_measures_and_says_what_it_could_not_have(
     assert {record["figures"]["failures"] for record in files.read_cells()} == {0}
     charts = "".join(path.read_text() for path in (tmp_path / "run").rglob("*.svg"))
     assert "not pinned" in charts and "optimized without a cache" in charts
+    assert "may have shared cores" in (tmp_path / "run" / "report.html").read_text()
 
 
 def test_serving_without_a_redis_says_so(system: None) -> None:

@@ -7,10 +7,11 @@ import typer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmark import environment, options, plan
+from benchmark import environment, options, plan, processes
 from benchmark.charts.caption import machine
 from benchmark.options import measured_cores
 from benchmark.plan import Cores, Plan
+from benchmark.processes import Child, Server
 from benchmark.records import SERVERS, TASKS, WORKLOADS, Cell, RunFiles, RunNotFound, write_json
 
 CELLS = st.builds(
@@ -134,3 +135,19 @@ def test_a_record_says_the_quota_and_whether_cores_are_pinned(
     record = environment.environment_record(cores, {})
     assert record["cores"] == {"server": [0], "load": [1], "pinned": False}
     assert machine(record).endswith(", server 1 core, load 1 core, not pinned")
+
+
+@pytest.mark.parametrize(
+    ("pins", "own", "threads"), [(False, None, "3"), (False, "7", "7"), (True, None, None)]
+)
+def test_a_server_that_is_not_pinned_has_as_many_threads_as_it_was_given_cores(
+    monkeypatch: pytest.MonkeyPatch, pins: bool, own: str | None, threads: str | None
+) -> None:
+    seen: dict[str, str | None] = {}
+    monkeypatch.setattr(processes, "can_pin", lambda: pins)
+    monkeypatch.setattr(Child, "__init__", lambda self, command, cores, log, settings: seen.update(settings))
+    monkeypatch.delenv("GAP_THREADS", raising=False)
+    if own is not None:
+        monkeypatch.setenv("GAP_THREADS", own)
+    Server("optimized", 8000, (0, 1, 2), Path("log"), {"GAP_FAULTS": "x"})
+    assert seen.get("GAP_THREADS") == threads and seen["GAP_FAULTS"] == "x"
