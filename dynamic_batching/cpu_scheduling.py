@@ -29,9 +29,10 @@ def yield_to_workers() -> None:
 
     Method: SCHED_BATCH (sched(7)), where the system has it.
     """
-    if hasattr(os, "sched_setscheduler") and hasattr(os, "SCHED_BATCH"):
+    policy = getattr(os, "SCHED_BATCH", None)
+    if policy is not None and hasattr(os, "sched_setscheduler"):
         with contextlib.suppress(OSError):
-            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+            os.sched_setscheduler(0, policy, os.sched_param(0))
 
 
 def use_long_slices() -> None:
