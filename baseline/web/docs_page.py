@@ -6,7 +6,8 @@ from html import escape
 from typing import Any
 
 STYLE = "body{font:16px/1.5 sans-serif;max-width:50em;margin:2em auto;padding:0 1em}pre{background:#f4f4f4;\
-padding:.7em;white-space:pre-wrap}table{border-collapse:collapse}td,th{padding:.2em 1em .2em 0;text-align:left}"
+padding:.7em;white-space:pre-wrap}table{border-collapse:collapse}\
+td,th{padding:.2em 1em .2em 0;text-align:left}"
 SAMPLES = {"string": "I love you.", "integer": 1}
 
 
