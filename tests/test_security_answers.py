@@ -4,6 +4,7 @@ import importlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -25,8 +26,13 @@ def broken(request: pytest.FixtureRequest) -> Iterator[TestClient]:
     def fail(*_: Any) -> Any:
         raise RuntimeError(f"cannot read {SECRET}")
 
+    letters = SimpleNamespace(
+        source_language="en", max_input_tokens=256, unknown_id=-1, tokenize=lambda text: [*text.encode()]
+    )
+
     class BrokenEngine(web.Engine):  # type: ignore[misc, name-defined]
         title = "broken"
+        models = SimpleNamespace(translator=letters)
         translate = classify = unready = fail
 
         def load(self) -> None: ...

@@ -54,6 +54,7 @@ class Service:
     async def _load(self) -> None:
         try:
             await awaitable(self.engine.load)()
+            self._splitter = SentenceSplitter(self.engine.models.translator)
         except Exception as error:
             # A server without models can do nothing; its end says so to whoever supervises it.
             log.error("models cannot be loaded: %s", error)
@@ -61,7 +62,6 @@ class Service:
         cold_start_s = time.time() - psutil.Process().create_time()
         self._metrics.cold_start.set(cold_start_s)
         log.info("Model loaded! Cold start %.2f s", cold_start_s)
-        self._splitter = SentenceSplitter(self.engine.models.translator)
         self.loaded = True
 
     def _end(self, problem: str) -> None:
