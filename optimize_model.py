@@ -5,15 +5,17 @@ A second run checks every file against its recorded sha256 and redoes only what 
 
 import os
 import sys
+import warnings
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import rich
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from model_export.instruction_sets import INSTRUCTION_SETS
+from model_export.precision import precision_of, verified
 
 if TYPE_CHECKING:
     from model_export.manifest import Manifest
@@ -21,7 +23,8 @@ if TYPE_CHECKING:
 DEFAULT_FOLDER = Path("models")
 
 # Off a terminal rich assumes 80 columns, which cuts tables in a log.
-console = Console(width=None if sys.stdout.isatty() else 150)
+rich.reconfigure(width=None if sys.stdout.isatty() else 150)
+console = rich.get_console()
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
@@ -55,6 +58,14 @@ def main(
     float32: Annotated[
         bool, typer.Option("--float32", help="Also write ONNX float32 graphs, into OUTPUT-float32.")
     ] = False,
+    no_quality_check: Annotated[
+        bool,
+        typer.Option(
+            "--no-quality-check",
+            help="Take INT8 however far from float32 it is: of seeded weights that tells nothing. "
+            "The manifest and charts say so, and --source auto refuses such models.",
+        ),
+    ] = False,
     compare: Annotated[
         bool, typer.Option("--compare", help="Measure the engines beside each other (some minutes).")
     ] = False,
@@ -62,13 +73,23 @@ def main(
     # Heavy imports wait until the arguments are known to be good, so that --help answers at once.
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    # Of what it writes into a folder that is the project's own.
+    warnings.filterwarnings("ignore", category=UserWarning, module="transformers")
     from model_export.errors import PreparationError
     from model_export.prepare import prepare
 
     try:
         output.mkdir(parents=True, exist_ok=True)
         with locked(output):
-            manifest = prepare(source, output, force=force, say=say, kernels=kernels, eval_data=eval_data)
+            manifest = prepare(
+                source,
+                output,
+                force=force,
+                say=say,
+                kernels=kernels,
+                eval_data=eval_data,
+                check_quality=not no_quality_check,
+            )
             prepared = [manifest]
             if float32:
                 from model_export.float32 import prepare_float32
@@ -125,19 +146,19 @@ def compare_engines(manifest: "Manifest") -> None:
 def size_table(manifest: "Manifest") -> Table:
     """One row an artefact, with what its verification found."""
     table = Table(title=f"{manifest.folder}/ ({manifest.source})", title_justify="left")
-    for column in ("artefact", "architecture", "parameters", "MB", "of float32", "verified"):
-        right = column in ("parameters", "MB", "of float32")
-        table.add_column(column, justify="right" if right else "left")
+    numbers = ("parameters", "MB", "of float32")
+    for column in ("artefact", "architecture", *numbers, "precision", "verified (95 % interval)"):
+        table.add_column(column, justify="right" if column in numbers else "left")
     for name, artefact in manifest.artefacts.items():
         original = manifest.artefacts.get(f"{artefact['task']}/pytorch", artefact)
-        found = artefact.get("verification", {})
         table.add_row(
             name,
             artefact["architecture"],
             f"{artefact['parameters']:,}",
             f"{artefact['bytes'] / 1e6:.1f}",
             f"{artefact['bytes'] / original['bytes']:.3f}",
-            ", ".join(f"{key.replace('_', ' ')} {round(value, 4)}" for key, value in found.items()),
+            precision_of(artefact),
+            verified(artefact),
         )
     return table
 

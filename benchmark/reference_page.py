@@ -85,11 +85,14 @@ def circumstances(run: RunFiles) -> str:
     record = run.read_run()
     environment, plan = record["environment"], record["plan"]
     cores, repeats = caption.cores_text(environment["cores"]["server"]), plan["repeats"]
-    kernels = caption.kernels(record["models"]["artefacts"].get("translation/onnx", {}))
+    artefacts = record["models"]["artefacts"]
+    kernels = caption.kernels(artefacts.get("translation/onnx", {}))
+    notes = caption.precision_notes(artefacts.values())
+    models = ", ".join([models_text(record["models"]["source"]), *notes])
     return (
         f"{environment['machine']['cpu']}, {cores} for the server and one for the load; "
         f"{kernels}{', ' if kernels else ''}"
-        f"{models_text(record['models']['source'])}; {plan['duration_s']:g} s a cell, "
+        f"{models}; {plan['duration_s']:g} s a cell, "
         f"{repeats} repeat{'' if repeats == 1 else 's'}, commit {environment['commit']}"
     )
 

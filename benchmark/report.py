@@ -99,6 +99,7 @@ def limitations(data: RunData, stable: dict[str, str]) -> list[str]:
         found.append(
             "The models have random weights: speed and size are those of the real architecture, text is not."
         )
+    found += [f"{note}." for note in caption.precision_notes(caption.used_models(data, data))]
     if data.repeats < 3:
         repeats = "one repeat" if data.repeats == 1 else f"{data.repeats} repeats"
         found.append(f"There is {repeats} of each cell: the spread between repeats is not known.")

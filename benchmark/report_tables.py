@@ -9,6 +9,7 @@ import pandas as pd
 from benchmark import stats
 from benchmark.charts import caption, footprint, titles
 from benchmark.charts.data import Cells, RunData, cell_of
+from model_export.precision import precision_of, verified
 
 ABSENT = "–"
 MB = 1e6
@@ -120,6 +121,8 @@ def models(data: RunData) -> list[dict[str, str]]:
             "parameters": number(artefact.get("parameters"), 0),
             "MB": number(artefact["bytes"] / MB if artefact.get("bytes") else None),
             "weights": "random" if artefact.get("trained") is False else "trained",
+            "precision": precision_of(artefact),
+            "verified (95 % interval)": verified(artefact) or ABSENT,
         }
         for name, artefact in (manifest.get("artefacts") or {}).items()
     ]

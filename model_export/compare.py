@@ -36,7 +36,7 @@ from model_export.graph_builder import OPSET
 from model_export.marian_graphs import build_decoder_step, build_encoder
 from model_export.pretrained import Pretrained, load_folder
 from model_export.row_quantize import save_graphs
-from model_export.verify import torch_translate
+from model_export.torch_reference import torch_translate
 
 QUALITY_TEXTS = 64
 

@@ -3,21 +3,16 @@
 `<models>-float32/` holds `<task>/onnx` of both tasks, made from the PyTorch artefacts of `<models>/`.
 """
 
-import shutil
 from pathlib import Path
 from typing import Any
 
-from dynamic_batching.config import Settings
-from dynamic_batching.models import Translator
-from dynamic_batching.runtime.models import SentimentClassifier
-from dynamic_batching.web.model_files import ModelFiles
-from model_export.manifest import TASKS, Manifest, contents_sha256, entries_of, float32_folder
-from model_export.onnx_export import TOKENIZER_FILES, Say, build
+from model_export.kernels import Kernels
+from model_export.manifest import TASKS, Manifest, contents_sha256, float32_folder
+from model_export.onnx_export import Say, build, write_graphs
 from model_export.pretrained import load_folder
-from model_export.row_quantize import save_graphs
-from model_export.verify import verify_sentiment, verify_translation
+from model_export.quality_checks import CHECKS
 
-SHARED_FACTS = ("task", "architecture", "origin", "trained", "parameters", "generation")
+SHARED_FACTS = ("task", "architecture", "origin", "trained", "parameters", "generation", "source_language")
 
 
 def prepare_float32(models: Manifest, say: Say) -> Manifest:
@@ -51,14 +46,5 @@ def write_float32(manifest: Manifest, task: str, source: Path, original: dict[st
         "made_from_sha256": contents_sha256(original),
     }
     with manifest.publish(f"{task}/onnx", facts) as folder:
-        save_graphs(build(task, pretrained), folder)
-        for name in TOKENIZER_FILES[task]:
-            shutil.copy(source / name, folder)
-        files = ModelFiles(f"{task}/onnx", folder, {**facts, "files": entries_of(folder)})
-        settings = Settings(threads=1)
-        if task == "sentiment":
-            found = verify_sentiment(pretrained, SentimentClassifier(files, settings.max_input_tokens), None)
-        else:
-            served = Translator(files, settings)
-            found = verify_translation(pretrained, served, served.graphs, None)
-        facts["verification"] = found
+        served = write_graphs(folder, build(task, pretrained), Kernels(None), source, facts)
+        facts["verification"] = CHECKS[task](pretrained, served, bounded=False).facts

@@ -1,16 +1,22 @@
 """What every INT8 form of a float32 graph is made of: its constants, its nodes, and int8 codes of weights."""
 
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from model_export.graph_builder import EMBEDDING
+
 
 class GraphRewriter:
-    """Emits another form of one graph node by node; what adds a tensor returns its name."""
+    """Emits another form of one graph node by node; what adds a tensor returns its name.
 
-    def __init__(self, model: onnx.ModelProto) -> None:
+    `floats` are the constants that another form may be stored of: all but those of `float32_layers`.
+    """
+
+    def __init__(self, model: onnx.ModelProto, float32_layers: Collection[str] = ()) -> None:
         self.model = model
         self.inputs = [*model.graph.input]
         self.outputs = [*model.graph.output]
@@ -18,7 +24,8 @@ class GraphRewriter:
         self.initializers: dict[str, onnx.TensorProto] = {}
         self.nodes: dict[str, onnx.NodeProto] = {}
         for tensor in model.graph.initializer:
-            if tensor.data_type == TensorProto.FLOAT and tensor.dims:
+            kept = layer_of(tensor.name) in float32_layers
+            if tensor.data_type == TensorProto.FLOAT and tensor.dims and not kept:
                 self.floats[tensor.name] = numpy_helper.to_array(tensor)
             else:
                 self.initializers[tensor.name] = tensor
@@ -77,6 +84,24 @@ class GraphRewriter:
         )
         model.metadata_props.extend(self.model.metadata_props)
         return model
+
+
+def layer_names(graphs: Mapping[str, onnx.ModelProto]) -> list[str]:
+    """The layers of a model that an INT8 form has in INT8: its embedding, and each product with a weight."""
+    names = {}
+    for model in graphs.values():
+        constants = {tensor.name for tensor in model.graph.initializer}
+        for node in model.graph.node:
+            if EMBEDDING in node.input:
+                names[EMBEDDING] = True
+            elif node.op_type == "MatMul" and node.input[1] in constants:
+                names[layer_of(node.input[1])] = True
+    return [*names]
+
+
+def layer_of(constant: str) -> str:
+    """The layer whose weight or bias a constant is; GraphBuilder names them so."""
+    return constant.removesuffix(".weight").removesuffix(".bias")
 
 
 def int8_rows(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -4,6 +4,7 @@ Weights get one scale per output channel, and activations one per token row, so 
 alone and in any batch.
 """
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -23,21 +24,25 @@ _NONE, _RELU, _GELU, _SILU = range(4)
 
 
 def quantize_for_kernels(
-    graphs: dict[str, onnx.ModelProto], instructions: InstructionSet
+    graphs: dict[str, onnx.ModelProto], instructions: InstructionSet, float32_layers: Collection[str] = ()
 ) -> dict[str, onnx.ModelProto]:
     """The INT8 form, for kernels/ compiled for `instructions`, of graphs that read the token ids `input_ids`.
+
+    Layers among `float32_layers` stay as they are, in ONNX Runtime's operators.
 
     Inputs and outputs keep their names and meaning, and their shapes but for keys and values that are kept
     between calls: float16 [rows,1,tokens,heads*head_dim], so that what a row reads lies in one piece.
 
     Beside a `decoder.onnx` comes `greedy.onnx`, which in place of logits gives `next_ids` int64 [B,1]: each
     row's best token (the first of equals) that is not one of its `forbidden` int64 [B,F] (negative for none).
-    So the logits of a vocabulary are never written.
+    So the logits of a vocabulary are never written. Where the embedding stays in float32 there is none.
     Raises PreparationError for a layer whose inputs are no multiple of 4.
     """
-    rewritten = {name: KernelQuantizer(model, instructions).run() for name, model in graphs.items()}
-    if DECODER in graphs:
-        rewritten[GREEDY] = GreedyQuantizer(graphs[DECODER], instructions).run()
+    rewritten = {
+        name: KernelQuantizer(model, instructions, float32_layers).run() for name, model in graphs.items()
+    }
+    if DECODER in graphs and EMBEDDING not in float32_layers:
+        rewritten[GREEDY] = GreedyQuantizer(graphs[DECODER], instructions, float32_layers).run()
     return rewritten
 
 
@@ -47,8 +52,10 @@ class KernelQuantizer(GraphRewriter):
     What the chain was made of is then read by nobody, and dropped.
     """
 
-    def __init__(self, model: onnx.ModelProto, instructions: InstructionSet) -> None:
-        super().__init__(model)
+    def __init__(
+        self, model: onnx.ModelProto, instructions: InstructionSet, float32_layers: Collection[str] = ()
+    ) -> None:
+        super().__init__(model, float32_layers)
         self.instructions = instructions
         self.inputs = [cache_type(value) for value in self.inputs]
         self.outputs = [cache_type(value) for value in self.outputs]
@@ -66,11 +73,11 @@ class KernelQuantizer(GraphRewriter):
             match node.op_type, list(node.input):
                 case _ if node.output[0] in self.nodes:
                     pass  # the end of a chain that an operator has replaced
-                case "Gather", [table, ids] if table == EMBEDDING:
+                case "Gather", [table, ids] if table == EMBEDDING and table in self.floats:
                     self.emit("EmbedRows", [*self.packed(EMBEDDING)[:2], ids], [*node.output])
                 case "MatMul", [x, weight] if weight in self.floats:
                     self.linear(x, weight, node.output[0])
-                case "Gemm", [x, table, bias] if table == EMBEDDING:
+                case "Gemm", [x, table, bias] if table == EMBEDDING and table in self.floats:
                     self.project(x, bias if self.floats[bias].any() else "", node.output[0])
                 case "GroupQueryAttention", [query, key, _, past_key, past_value, length, _]:
                     heads = next(value.i for value in node.attribute if value.name == "num_heads")
@@ -171,8 +178,7 @@ class KernelQuantizer(GraphRewriter):
                 f"the native kernels take layers of a multiple of 4 inputs, not {columns.shape[1]}; "
                 "--kernels onnxruntime takes any"
             )
-        fours = self.instructions.fours
-        codes, scale = int8_rows_for_16_bits(columns, fours) if fours else int8_rows(columns)
+        codes, scale = int8_weights(columns, self.instructions)
         return (
             self.const(f"{weight}.i8", panels(codes, self.instructions.panel)),
             self.half(f"{weight}.scale", scale),
@@ -188,14 +194,23 @@ class KernelQuantizer(GraphRewriter):
 class GreedyQuantizer(KernelQuantizer):
     """A decoder's step that chooses each row's next token itself."""
 
-    def __init__(self, model: onnx.ModelProto, instructions: InstructionSet) -> None:
-        super().__init__(model, instructions)
+    def __init__(
+        self, model: onnx.ModelProto, instructions: InstructionSet, float32_layers: Collection[str] = ()
+    ) -> None:
+        super().__init__(model, instructions, float32_layers)
         caches = [value for value in self.outputs if is_cache(value)]
         self.inputs.append(helper.make_tensor_value_info("forbidden", TensorProto.INT64, ["B", "F"]))
         self.outputs = [helper.make_tensor_value_info(NEXT_IDS, TensorProto.INT64, ["B", 1]), *caches]
 
     def project(self, x: str, bias: str, output: str) -> None:
         self.emit("RowArgMax", [x, *self.packed(EMBEDDING), "forbidden", self.bias(bias)], [NEXT_IDS])
+
+
+def int8_weights(rows: np.ndarray, instructions: InstructionSet | None) -> tuple[np.ndarray, np.ndarray]:
+    """int8 codes [N,K] and scales [N] of weights, for kernels of `instructions` or ONNX Runtime's own."""
+    if instructions is None or not instructions.fours:
+        return int8_rows(rows)
+    return int8_rows_for_16_bits(rows, instructions.fours)
 
 
 def is_cache(value: onnx.ValueInfoProto) -> bool:

@@ -21,6 +21,7 @@ from dynamic_batching.runtime.onnx_files import cpu_flags
 from dynamic_batching.web.model_files import KERNELS_FILE
 from model_export.errors import PreparationError
 from model_export.instruction_sets import AMX, INSTRUCTION_SETS, InstructionSet
+from model_export.precision import is_float32
 
 KernelChoice = Literal["auto", "native", "onnxruntime"]
 SOURCES = Path(__file__).resolve().parent.parent / "kernels"
@@ -65,9 +66,14 @@ class Kernels:
             "cpu_flags": list(self.native.instructions.flags),
         }
 
+    @property
+    def instructions(self) -> InstructionSet | None:
+        """What the native kernels are compiled for."""
+        return None if self.native is None else self.native.instructions
+
     def match(self, artefact: dict[str, Any]) -> bool:
-        """Whether an artefact of the manifest was made for these kernels."""
-        return self.facts.items() <= artefact.items()
+        """Whether an artefact of the manifest was made for these kernels, or is in float32 and needs none."""
+        return self.facts.items() <= artefact.items() or is_float32(artefact)
 
     def copy_to(self, folder: Path) -> None:
         """Puts the library beside an artefact's graphs, which makes it one of the artefact's files."""

@@ -2,29 +2,37 @@
 
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from dynamic_batching.config import Settings
 from dynamic_batching.models import Translator
-from dynamic_batching.runtime.graphs import Graphs
 from dynamic_batching.runtime.models import SentimentClassifier
 from dynamic_batching.web.model_files import ModelFiles
-from model_export.kernel_quantize import quantize_for_kernels
+from model_export.graph_rewriter import layer_names
+from model_export.kernel_quantize import int8_weights, quantize_for_kernels
 from model_export.kernels import Kernels
 from model_export.manifest import Manifest, contents_sha256, entries_of
 from model_export.marian_graphs import build_decoder_step, build_encoder
+from model_export.mixed_precision import choose_float32_layers
+from model_export.precision import format_figures, is_unchecked
 from model_export.pretrained import Pretrained
+from model_export.quality_checks import CHECKS
 from model_export.row_quantize import quantize_rows, save_graphs
+from model_export.sensitivity import layer_sensitivities
 from model_export.sentiment_graph import build_sentiment
-from model_export.verify import LabelledData, verify_sentiment, verify_translation
+from model_export.verify import LabelledData
 
 TOKENIZER_FILES = {
     "translation": ("source.spm", "target.spm", "vocab.json"),
     "sentiment": ("tokenizer.json", "config.json"),
 }
 COPIED = "task", "architecture", "origin", "trained", "parameters"
+
+# As many layers as a line on the terminal has room for.
+NAMED_LAYERS = 3
 
 Say = Callable[[str], None]
 
@@ -36,48 +44,98 @@ def write_onnx(
     kernels: Kernels,
     data: LabelledData | None,
     say: Say,
+    *,
+    check_quality: bool = True,
 ) -> None:
     """Publishes `<task>/onnx` for `kernels`, made from the PyTorch artefact that lies beside it.
 
+    Layers are kept in float32 where INT8 misses a quality bound. There are no bounds unless `check_quality`,
+    nor of random weights.
     Raises:
-        VerificationFailed: the INT8 model falls short; the artefact that was there before stays.
+        VerificationFailed: the float32 graph falls short; the artefact that was there before stays.
     """
     original = manifest.artefacts[f"{task}/pytorch"]
     facts: dict[str, Any] = {
         key: original[key] for key in (*COPIED, "generation", "source_language") if key in original
     }
     facts |= {
-        "format": "ONNX Runtime INT8",
         "made_from_sha256": contents_sha256(original),
-        **kernels.facts,
+        "quality_checked": check_quality and pretrained.trained,
     }
-    source = manifest.folder / task / "pytorch"
-    with manifest.publish(f"{task}/onnx", facts) as folder:
+    source, name = manifest.folder / task / "pytorch", f"{task}/onnx"
+    with manifest.publish(name, facts) as folder, tempfile.TemporaryDirectory() as scratch:
         graphs = build(task, pretrained)
-        say(f"{task}/onnx: quantizing")
-        save_graphs(quantize(graphs, kernels), folder)
-        kernels.copy_to(folder)
-        for name in TOKENIZER_FILES[task]:
-            shutil.copy(source / name, folder)
-        say(f"{task}/onnx: verifying against PyTorch float32")
-        files = ModelFiles(f"{task}/onnx", folder, {**facts, "files": entries_of(folder)})
-        settings = Settings(threads=1)
-        if task == "sentiment":
-            served = SentimentClassifier(files, settings.max_input_tokens)
-            facts["verification"] = verify_sentiment(pretrained, served, data)
+        say(f"{name}: comparing the float32 graph with PyTorch")
+        float32 = write_graphs(Path(scratch), graphs, Kernels(None), source, facts)
+        bounded = facts["quality_checked"]
+        check = CHECKS[task](pretrained, float32, data if bounded else None, bounded=bounded)
+        all_layers = layer_names(graphs)
+
+        def loss_ratio(float32_layers: list[str]) -> float:
+            say(f"{name}: quantizing {len(all_layers) - len(float32_layers)} of {len(all_layers)} layers")
+            served = write_graphs(folder, quantize(graphs, kernels, float32_layers), kernels, source, facts)
+            if not bounded:
+                facts["verification"] = check.facts
+                return 0.0
+            say(f"{name}: comparing them with float32")
+            judgement = check.judge(served)
+            facts["verification"] = check.facts | judgement.figures
+            if judgement.loss_ratio > 1:
+                say(f"{name}: falls short: {format_figures(judgement.figures)}")
+            return judgement.loss_ratio
+
+        def sensitivities() -> dict[str, float]:
+            say(f"{name}: measuring how sensitive each layer is to INT8")
+            answers = check.answers if task == "translation" else None
+            int8_rows = partial(int8_weights, instructions=kernels.instructions)
+            return layer_sensitivities(pretrained, all_layers, int8_rows, check.token_ids, answers)
+
+        float32_layers = choose_float32_layers(loss_ratio, sensitivities)
+        if float32_layers is None:
+            write_graphs(folder, graphs, Kernels(None), source, facts)
+            facts["verification"] = check.float32_figures
+            facts |= {"format": "ONNX Runtime float32", **Kernels(None).facts}
+            float32_layers = all_layers
         else:
-            with tempfile.TemporaryDirectory() as float32:
-                save_graphs(graphs, Path(float32))
-                facts["verification"] = verify_translation(
-                    pretrained, Translator(files, settings), Graphs.load(Path(float32)), data
-                )
+            facts |= {"format": "ONNX Runtime INT8", **kernels.facts}
+        facts["precision"] = {
+            "int8": [layer for layer in all_layers if layer not in float32_layers],
+            "float32": float32_layers,
+        }
+        if float32_layers:
+            more = len(float32_layers) - NAMED_LAYERS
+            rest = f" and {more} more, which the manifest names" if more > 0 else ""
+            say(f"{name}: in float32: {', '.join(float32_layers[:NAMED_LAYERS])}{rest}")
 
 
-def quantize(graphs: dict[str, Any], kernels: Kernels) -> dict[str, Any]:
-    """The INT8 form of float32 graphs by file name, for `kernels`."""
-    if kernels.native is None:
-        return quantize_rows(graphs)
-    return quantize_for_kernels(graphs, kernels.native.instructions)
+def write_graphs(
+    folder: Path, graphs: dict[str, Any], kernels: Kernels, source: Path, facts: dict[str, Any]
+) -> Translator | SentimentClassifier:
+    """Fills `folder` with what a server loads, and nothing else; the model, as servers load it.
+
+    Tokenizers are those of the PyTorch artefact in `source`; `facts` are the artefact's.
+    """
+    for path in folder.iterdir():
+        path.unlink()
+    save_graphs(graphs, folder)
+    kernels.copy_to(folder)
+    task = facts["task"]
+    for name in TOKENIZER_FILES[task]:
+        shutil.copy(source / name, folder)
+    files = ModelFiles(f"{task}/onnx", folder, {**facts, **kernels.facts, "files": entries_of(folder)})
+    settings = Settings(threads=1)
+    if task == "sentiment":
+        return SentimentClassifier(files, settings.max_input_tokens)
+    return Translator(files, settings)
+
+
+def quantize(
+    graphs: dict[str, Any], kernels: Kernels, float32_layers: Collection[str] = ()
+) -> dict[str, Any]:
+    """The INT8 form of float32 graphs by file name, for `kernels`; `float32_layers` stay as they are."""
+    if kernels.instructions is None:
+        return quantize_rows(graphs, float32_layers)
+    return quantize_for_kernels(graphs, kernels.instructions, float32_layers)
 
 
 def build(task: str, pretrained: Pretrained) -> dict[str, Any]:
@@ -88,7 +146,9 @@ def build(task: str, pretrained: Pretrained) -> dict[str, Any]:
     return {"encoder.onnx": build_encoder(model), "decoder.onnx": build_decoder_step(model)}
 
 
-def is_current(manifest: Manifest, task: str, kernels: Kernels, data: LabelledData | None) -> bool:
+def is_current(
+    manifest: Manifest, task: str, kernels: Kernels, data: LabelledData | None, *, check_quality: bool
+) -> bool:
     """Whether `<task>/onnx` is whole, made for `kernels` of what lies beside it, and verified as asked."""
     artefact = manifest.artefacts.get(f"{task}/onnx")
     original = manifest.artefacts.get(f"{task}/pytorch")
@@ -96,7 +156,7 @@ def is_current(manifest: Manifest, task: str, kernels: Kernels, data: LabelledDa
         return False
     if artefact["made_from_sha256"] != contents_sha256(original):
         return False
-    if not kernels.match(artefact):
+    if not kernels.match(artefact) or (check_quality and is_unchecked(artefact)):
         return False
-    labelled = {"bleu_int8", "accuracy_int8"} & artefact["verification"].keys()
+    labelled = {"bleu_float32", "accuracy_float32"} & artefact["verification"].keys()
     return data is None or bool(labelled) or not artefact["trained"]

@@ -7,6 +7,7 @@ from pathlib import Path
 from model_export.errors import PreparationError
 from model_export.kernels import KernelChoice, choose_kernels
 from model_export.manifest import TASKS, Manifest
+from model_export.precision import is_unchecked
 from model_export.sources import NAMED_SOURCES, load, resolve, source_sha256
 
 Say = Callable[[str], None]
@@ -20,6 +21,7 @@ def prepare(
     say: Say,
     kernels: KernelChoice = "auto",
     eval_data: Path | None = None,
+    check_quality: bool = True,
 ) -> Manifest:
     """Leaves every artefact of `source` whole in `folder`, the INT8 models made for `kernels`.
 
@@ -27,7 +29,11 @@ def prepare(
         PreparationError: the source is unknown or cannot be read, the kernels cannot be had, or a model falls
             short of its original; finished artefacts stay.
     """
+    if eval_data is not None and not check_quality:
+        raise PreparationError("--eval-data is for the quality check, which --no-quality-check leaves out")
     manifest = Manifest(folder)
+    if source == "auto":
+        refuse_unchecked(manifest, force=force, check_quality=check_quality)
     if source == "auto" and manifest.source == "hub" and not force:
         source = "hub"
     resolved = resolve(source)
@@ -40,7 +46,8 @@ def prepare(
     changed = {task: not known or originals[task].get("source_sha256") != digests[task] for task in TASKS}
     names = [f"{task}/{kind}" for task in TASKS for kind in ("pytorch", "onnx")]
     chosen = choose_kernels(kernels, folder, say)
-    as_asked = not force and eval_data is None and not any(changed.values())
+    unchecked = check_quality and any(map(is_unchecked, manifest.artefacts.values()))
+    as_asked = not (force or eval_data or unchecked or any(changed.values()))
     matching = as_asked and all(chosen.match(manifest.artefacts.get(f"{task}/onnx", {})) for task in TASKS)
     if matching and all(manifest.is_whole(name) for name in names):
         manifest.set_fallback(resolved.fallback)
@@ -71,18 +78,35 @@ def prepare(
             else:
                 say(f"{making}: whole, kept")
             making = f"{task}/onnx"
-            if force or not is_current(manifest, task, chosen, data):
+            if force or not is_current(manifest, task, chosen, data, check_quality=check_quality):
                 say(f"{making}: building the graphs")
                 origin = manifest.artefacts[f"{task}/pytorch"]
                 pretrained = load_folder(task, folder / task / "pytorch", origin["origin"])
                 pretrained.trained = origin["trained"]
-                write_onnx(manifest, task, pretrained, chosen, data, say)
+                write_onnx(manifest, task, pretrained, chosen, data, say, check_quality=check_quality)
             else:
                 say(f"{making}: whole, kept")
     except KeyboardInterrupt:
         raise PreparationError(f"stopped while making {making}; the next run makes it") from None
     manifest.set_fallback(resolved.fallback)
     return manifest
+
+
+def refuse_unchecked(manifest: Manifest, *, force: bool, check_quality: bool) -> None:
+    """Has `auto` take no models of unchecked quality, neither new ones nor what lies in its folder.
+
+    Raises:
+        PreparationError: it would.
+    """
+    if not check_quality:
+        raise PreparationError(
+            "--no-quality-check needs a --source by name, such as a folder; auto checks what it takes"
+        )
+    if not force and any(map(is_unchecked, manifest.artefacts.values())):
+        raise PreparationError(
+            f"{manifest.folder} was prepared without a quality check ({manifest.source}), and --source auto "
+            "takes no such models: give --source to keep or check that model, or --force to replace it"
+        )
 
 
 def recorded_name(source: str) -> str:

@@ -5,6 +5,7 @@ answer cannot depend on its batch mates. (With one scale a tensor, a neighbour's
 """
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -21,17 +22,19 @@ _INLINE_BYTES = 64
 _LARGE_BYTES = 1 << 16
 
 
-def quantize_rows(graphs: dict[str, onnx.ModelProto]) -> dict[str, onnx.ModelProto]:
+def quantize_rows(
+    graphs: dict[str, onnx.ModelProto], float32_layers: Collection[str] = ()
+) -> dict[str, onnx.ModelProto]:
     """The INT8 form of graphs that read the token ids `input_ids`, by file name.
 
     Every MatMul with a constant weight, the embedding and the output projection become int8 (symmetric, one
-    scale per output channel); other constants are stored as float16. Inputs and outputs keep their names and
-    shapes. Unless the model has a final bias, a decoder's `logits` are those of the float32 graph divided by
-    a number per row, its `logits_scale` (0 where all are 0): an argmax does not see it, and a pass over all
-    of them is saved.
+    scale per output channel) but for `float32_layers`; other constants are stored as float16. Inputs and
+    outputs keep their names and shapes. Unless the model has a final bias, a decoder's `logits` are those of
+    the float32 graph divided by a number per row, its `logits_scale` (0 where all are 0): an argmax does not
+    see it, and a pass over all of them is saved.
     Method: QuantizeLinear with one block a row (ONNX opset 21), MatMulIntegerToFloat (com.microsoft).
     """
-    return {name: RowQuantizer(model).run() for name, model in graphs.items()}
+    return {name: RowQuantizer(model, float32_layers).run() for name, model in graphs.items()}
 
 
 def save_graphs(graphs: dict[str, onnx.ModelProto], folder: Path) -> None:
@@ -71,11 +74,11 @@ class RowQuantizer(GraphRewriter):
     def run(self) -> onnx.ModelProto:
         for node in self.model.graph.node:
             match node.op_type, list(node.input):
-                case "Gather", [table, ids] if table == EMBEDDING:
+                case "Gather", [table, ids] if table == EMBEDDING and table in self.floats:
                     self.embed(ids, node.output[0])
                 case "MatMul", [x, weight] if weight in self.floats:
                     self.multiply(x, weight, node.output[0])
-                case "Gemm", [x, table, bias] if table == EMBEDDING:
+                case "Gemm", [x, table, bias] if table == EMBEDDING and table in self.floats:
                     self.project(x, bias, node.output[0])
                 case _ if node.output[0] in self.nodes:
                     pass  # a scale of 1, where the projection has given its own

@@ -1,6 +1,6 @@
 """The small print of a chart: what the marks mean, what is missing, and where it was measured."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import PurePath
 from typing import Any
 
@@ -10,6 +10,7 @@ from benchmark.charts.data import Cells, RunData, Slice, cell_of
 from benchmark.charts.titles import figure, inline, users
 from benchmark.configurations import CACHED_SERVERS
 from model_export.instruction_sets import INSTRUCTION_SETS
+from model_export.precision import remarks
 
 WORKLOAD_TEXTS = {
     "unique": "no text twice",
@@ -74,15 +75,26 @@ def cores_text(cores: Sequence[int]) -> str:
 
 def models(data: RunData, cells: Cells) -> str:
     """What models `cells` ran and where they come from; says "random weights" of an untrained one."""
-    records = [data.records[cell_of(row).name] for row in cells.rows()]
-    used = [record["model"] for record in records if record.get("model")]
+    used = used_models(data, cells)
     told = list(dict.fromkeys(model(artefact) for artefact in used))
     source = (data.run.get("models") or {}).get("source") or "unknown"
     random = source == "random" or any(artefact.get("trained") is False for artefact in used)
     said = "random weights" if random else source
-    if said in ", ".join(told):
-        return ", ".join(told)
-    return ", ".join([*told, said if random else f"source {source}"])
+    if said not in ", ".join(told):
+        told.append(said if random else f"source {source}")
+    return ", ".join([*told, *precision_notes(used)])
+
+
+def used_models(data: RunData, cells: Cells) -> list[dict[str, Any]]:
+    """What the manifest says of the models that `cells` ran."""
+    records = [data.records[cell_of(row).name] for row in cells.rows()]
+    return [record["model"] for record in records if record.get("model")]
+
+
+def precision_notes(artefacts: Iterable[dict[str, Any]]) -> list[str]:
+    """What is not all INT8 of artefacts that servers take for INT8, and whose quality was not checked."""
+    notes = (f"{artefact.get('task')}: {one}" for artefact in artefacts for one in remarks(artefact))
+    return list(dict.fromkeys(notes))
 
 
 def without_cache(data: RunData, cells: Cells) -> str:

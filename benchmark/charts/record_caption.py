@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from benchmark.charts.caption import commit, machine, model
+from benchmark.charts.caption import commit, machine, model, precision_notes
 
 RANDOM = "random weights"
 
@@ -13,6 +13,7 @@ def circumstances(records: Sequence[dict[str, Any]], *more: str) -> str:
     parts = [
         *(machine(record["environment"]) for record in records),
         *(model_told(record["model"]) for record in records),
+        *precision_notes(record["model"] for record in records),
         *more,
         *(commit(record["environment"]) for record in records),
     ]

@@ -6,7 +6,7 @@ from typing import Any
 
 from benchmark.peers.work import Work
 from model_export.pretrained import load_folder
-from model_export.verify import torch_translate
+from model_export.torch_reference import torch_translate
 
 
 class Engine:
