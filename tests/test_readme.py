@@ -109,7 +109,7 @@ def test_every_requirement_is_pinned() -> None:
 @pytest.mark.parametrize("python_version", ["3.11", "3.12", "3.13"])
 def test_every_package_has_one_version_on_each_system(sys_platform: str, python_version: str) -> None:
     lines = (ROOT / "constraints.txt").read_text().splitlines()
-    pins = [Requirement(line) for line in lines if line[0] != "#"]
+    pins = [Requirement(line) for line in lines if line and line[0] != "#"]
     system = {"sys_platform": sys_platform, "python_version": python_version}
     valid = [pin.name for pin in pins if pin.marker is None or pin.marker.evaluate(system)]
     assert sorted(valid) == sorted({pin.name for pin in pins})
