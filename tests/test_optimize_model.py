@@ -167,9 +167,9 @@ def test_random_translation_cuts_text_like_natural_text() -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("config.json", '{"model_type": "marian"', "does not load"),
-        ("config.json", '{"model_type": "bert"}', "does not load|holds a bert"),
-        ("model.safetensors", "not weights", "does not load"),
+        ("config.json", '{"model_type": "marian"', "config.json is not JSON"),
+        ("config.json", '{"model_type": "bert"}', "model_type is 'bert'"),
+        ("model.safetensors", "not weights", "is damaged or cut short"),
     ],
 )
 def test_a_folder_that_is_no_model_is_a_clear_error(
