@@ -64,12 +64,18 @@ class Manifest:
         self._write()
 
     def is_whole(self, name: str) -> bool:
-        """Whether the servers would load the artefact: its files, as they were written, and no others."""
+        """Whether the servers would load the artefact: its files, as they were written, and no others.
+
+        Raises:
+            PermissionError: this user may not read it.
+        """
         if name not in self.artefacts:
             return False
         try:
             ModelFiles(name, self.folder / name, self.artefacts[name]).verify()
-        except ModelFilesError:
+        except ModelFilesError as error:
+            if isinstance(error.__cause__, PermissionError):
+                raise error.__cause__ from None
             return False
         return True
 

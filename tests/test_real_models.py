@@ -73,7 +73,7 @@ def hub(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 def models(hub: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The same prepared for the servers, without quantization."""
     manifest = Manifest(tmp_path_factory.mktemp("models"))
-    write_pytorch(manifest, "translation", load_folder("translation", hub, hub.name))
+    write_pytorch(manifest, "translation", load_folder("translation", hub, hub.name), None)
     original = manifest.artefacts["translation/pytorch"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(verify, "TEXTS", 2)
@@ -121,7 +121,7 @@ def answers_of_baseline(folder: Path, num_beams: int) -> tuple[Tokens, list[str]
         return decode(token_ids, **options)
 
     translator.tokenizer.decode = recorded
-    spelled = [translator.translate(translator.tokenize(text), num_beams, 600.0) for text in texts()]
+    spelled = [translator.translate(translator.tokenize(text), num_beams, 600.0).text for text in texts()]
     return tokens, spelled
 
 
@@ -141,7 +141,7 @@ def answers_of_dynamic_batching(folder: Path, num_beams: int) -> tuple[Tokens, l
     translator = dynamic_batching.models.Translator(find_model_files(folder, "translation/onnx"), settings)
     sequences = [translator.sequence(translator.tokenize(text), num_beams) for text in texts()]
     tokens = decode_batch(translator.new_decoder(), sequences)
-    return tokens, [*map(translator.text, tokens)]
+    return tokens, [*map(translator.tokenizer.decode, tokens)]
 
 
 ANSWERS: dict[str, Callable[[Path, int], tuple[Tokens, list[str]]]] = {

@@ -37,6 +37,7 @@ class ModelFiles:
                 problem = self._problem(name)
             except PermissionError as error:
                 problem = f"cannot be read by this user ({error.strerror}); {ALLOW.format(self.folder)}"
+                raise ModelFilesError(f"model file {self.name}/{name} {problem}") from error
             except OSError as error:
                 problem = f"cannot be read ({error.strerror}); {RECREATE}"
             if problem:
