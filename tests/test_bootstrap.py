@@ -3,9 +3,9 @@
 Package indexes are stubs on loopback, with wheels of a few bytes.
 """
 
+import contextlib
 import functools
 import http.server
-import contextlib
 import importlib.metadata
 import os
 import re
