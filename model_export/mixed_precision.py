@@ -7,6 +7,8 @@ MAX_ATTEMPTS = 6
 # How much smaller the divergence of what stays in INT8 gets from one attempt to the next. At most by so much:
 # where answers break down, their loss says little of how far they moved.
 LEAST_CUT, LARGEST_CUT = 1.25, 4.0
+# Of all layers: with more in float32, INT8 is worth less than the float32 graph's exactness.
+MAX_SHARE = 0.9
 
 
 def choose_float32_layers(
@@ -27,7 +29,7 @@ def choose_float32_layers(
             ranked = dict(sorted(sensitivities().items(), key=lambda item: -item[1]))
         # A loss grows with the error of the logits, and a divergence with its square.
         layers = most_sensitive(ranked, layers, min(max(ratio**2, LEAST_CUT), LARGEST_CUT))
-        if len(layers) == len(ranked):
+        if len(layers) > MAX_SHARE * len(ranked):
             break
     return None
 

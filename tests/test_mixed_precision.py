@@ -5,7 +5,6 @@ import shutil
 from collections.abc import Callable, Mapping
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +19,6 @@ from dynamic_batching.decoder import SlotDecoder
 from dynamic_batching.models import decode_batch
 from dynamic_batching.runtime.graphs import Graphs
 from dynamic_batching.sequence import Sequence
-from dynamic_batching.web.model_files import KERNELS_FILE
 from model_export import mixed_precision, quality_checks, verify
 from model_export.errors import PreparationError
 from model_export.graph_builder import EMBEDDING
@@ -138,10 +136,6 @@ def prepared(
     return manifest, lines
 
 
-def graph_bytes(artefact: dict[str, Any]) -> int:
-    return sum(entry["bytes"] for name, entry in artefact["files"].items() if name != KERNELS_FILE)
-
-
 def test_a_model_that_int8_ruins_is_prepared_with_that_layer_in_float32(
     prepared: tuple[Manifest, list[str]],
 ) -> None:
@@ -152,7 +146,8 @@ def test_a_model_that_int8_ruins_is_prepared_with_that_layer_in_float32(
         assert len(artefact["precision"]["int8"]) > 20 and ruined_layer not in artefact["precision"]["int8"]
         assert any("falls short" in line for line in lines) and any(ruined_layer in line for line in lines)
         original = Manifest(EMBEDDED).artefacts[f"{task}/onnx"]
-        assert 1 < graph_bytes(artefact) / graph_bytes(original) < 1.15
+        # ONNX Runtime's kernels need no library, and no graph of their own for greedy steps.
+        assert 0.98 < artefact["bytes"] / original["bytes"] < 1.15
     translation, sentiment = (manifest.artefacts[f"{task}/onnx"]["verification"] for task in TASKS)
     assert translation["chrf_against_float32"] >= quality_checks.MIN_CHRF
     low, high = translation["chrf_against_float32_interval_95"]
