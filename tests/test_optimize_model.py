@@ -1,6 +1,7 @@
 """Preparation: every source gives loadable artefacts, and what was damaged or interrupted is made again."""
 
 import copy
+import io
 import json
 import shutil
 import subprocess
@@ -8,19 +9,25 @@ import sys
 from pathlib import Path
 
 import pytest
+import rich
+import rich.progress
 import torch
-from conftest import EMBEDDED
+from conftest import EMBEDDED, native_kernels
+from rich.console import Console
 from safetensors.torch import load_file
 from transformers import AutoModelForSeq2SeqLM, AutoModelForSequenceClassification, MarianConfig
 
 from benchmark.environment import ROOT
-from model_export import hub, onnx_export, random_weights, sources, verify
+from dynamic_batching.decoder import SlotDecoder
+from dynamic_batching.sequence import Sequence
+from model_export import hub, onnx_export, quality_checks, random_weights, sources, verify
 from model_export.errors import PreparationError
-from model_export.kernels import Kernels
+from model_export.kernels import Kernels, choose_kernels
 from model_export.manifest import Manifest, sha256_of
 from model_export.onnx_export import build, write_onnx
 from model_export.prepare import prepare
 from model_export.pretrained import load_folder
+from model_export.progress import track
 from model_export.random_weights import make_random
 
 REPOSITORIES = sources.HUB_REPOSITORIES
@@ -196,6 +203,49 @@ def test_command_line_errors_are_one_line_and_lose_nothing(tmp_path: Path) -> No
     assert ended.returncode == 1
     assert "no-such-source" in ended.stdout and "Traceback" not in ended.stdout + ended.stderr
     assert json.loads((models / "manifest.json").read_text()) == before
+
+
+def test_preparation_prints_its_steps_and_no_warnings(tmp_path: Path) -> None:
+    root = hub_layout(tmp_path / "hub")
+    config = root / REPOSITORIES["translation"] / "config.json"
+    of_generation = {"num_beams": 4, "max_length": 512, "bad_words_ids": [[7]]}
+    config.write_text(json.dumps(json.loads(config.read_text()) | of_generation))
+    command = [sys.executable, "optimize_model.py", "--source", str(root), "--no-quality-check"]
+    command += ["--output", str(tmp_path / "models"), "--kernels", "onnxruntime"]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert ended.returncode == 0 and ended.stderr == ""
+    steps = ended.stdout.partition(f"{tmp_path}/models/ (")[0].splitlines()
+    assert all(line.startswith(("source: ", "kernels: ", "translation/", "sentiment/")) for line in steps)
+    assert ended.stdout.count("not checked") == 2
+
+
+def test_no_text_is_translated_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verify, "TEXTS", 110)
+    asked: list[tuple[str, ...]] = []
+    decode = quality_checks.decode_batch
+
+    def counting(decoder: SlotDecoder, sequences: list[Sequence]) -> list[list[int]]:
+        asked.extend((str(decoder.greedy is None), str(one.source)) for one in sequences)
+        return decode(decoder, sequences)
+
+    monkeypatch.setattr(quality_checks, "decode_batch", counting)
+    native_kernels()
+    models = tmp_path / "models"
+    shutil.copytree(EMBEDDED, models)
+    pretrained = load_folder("translation", models / "translation/pytorch", "")
+    write_onnx(
+        Manifest(models), "translation", pretrained, choose_kernels("native", models, quiet), None, quiet
+    )
+    assert len(asked) == len({*asked}) == 2 * 110, "once in float32, once in INT8"
+
+
+def test_a_terminal_shows_how_much_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    for is_terminal in (True, False):
+        console = Console(file=io.StringIO(), force_terminal=is_terminal, width=100)
+        monkeypatch.setattr(rich, "get_console", lambda console=console: console)
+        monkeypatch.setattr(rich.progress, "get_console", lambda console=console: console)
+        assert [*track([1, 2], "translating")] == [1, 2]
+        assert ("translating" in console.file.getvalue()) == is_terminal  # type: ignore[attr-defined]
 
 
 def test_the_prepared_models_hold_the_bounds_on_500_texts() -> None:
