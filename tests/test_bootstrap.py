@@ -116,7 +116,7 @@ def make(checkout: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     }
     environment.pop("TORCH", None)
     return subprocess.run(
-        ["make", f"PYTHON={sys.executable}", *arguments],
+        ["make", "--no-print-directory", f"PYTHON={sys.executable}", *arguments],
         cwd=checkout,
         env=environment,
         capture_output=True,

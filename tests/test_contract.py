@@ -22,7 +22,7 @@ from locustfiles.inputs import unique
 
 DISCONNECT_TIMEOUT_S = 20.0
 # So few that a busy machine has them within the deadline, in eager float32 and with beams.
-TEXTS_PER_REQUEST = 6
+TEXTS_PER_REQUEST = 3
 GERMAN = {
     "Two dogs are playing in the snow.": "Zwei Hunde spielen im Schnee.",
     "I love you.": "Ich liebe dich.",
