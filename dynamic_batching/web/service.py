@@ -157,7 +157,6 @@ class Service:
             if split:
                 # Other requests go on between the texts of a large batch.
                 await asyncio.sleep(0)
-                context.remaining_s()
             started_s = time.perf_counter()
             split.append(self._splitter.split(text))
             context.add("tokenize", time.perf_counter() - started_s)
