@@ -5,9 +5,11 @@ from collections.abc import Iterator
 from html import escape
 from typing import Any
 
-STYLE = "body{font:16px/1.5 sans-serif;max-width:50em;margin:2em auto;padding:0 1em}pre{background:#f4f4f4;\
-padding:.7em;white-space:pre-wrap}table{border-collapse:collapse}\
-td,th{padding:.2em 1em .2em 0;text-align:left}"
+STYLE = """\
+body { font: 16px/1.5 sans-serif; max-width: 50em; margin: 2em auto; padding: 0 1em }
+pre { background: #f4f4f4; padding: .7em; white-space: pre-wrap }
+td, th { padding: .2em 1em .2em 0; text-align: left }
+"""
 SAMPLES = {"string": "I love you.", "integer": 1}
 
 
