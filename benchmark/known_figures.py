@@ -91,7 +91,7 @@ def translation_rows(quoted: dict[str, list[str]], told: Told) -> Iterator[dict[
     yield row("p95 (ours: 1 user)", "p95_ms", each("p95_ms", " ms", users=1))
     before, after = quoted["requests_s"]
     yield {
-        "": f"requests a second (ours: {USERS} users, no text twice)",
+        "": f"requests a second (ours: {USERS} users, unique texts)",
         "quoted: baseline": before,
         "quoted: optimized": "",
         **each("throughput_rps", " RPS"),

@@ -72,7 +72,7 @@ def figures(run: RunData) -> str:
         [
             table(rows) if rows else "No valid cell.",
             "",
-            f"{level} users, no text twice; {circumstances(run.files)}. In brackets: the ratio's interval. "
+            f"{level} users, unique texts; {circumstances(run.files)}. In brackets: the ratio's interval. "
             f"Every cell and its requests: [results/reference](results/reference/README.md#{name}).",
         ]
     )

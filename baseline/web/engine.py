@@ -34,7 +34,7 @@ class Engine(ABC):
     """
 
     title: ClassVar[str]
-    models: "Models"
+    models: Models
 
     def __init__(self, settings: HttpSettings) -> None:
         self.settings = settings

@@ -27,7 +27,7 @@ def draw(records: Sequence[dict[str, Any]]) -> Sheet:
     lasting = " to ".join(dict.fromkeys(titles.figure(one) for one in (min(durations), max(durations))))
     sheet = Sheet(
         title(records),
-        f"{task.capitalize()}, no text twice: highest rate of Poisson arrivals, in requests a second, whose "
+        f"{task.capitalize()}, unique texts: highest rate of Poisson arrivals, in requests a second, whose "
         f"p95 stays within {slo['p95_ms']:,} ms with fewer than {slo['max_error_share']:.1%} errors",
         [
             "Latency counts from the scheduled send. Bar: highest rate that held; line: lowest that did not.",

@@ -13,7 +13,7 @@ from model_export.instruction_sets import INSTRUCTION_SETS
 from model_export.precision import remarks
 
 WORKLOAD_TEXTS = {
-    "unique": "no text twice",
+    "unique": "unique texts",
     "zipf": "repeated texts (zipf)",
     "paragraph": "unique paragraphs of 3 to 8 sentences",
 }

@@ -29,7 +29,7 @@ def draw(records: Sequence[dict[str, Any]]) -> Sheet:
     offer = records[0]["offer"]
     sheet = Sheet(
         title(records),
-        f"{offer['task'].capitalize()}, no text twice, Poisson arrivals: right answers within "
+        f"{offer['task'].capitalize()}, unique texts, Poisson arrivals: right answers within "
         f"{offer['deadline_ms']:,} ms as a share of capacity, and p95 of accepted requests in ms",
         [
             "Capacity: requests a second of a closed loop of "
