@@ -60,7 +60,7 @@ serve-baseline: models ## Serve the baseline on PORT
 	GAP_MODELS_DIR=$(MODELS) $(BIN)/python -m baseline --port $(PORT)
 
 serve-optimized: models ## Serve optimized on PORT, with the Redis of REDIS_URL or one of its own
-	GAP_MODELS_DIR=$(MODELS) $(BIN)/python -m benchmark.redis_server \
+	GAP_MODELS_DIR=$(MODELS) $(BIN)/python -m benchmark.measure.redis_server \
 		$(BIN)/python -m optimized --port $(PORT)
 
 serve-dynamic-batching: models ## Serve dynamic_batching on PORT
@@ -97,7 +97,7 @@ ceiling: models ## Measure what a model does in one process with no HTTP: the li
 	@touch $@
 
 peers: models .venv-peers/installed ## Measure translation in process beside CTranslate2 and Optimum, on one core
-	$(BIN)/python -m benchmark.peers --models $(MODELS)
+	$(BIN)/python -m peers.engines --models $(MODELS)
 
 open-loop: models ## Offer SERVER more than it can do, with Poisson arrivals
 	$(BIN)/python -m benchmark open-loop --models $(MODELS) --server $(SERVER) --task sentiment

@@ -4,16 +4,16 @@ import sys
 
 import typer
 
+from benchmark.commands.batch_timeline import slots
 from benchmark.commands.capacity import capacity
-from benchmark.commands.ceiling import ceiling
 from benchmark.commands.compare import compare
 from benchmark.commands.draw import plot, readme, report
+from benchmark.commands.head_of_line_blocking import mix
 from benchmark.commands.ladder import ladder
-from benchmark.commands.mix import mix
+from benchmark.commands.offline_throughput import ceiling
 from benchmark.commands.open_loop import open_loop
 from benchmark.commands.overload import overload
 from benchmark.commands.run import run
-from benchmark.commands.slots import slots
 from benchmark.commands.soak import soak
 
 app = typer.Typer(

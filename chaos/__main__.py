@@ -12,10 +12,10 @@ import typer
 from rich.console import Console
 
 from benchmark.commands import RESULTS
-from benchmark.environment import environment_record
-from benchmark.options import TOO_HIGH, chosen, console, fail, manifest_of, plainly
-from benchmark.plan import Cores
-from benchmark.processes import ProcessFailed
+from benchmark.commands.options import TOO_HIGH, chosen, console, fail, manifest_of, plainly
+from benchmark.measure.processes import ProcessFailed
+from benchmark.runs.environment import environment_record
+from benchmark.runs.plan import Cores
 from chaos.plan import SERVERS, Plan
 from chaos.run import run
 from chaos.summary import record, table

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from benchmark import loopback
+from benchmark.measure import loopback
 from chaos.clients import Outcome
 from chaos.texts import ROUTES
 

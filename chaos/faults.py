@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmark.redis_server import RedisProcess
+from benchmark.measure.redis_server import RedisProcess
 from chaos.texts import POISON
 
 TASKS = ("sentiment", "translation")

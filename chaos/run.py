@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmark import loopback
-from benchmark.processes import Server, free_port
-from benchmark.redis_server import clear_cache, running_redis
+from benchmark.measure import loopback
+from benchmark.measure.processes import Server, free_port
+from benchmark.measure.redis_server import clear_cache, running_redis
 from chaos.asks import Ask, Asks
 from chaos.clients import Client, Outcome
 from chaos.counters import Counts, contradictions, disagreements

@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 
-from benchmark import loopback
+from benchmark.measure import loopback
 from locustfiles.inputs import unique
 
 ROUTES = {"translation": "/translate", "sentiment": "/sentiment"}

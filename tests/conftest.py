@@ -9,9 +9,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from benchmark import loopback
-from benchmark.processes import Server, free_port
-from benchmark.redis_server import NO_REDIS, RedisProcess, has_redis, running_redis
+from benchmark.measure import loopback
+from benchmark.measure.processes import Server, free_port
+from benchmark.measure.redis_server import NO_REDIS, RedisProcess, has_redis, running_redis
 from model_export.instruction_sets import InstructionSet
 from model_export.kernels import BuildFailed, Unavailable, best_instructions, build
 from optimized.runtime.onnx_files import cpu_flags

@@ -15,8 +15,8 @@ from typing import Any
 import typer
 from conftest import SERVERS, serving
 
-from benchmark.processes import Server
-from benchmark.redis_server import running_redis
+from benchmark.measure.processes import Server
+from benchmark.measure.redis_server import running_redis
 
 TESTS = Path(__file__).resolve().parent
 # Of a route, in one round.

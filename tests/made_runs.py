@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from benchmark import stats
-from benchmark.records import Cell, RunFiles
+from benchmark.runs.records import Cell, RunFiles
+from benchmark.stats import figures as stats
 
 RATES = {"baseline": 12.0, "optimized": 45.0, "dynamic_batching": 250.0, "ctranslate2": 90.0}
 DURATION_S = 10.0

@@ -13,8 +13,8 @@ from fastapi.testclient import TestClient
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmark import loopback
-from benchmark.processes import Server
+from benchmark.measure import loopback
+from benchmark.measure.processes import Server
 from dynamic_batching.config import Settings
 from dynamic_batching.engine import BatchingEngine
 from dynamic_batching.models import MAX_WARMUP_BATCH, warmup_batches

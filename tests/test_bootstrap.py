@@ -24,7 +24,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import bootstrap
-from benchmark.environment import ROOT
+from benchmark.runs.environment import ROOT
 
 # All that is asked of pip, or of Python, to be led astray by.
 PIP_CONF = """

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from benchmark.borrow import borrow_baseline
-from benchmark.plan import Plan
-from benchmark.records import Cell, RunFiles
+from benchmark.runs.plan import Plan
+from benchmark.runs.records import Cell, RunFiles
+from benchmark.runs.reuse_baseline import borrow_baseline
 
 CELL = Cell("baseline", "sentiment", "unique", 1, 10, 1)
 

@@ -13,16 +13,16 @@ from made_runs import make_run
 from typer.testing import CliRunner
 
 from benchmark.__main__ import app
-from benchmark.capacity import Slo, step_duration_s
-from benchmark.capacity_search import Bounds, Verdict, search
 from benchmark.charts import capacity as chart
 from benchmark.charts import overload as overload_chart
-from benchmark.overload import overload_figures, overload_lines
-from benchmark.plots import draw_all, draw_beside_cells
-from benchmark.readme_tables import capacity_tables
-from benchmark.records import RunFiles, read_json, write_json
-from benchmark.report import write_report
-from benchmark.stats import sample_floor
+from benchmark.charts.draw import draw_all, draw_beside_cells
+from benchmark.experiments.capacity import Slo, step_duration_s
+from benchmark.experiments.capacity_search import Bounds, Verdict, search
+from benchmark.experiments.overload import overload_figures, overload_lines
+from benchmark.report.html import write_report
+from benchmark.report.readme_tables import capacity_tables
+from benchmark.runs.records import RunFiles, read_json, write_json
+from benchmark.stats.figures import sample_floor
 
 FACTS = {
     "model": {"architecture": "Small", "origin": "a test", "parameters": 1_000_000, "trained": False},

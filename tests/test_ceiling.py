@@ -8,8 +8,8 @@ from conftest import EMBEDDED
 from typer.testing import CliRunner
 
 from benchmark.__main__ import app
-from benchmark.ceiling import measure
-from benchmark.records import read_json
+from benchmark.experiments.offline_throughput import measure
+from benchmark.runs.records import read_json
 
 
 def ids(length: int) -> list[int]:

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from conftest import EMBEDDED
 
-from benchmark import loopback
-from benchmark.client_ceiling import ClientCeilings, EchoServer, Level
-from benchmark.environment import ROOT
-from benchmark.plan import Cores, Plan
-from benchmark.records import TASKS, RunFiles, write_json
+from benchmark.measure import loopback
+from benchmark.measure.load_generator_limit import ClientCeilings, EchoServer, Level
+from benchmark.runs.environment import ROOT
+from benchmark.runs.plan import Cores, Plan
+from benchmark.runs.records import TASKS, RunFiles, write_json
 from locustfiles.answers import problem, request_body, route
 from locustfiles.inputs import unique
 from optimized.web.cpus import allowed_cpus

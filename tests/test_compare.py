@@ -11,12 +11,13 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from benchmark import report, stats
 from benchmark.__main__ import app
-from benchmark.compare import NotComparable, compare_runs, find_run
-from benchmark.intervals import SAME, SLOWER
-from benchmark.records import Cell, RunFiles, RunNotFound, read_json, write_json
-from benchmark.repeats import COMPARED, compare, repeats_of
+from benchmark.report import html as report
+from benchmark.runs.records import Cell, RunFiles, RunNotFound, read_json, write_json
+from benchmark.stats import figures as stats
+from benchmark.stats.compare import NotComparable, compare_runs, find_run
+from benchmark.stats.intervals import SAME, SLOWER
+from benchmark.stats.repeats import COMPARED, compare, repeats_of
 
 RPS = COMPARED[0]
 DURATION_S = 20.0

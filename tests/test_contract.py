@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from sacrebleu.metrics import CHRF
 from transformers import MarianMTModel, MarianTokenizer
 
-from benchmark.processes import Server
+from benchmark.measure.processes import Server
 from locustfiles.inputs import unique
 
 DISCONNECT_TIMEOUT_S = 20.0

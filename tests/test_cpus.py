@@ -11,7 +11,7 @@ from conftest import SERVERS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmark.environment import ROOT
+from benchmark.runs.environment import ROOT
 from optimized.web import cpus
 
 PERIOD_US = 100_000

@@ -19,9 +19,9 @@ import httpx
 import pytest
 from conftest import EMBEDDED, serving
 
-from benchmark import loopback
-from benchmark.environment import ROOT
-from benchmark.processes import Server
+from benchmark.measure import loopback
+from benchmark.measure.processes import Server
+from benchmark.runs.environment import ROOT
 from dynamic_batching import cpu_scheduling
 from dynamic_batching.config import Settings
 from dynamic_batching.models import Models

@@ -5,7 +5,7 @@ from typing import Any
 
 from fuzz_contract import fuzz
 
-from benchmark.processes import Server
+from benchmark.measure.processes import Server
 
 EXAMPLES = 20
 SEED = 11

@@ -10,7 +10,7 @@ from conftest import EMBEDDED
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from benchmark.processes import Server
+from benchmark.measure.processes import Server
 
 EXAMPLES = 60
 # One text after the other, in eager float32.

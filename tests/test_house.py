@@ -14,8 +14,8 @@ import httpx
 import pytest
 from conftest import EMBEDDED, READY_TIMEOUT_S, SERVERS
 
-from benchmark import loopback
-from benchmark.processes import free_port
+from benchmark.measure import loopback
+from benchmark.measure.processes import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 OWN = {path.stem for path in ROOT.iterdir() if path.is_dir() or path.suffix == ".py"}
@@ -107,7 +107,7 @@ def test_the_check_sees_imports(tmp_path: Path) -> None:
     (tmp_path / "web").mkdir()
     bad = tmp_path / "web" / "bad.py"
     bad.write_text(
-        "from benchmark.stats import figures\nimport baseline.models\nfrom ..models import Models\n"
+        "from benchmark.stats.figures import figures\nimport baseline.models\nfrom ..models import Models\n"
     )
     found = set(imports(tmp_path, bad))
     assert found == {"benchmark.", "baseline.", "models"} and floor("models") > floor("web.bad")

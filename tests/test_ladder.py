@@ -8,17 +8,18 @@ import pandas as pd
 import pytest
 from conftest import EMBEDDED
 
-from benchmark import plots, stats
+from benchmark.charts import draw as plots
 from benchmark.charts.data import RunData
 from benchmark.charts.ladder import factor_text
 from benchmark.charts.titles import figure
-from benchmark.configurations import usual
-from benchmark.ladder import KIND, LadderPlan, Models, configurations, rungs
-from benchmark.ladder_figures import ladder_of, write_ladder
-from benchmark.options import manifest_of
-from benchmark.readme_tables import ladder_tables
-from benchmark.records import TASKS, RunFiles, read_json, write_json
-from benchmark.reference_page import reference_page
+from benchmark.commands.options import manifest_of
+from benchmark.experiments.ladder import KIND, LadderPlan, Models, configurations, rungs
+from benchmark.experiments.ladder_figures import ladder_of, write_ladder
+from benchmark.measure.configurations import usual
+from benchmark.report.readme_tables import ladder_tables
+from benchmark.report.reference_page import reference_page
+from benchmark.runs.records import TASKS, RunFiles, read_json, write_json
+from benchmark.stats import figures as stats
 from model_export import verify
 from model_export.float32 import prepare_float32
 from model_export.instruction_sets import AVX2

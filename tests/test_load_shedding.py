@@ -17,7 +17,7 @@ import uvicorn
 from conftest import EMBEDDED
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from benchmark import loopback
+from benchmark.measure import loopback
 from dynamic_batching.config import Settings
 from dynamic_batching.engine import BatchingEngine
 from dynamic_batching.sequence import Sequence

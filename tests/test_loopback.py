@@ -13,15 +13,15 @@ from conftest import EMBEDDED
 from test_client_ceiling import PLAN
 from test_house import tracked_modules
 
-from benchmark.client_ceiling import EchoServer
-from benchmark.load import closed_loop, drive
-from benchmark.open_loop_target import Target
-from benchmark.plan import Cores
-from benchmark.processes import Server
-from benchmark.records import REQUEST_COLUMNS, Cell, read_json
-from benchmark.runner import Runner
-from benchmark.server_metrics import read_batch_totals
-from benchmark.soak import answered
+from benchmark.experiments.soak import answered
+from benchmark.measure.load import closed_loop, drive
+from benchmark.measure.load_generator_limit import EchoServer
+from benchmark.measure.processes import Server
+from benchmark.measure.runner import Runner
+from benchmark.measure.server_metrics import read_batch_totals
+from benchmark.measure.target import Target
+from benchmark.runs.plan import Cores
+from benchmark.runs.records import REQUEST_COLUMNS, Cell, read_json
 from chaos.counters import Counts
 from chaos.texts import learn
 
@@ -108,7 +108,9 @@ def environment_clients(source: str) -> list[str]:
 def test_servers_are_asked_by_the_clients_of_one_module() -> None:
     for path in tracked_modules():
         if path.name != "loopback.py":
-            assert not environment_clients(path.read_text()), f"{path}: benchmark.loopback has the clients"
+            assert not environment_clients(path.read_text()), (
+                f"{path}: benchmark.measure.loopback has the clients"
+            )
 
 
 def test_the_check_sees_clients() -> None:

@@ -12,13 +12,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_compare import DURATION_S, make_run
 
-from benchmark import stats
-from benchmark.compare import compare_runs
-from benchmark.elasticity import BLOCK_S, block_logs, correction, elasticity
-from benchmark.intervals import SAME, SLOWER
-from benchmark.machine_speed import COLUMNS, PROBES, SpeedProbe, log_speeds, relative_speeds, speed_record
-from benchmark.records import Cell, RunFiles, write_json
-from benchmark.report import write_report
+from benchmark.measure.machine_speed import (
+    COLUMNS,
+    PROBES,
+    SpeedProbe,
+    log_speeds,
+    relative_speeds,
+    speed_record,
+)
+from benchmark.report.html import write_report
+from benchmark.runs.records import Cell, RunFiles, write_json
+from benchmark.stats import figures as stats
+from benchmark.stats.compare import compare_runs
+from benchmark.stats.elasticity import BLOCK_S, block_logs, correction, elasticity
+from benchmark.stats.intervals import SAME, SLOWER
 
 STEP_S = 0.2
 WAIT_S = 20.0

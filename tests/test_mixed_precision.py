@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from benchmark import loopback
+from benchmark.measure import loopback
 from dynamic_batching.decoder import SlotDecoder
 from dynamic_batching.models import decode_batch
 from dynamic_batching.runtime.graphs import Graphs

@@ -15,7 +15,7 @@ from stub_hub import REVISION, StubHub, stub_hub
 from tiny_models import save_as_pickle, write_tiny
 
 from benchmark.charts.caption import model
-from benchmark.environment import ROOT
+from benchmark.runs.environment import ROOT
 from model_export import sources
 from model_export.hub import Problem
 from model_export.manifest import TASKS, Manifest

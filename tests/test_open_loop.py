@@ -19,9 +19,9 @@ from scipy.stats import kstest
 from typer.testing import CliRunner
 
 from benchmark.__main__ import app
-from benchmark.open_loop_figures import COLUMNS, figures
-from benchmark.processes import Load
-from benchmark.records import read_json
+from benchmark.measure.processes import Load
+from benchmark.runs.records import read_json
+from benchmark.stats.open_loop import COLUMNS, figures
 from locustfiles.arrivals import arrivals
 from optimized.web.cpus import allowed_cpus
 

@@ -17,7 +17,7 @@ from rich.console import Console
 from safetensors.torch import load_file
 from transformers import AutoModelForSeq2SeqLM, AutoModelForSequenceClassification, MarianConfig
 
-from benchmark.environment import ROOT
+from benchmark.runs.environment import ROOT
 from dynamic_batching.decoder import SlotDecoder
 from dynamic_batching.sequence import Sequence
 from model_export import hub, onnx_export, quality_checks, random_weights, sources, verify

@@ -15,9 +15,9 @@ from conftest import EMBEDDED, serving
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmark import loopback
-from benchmark.environment import ROOT
-from benchmark.redis_server import RedisProcess, running_redis
+from benchmark.measure import loopback
+from benchmark.measure.redis_server import RedisProcess, running_redis
+from benchmark.runs.environment import ROOT
 from locustfiles.inputs import unique
 from optimized.config import Settings
 from optimized.models import Models

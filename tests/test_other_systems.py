@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from conftest import SERVERS, serving
 
-from benchmark import loopback
 from benchmark.charts import caption
-from benchmark.environment import ROOT
-from benchmark.records import RunFiles
-from benchmark.redis_server import NO_REDIS
+from benchmark.measure import loopback
+from benchmark.measure.redis_server import NO_REDIS
+from benchmark.runs.environment import ROOT
+from benchmark.runs.records import RunFiles
 
 PRELUDE = ROOT / "tests" / "other_system"
 TEXTS = 60
@@ -81,13 +81,13 @@ def test_a_benchmark_measures_and_says_what_it_could_not_have(
 
 
 def test_serving_without_a_redis_says_so(system: None) -> None:
-    command = [sys.executable, "-m", "benchmark.redis_server", sys.executable, "-c", SHOW_REDIS_URL]
+    command = [sys.executable, "-m", "benchmark.measure.redis_server", sys.executable, "-c", SHOW_REDIS_URL]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert ended.stdout.splitlines() == [f"cache: none, since {NO_REDIS}", "None"]
     assert ended.returncode == 7
 
 
 def test_what_is_about_the_cache_needs_one(system: None) -> None:
-    code = "from benchmark.redis_server import redis_url; redis_url().__enter__()"
+    code = "from benchmark.measure.redis_server import redis_url; redis_url().__enter__()"
     ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    assert ended.stderr.splitlines()[-1] == f"benchmark.processes.ProcessFailed: {NO_REDIS}"
+    assert ended.stderr.splitlines()[-1] == f"benchmark.measure.processes.ProcessFailed: {NO_REDIS}"

@@ -12,18 +12,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from benchmark.peers import contest, engines
-from benchmark.peers.__main__ import app
-from benchmark.peers.contest import Contest, ratios, same_share
-from benchmark.peers.ours_peer import drain
-from benchmark.peers.table import table
-from benchmark.peers.team import Place, Team
-from benchmark.peers.work import Work, choose
-from benchmark.processes import ProcessFailed
-from benchmark.records import read_json, write_json
+from benchmark.measure.processes import ProcessFailed
+from benchmark.runs.records import read_json, write_json
 from dynamic_batching.decoder import Finished, StepResult
 from dynamic_batching.sequence import Sequence
 from optimized.web.cpus import allowed_cpus
+from peers.engines import contest, engines
+from peers.engines.__main__ import app
+from peers.engines.contest import Contest, ratios, same_share
+from peers.engines.ours_peer import drain
+from peers.engines.table import table
+from peers.engines.team import Place, Team
+from peers.engines.work import Work, choose
 
 END = 0
 CORE = allowed_cpus()[0]

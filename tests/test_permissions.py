@@ -17,7 +17,7 @@ from test_optimize_model import quiet
 from test_process import start_and_fail
 from tiny_models import write_tiny
 
-from benchmark.environment import ROOT
+from benchmark.runs.environment import ROOT
 from model_export import kernels
 from model_export.instruction_sets import AVX2
 from model_export.kernels import Kernels, Native, Unavailable, build, choose_kernels

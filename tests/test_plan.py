@@ -7,12 +7,14 @@ import typer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmark import environment, options, plan, processes
 from benchmark.charts.caption import machine
-from benchmark.options import measured_cores
-from benchmark.plan import Cores, Plan
-from benchmark.processes import Child, Server
-from benchmark.records import SERVERS, TASKS, WORKLOADS, Cell, RunFiles, RunNotFound, write_json
+from benchmark.commands import options
+from benchmark.commands.options import measured_cores
+from benchmark.measure import processes
+from benchmark.measure.processes import Child, Server
+from benchmark.runs import environment, plan
+from benchmark.runs.plan import Cores, Plan
+from benchmark.runs.records import SERVERS, TASKS, WORKLOADS, Cell, RunFiles, RunNotFound, write_json
 
 CELLS = st.builds(
     Cell,

@@ -15,12 +15,12 @@ from made_runs import RATES, make_run
 from matplotlib.text import Text
 from PIL import Image
 
-from benchmark import plots, style
-from benchmark.charts import axes, batch_size, queue_share, sentences, titles
+from benchmark.charts import axes, batch_size, queue_share, sentences, style, titles
+from benchmark.charts import draw as plots
 from benchmark.charts.data import RunData
 from benchmark.charts.labels import spread
-from benchmark.records import Cell, RunFiles
-from benchmark.report import write_report
+from benchmark.report.html import write_report
+from benchmark.runs.records import Cell, RunFiles
 
 SEEDS = range(300)
 

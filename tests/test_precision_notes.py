@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 from made_runs import make_run
 
-from benchmark import plots, reference_page
+from benchmark.charts import draw as plots
 from benchmark.charts.data import RunData
 from benchmark.charts.record_caption import circumstances
-from benchmark.records import RunFiles
-from benchmark.report import write_report
+from benchmark.report import reference_page
+from benchmark.report.html import write_report
+from benchmark.runs.records import RunFiles
 from model_export.precision import format_figures, precision_of, remarks, verified
 
 LAYERS = [f"layer.{index}" for index in range(73)]

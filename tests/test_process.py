@@ -12,9 +12,9 @@ import httpx
 import pytest
 from conftest import EMBEDDED, SERVERS, serving
 
-from benchmark import loopback
-from benchmark.environment import ROOT
-from benchmark.processes import Server, free_port
+from benchmark.measure import loopback
+from benchmark.measure.processes import Server, free_port
+from benchmark.runs.environment import ROOT
 from optimized.web.cpus import allowed_cpus
 
 START_TIMEOUT_S = 60

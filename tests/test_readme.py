@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from benchmark.environment import ROOT
-from benchmark.readme import REFERENCE, section, write_readme
+from benchmark.report.readme import REFERENCE, section, write_readme
+from benchmark.runs.environment import ROOT
 
 README = (ROOT / "README.md").read_text()
 MAKEFILE = (ROOT / "Makefile").read_text()

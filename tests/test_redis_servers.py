@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from benchmark.processes import free_port
-from benchmark.redis_server import RedisProcess, clear_cache, redis_url, running_redis
+from benchmark.measure.processes import free_port
+from benchmark.measure.redis_server import RedisProcess, clear_cache, redis_url, running_redis
 from optimized.redis_store import RedisStore
 from tests.cache_helpers import Counts, FakeModel, ask, make_cache, run, written
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from benchmark.redis_server import RedisProcess, running_redis
+from benchmark.measure.redis_server import RedisProcess, running_redis
 from optimized.cache import DIGEST_CHARS, ResultCache
 from optimized.redis_store import RedisStore
 from optimized.web.schemas import Sentiment

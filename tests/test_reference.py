@@ -9,12 +9,12 @@ from made_runs import make_run
 
 from benchmark.charts import caption, headline, sentences, titles
 from benchmark.charts.data import RunData
-from benchmark.known_figures import known_figures
-from benchmark.records import SERVERS, Cell, RunFiles, RunNotFound
-from benchmark.reference_page import reference_page
-from benchmark.reference_runs import figure, reference_runs
-from benchmark.repeats import repeats_of
-from benchmark.summary import summary
+from benchmark.report.known_figures import known_figures
+from benchmark.report.reference_page import reference_page
+from benchmark.report.reference_runs import figure, reference_runs
+from benchmark.report.summary import summary
+from benchmark.runs.records import SERVERS, Cell, RunFiles, RunNotFound
+from benchmark.stats.repeats import repeats_of
 from model_export.instruction_sets import AVX2, AVX512_VNNI
 
 

@@ -9,8 +9,8 @@ from browser import opened, running_browser
 from made_runs import make_run
 from playwright.sync_api import Browser, Locator, Page
 
-from benchmark.records import RunFiles
-from benchmark.report import write_report
+from benchmark.report.html import write_report
+from benchmark.runs.records import RunFiles
 
 SERVERS = ("baseline", "optimized", "dynamic_batching")
 NAMES = {server.replace("_", " ").capitalize(): server for server in SERVERS}

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from conftest import EMBEDDED
 
-from benchmark.environment import ROOT
-from benchmark.records import Cell, RunFiles, write_json
+from benchmark.runs.environment import ROOT
+from benchmark.runs.records import Cell, RunFiles, write_json
 
 TIMEOUT_S = 120
 STEPPING_CLOCK = Path(__file__).parent / "stepping_clock"

@@ -13,11 +13,11 @@ import psutil
 import pytest
 from conftest import EMBEDDED
 
-from benchmark.environment import ROOT
-from benchmark.machine_speed import speed_record
-from benchmark.records import REQUEST_COLUMNS, Cell, RunFiles
-from benchmark.stats import figures
-from benchmark.validity import invalid_reasons
+from benchmark.measure.machine_speed import speed_record
+from benchmark.measure.validity import invalid_reasons
+from benchmark.runs.environment import ROOT
+from benchmark.runs.records import REQUEST_COLUMNS, Cell, RunFiles
+from benchmark.stats.figures import figures
 
 TIMEOUT_S = 120
 

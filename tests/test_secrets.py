@@ -12,10 +12,10 @@ from conftest import EMBEDDED, SERVERS
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from benchmark.environment import ROOT, environment_record
-from benchmark.plan import Cores
-from benchmark.processes import ProcessFailed
-from benchmark.redis_server import RedisProcess, redis_url, running_redis
+from benchmark.measure.processes import ProcessFailed
+from benchmark.measure.redis_server import RedisProcess, redis_url, running_redis
+from benchmark.runs.environment import ROOT, environment_record
+from benchmark.runs.plan import Cores
 from optimized.config import Settings
 from optimized.web.settings import masked, read_settings
 
@@ -148,7 +148,7 @@ def test_the_server_of_a_user_s_redis_does_not_print_its_password() -> None:
     """As `make serve-optimized` starts it."""
     with running_redis() as server:
         url = with_password(server)
-        command = [sys.executable, "-m", "benchmark.redis_server", sys.executable, "-c"]
+        command = [sys.executable, "-m", "benchmark.measure.redis_server", sys.executable, "-c"]
         command += ["import os; print(os.environ['REDIS_URL'])"]
         ended = subprocess.run(
             command,

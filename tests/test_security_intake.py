@@ -10,7 +10,7 @@ import httpx
 import pytest
 from conftest import RECEIVE_TIMEOUT_MS
 
-from benchmark.processes import Server
+from benchmark.measure.processes import Server
 
 SOCKET_TIMEOUT_S = 60.0
 ASKED = b'{"text": "I love you."}'

@@ -3,8 +3,8 @@
 import pytest
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 
-from benchmark.processes import free_port
-from benchmark.server_metrics import BATCH_SIZE, BatchTotals, batch_totals, read_batch_totals
+from benchmark.measure.processes import free_port
+from benchmark.measure.server_metrics import BATCH_SIZE, BatchTotals, batch_totals, read_batch_totals
 
 
 def test_batch_sizes_are_the_mean_between_two_readings() -> None:

@@ -17,8 +17,8 @@ from conftest import EMBEDDED, SERVERS, serving
 from fastapi import FastAPI
 from test_security_answers import uvicorn_options
 
-from benchmark import loopback
-from benchmark.processes import Child
+from benchmark.measure import loopback
+from benchmark.measure.processes import Child
 from dynamic_batching.worker_pool import MAX_LOST_WORKERS
 
 TIMEOUT_S = 20.0
@@ -275,7 +275,7 @@ def test_a_server_that_gives_up_a_model_answers_what_is_under_way_and_ends_as_fa
     faults.mkdir()
     settings = {"GAP_FAULTS": str(faults), "GAP_WORKER_STALL_MS": "2000", "GAP_THREADS": "1"}
     if command == "uvicorn":
-        monkeypatch.setattr("benchmark.processes.Child.__init__", with_plain_uvicorn(Child.__init__))
+        monkeypatch.setattr("benchmark.measure.processes.Child.__init__", with_plain_uvicorn(Child.__init__))
     with serving("dynamic_batching", tmp_path, **settings) as server, ThreadPoolExecutor(1) as pool:
         for number in range(MAX_LOST_WORKERS):
             (faults / f"stall-sentiment-{number}").write_text("600000")

@@ -12,8 +12,8 @@ from conftest import EMBEDDED, READY_TIMEOUT_S, SERVERS, serving
 from test_house import is_ready
 from test_process import start_and_fail
 
-from benchmark.environment import ROOT
-from benchmark.processes import Child, free_port
+from benchmark.measure.processes import Child, free_port
+from benchmark.runs.environment import ROOT
 from optimized.web.cpus import allowed_cpus
 from optimized.web.single_process import require_no_siblings, require_one_worker
 

@@ -9,14 +9,14 @@ from conftest import EMBEDDED
 from typer.testing import CliRunner
 
 from benchmark.__main__ import app
-from benchmark.mix import ratios
-from benchmark.open_loop_figures import COLUMNS
-from benchmark.open_loop_target import Target
-from benchmark.plan import Cores
-from benchmark.plots import draw_beside_cells
-from benchmark.records import RunFiles, read_json
-from benchmark.slots_trace import FOLDER, read_trace, record_trace, trace_path
-from benchmark.soak import growth
+from benchmark.charts.draw import draw_beside_cells
+from benchmark.experiments.batch_timeline import FOLDER, read_trace, record_trace, trace_path
+from benchmark.experiments.head_of_line_blocking import ratios
+from benchmark.experiments.soak import growth
+from benchmark.measure.target import Target
+from benchmark.runs.plan import Cores
+from benchmark.runs.records import RunFiles, read_json
+from benchmark.stats.open_loop import COLUMNS
 from dynamic_batching.sequence import Batch, Request, Sequence, Steps
 from dynamic_batching.trace import Trace
 

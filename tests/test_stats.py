@@ -8,9 +8,11 @@ from hypothesis import strategies as st
 from scipy import stats as reference
 from scipy.signal import lfilter
 
-from benchmark import blocks
-from benchmark.blocks import Estimate, percentile_estimate, rate_estimate
-from benchmark.intervals import (
+from benchmark.runs.records import REQUEST_COLUMNS
+from benchmark.stats import blocks
+from benchmark.stats.blocks import Estimate, percentile_estimate, rate_estimate
+from benchmark.stats.figures import figures, in_window, percentile_ms, sample_floor, stability, window_spread
+from benchmark.stats.intervals import (
     DRIFT,
     FASTER,
     SAME,
@@ -21,8 +23,6 @@ from benchmark.intervals import (
     ratio_of_blocks,
     ratio_of_rounds,
 )
-from benchmark.records import REQUEST_COLUMNS
-from benchmark.stats import figures, in_window, percentile_ms, sample_floor, stability, window_spread
 
 
 def requests_of(rows: list[tuple[float, float, bool]]) -> pd.DataFrame:

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmark.load import closed_loop
-from benchmark.plan import Plan
-from benchmark.stats import stability
+from benchmark.measure.load import closed_loop
+from benchmark.runs.plan import Plan
+from benchmark.stats.figures import stability
 from locustfiles.window import STABLE_WITHIN, WINDOWS, MeasuredWindow, window_spread
 
 P95_FLOOR = 93

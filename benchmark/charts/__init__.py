@@ -1,1 +1,1 @@
-"""One chart a file; `benchmark/plots.py` lists them."""
+"""One chart a file; `benchmark/charts/draw.py` lists them."""

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
+from benchmark.charts.style import MUTED, SUBTITLE, points
 from benchmark.charts.titles import figure
-from benchmark.style import MUTED, SUBTITLE, points
 
 
 def x_label(ax: Axes, text: str) -> None:

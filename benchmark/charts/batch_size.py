@@ -9,8 +9,8 @@ from benchmark.charts.caption import caption, missing, subtitle
 from benchmark.charts.data import Cells, Drawing, RunData, Slice
 from benchmark.charts.labels import Label, end_labels, room_for
 from benchmark.charts.sheet import Sheet
+from benchmark.charts.style import text_colour
 from benchmark.charts.titles import Medians
-from benchmark.style import text_colour
 
 METRIC = "batch_size_mean"
 

@@ -10,8 +10,8 @@ from benchmark.charts import titles
 from benchmark.charts.data import in_order
 from benchmark.charts.record_caption import circumstances
 from benchmark.charts.sheet import Sheet
-from benchmark.records import SERVERS
-from benchmark.style import LABEL, MARGIN, MUTED, SUBTITLE, colour, points, text_colour, width_of
+from benchmark.charts.style import LABEL, MARGIN, MUTED, SUBTITLE, colour, points, text_colour, width_of
+from benchmark.runs.records import SERVERS
 
 THICK = 0.5  # of a bar, in rows
 BESIDE = 14  # from a bar to its figures

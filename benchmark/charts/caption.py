@@ -8,7 +8,7 @@ import pandas as pd
 
 from benchmark.charts.data import Cells, RunData, Slice, cell_of
 from benchmark.charts.titles import figure, inline, users
-from benchmark.configurations import CACHED_SERVERS
+from benchmark.measure.configurations import CACHED_SERVERS
 from model_export.instruction_sets import INSTRUCTION_SETS
 from model_export.precision import remarks
 

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmark import stats
 from benchmark.charts.sheet import Sheet
 from benchmark.charts.titles import Medians
-from benchmark.records import SERVERS, TASKS, WORKLOADS, Cell, RunFiles
+from benchmark.runs.records import SERVERS, TASKS, WORKLOADS, Cell, RunFiles
+from benchmark.stats import figures as stats
 
 FIGURES = (
     "duration_s",

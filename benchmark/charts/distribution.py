@@ -7,15 +7,15 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter
 
-from benchmark import stats
 from benchmark.charts import sentences, series, titles
 from benchmark.charts.axes import log_ms_axis, x_label
 from benchmark.charts.caption import caption, missing, subtitle
 from benchmark.charts.data import Cells, Drawing, RunData, Slice
 from benchmark.charts.labels import Label, end_labels, room_for
 from benchmark.charts.sheet import Sheet
+from benchmark.charts.style import colour, dashes, text_colour
 from benchmark.charts.values import exact
-from benchmark.style import colour, dashes, text_colour
+from benchmark.stats import figures as stats
 
 # Quantiles that are read off observed latencies, never between two of them.
 SHARES = np.linspace(0.005, 1, 200)

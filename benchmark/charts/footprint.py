@@ -10,8 +10,7 @@ from benchmark.charts import sentences, titles
 from benchmark.charts.caption import caption
 from benchmark.charts.data import Cells, Drawing, RunData
 from benchmark.charts.sheet import Sheet
-from benchmark.charts.values import exact
-from benchmark.style import (
+from benchmark.charts.style import (
     DENSITY,
     INK,
     LABEL,
@@ -24,6 +23,7 @@ from benchmark.style import (
     text_colour,
     width_of,
 )
+from benchmark.charts.values import exact
 
 NAME = "footprint"
 MB = 1e6

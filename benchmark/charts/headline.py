@@ -11,8 +11,7 @@ from benchmark.charts import sentences, titles
 from benchmark.charts.caption import caption, missing, texts_of
 from benchmark.charts.data import Cells, Drawing, RunData, Slice
 from benchmark.charts.sheet import Sheet
-from benchmark.charts.values import exact
-from benchmark.style import (
+from benchmark.charts.style import (
     INK,
     LABEL,
     MARGIN,
@@ -24,6 +23,7 @@ from benchmark.style import (
     text_colour,
     width_of,
 )
+from benchmark.charts.values import exact
 
 NAME = "headline"
 USERS = 50

@@ -10,7 +10,7 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
 from benchmark.charts.sheet import Sheet
-from benchmark.style import DENSITY, LABEL, MARGIN, format_in_use, points, width_of
+from benchmark.charts.style import DENSITY, LABEL, MARGIN, format_in_use, points, width_of
 
 GAP = 20  # from an axes' right edge to its labels
 BETWEEN = 6  # from a label to the next: nearer, two numbers read as one

@@ -10,10 +10,10 @@ from matplotlib.ticker import NullLocator
 from benchmark.charts.caption import caption, missing, texts_of
 from benchmark.charts.data import Cells, Drawing, RunData, Slice
 from benchmark.charts.sheet import Sheet
+from benchmark.charts.style import INK, LABEL, MARGIN, MUTED, SUBTITLE, colour, points, text_colour, width_of
 from benchmark.charts.titles import figure, times, users
-from benchmark.ladder import APART, CLIMB
-from benchmark.ladder_figures import Step, ladder_of
-from benchmark.style import INK, LABEL, MARGIN, MUTED, SUBTITLE, colour, points, text_colour, width_of
+from benchmark.experiments.ladder import APART, CLIMB
+from benchmark.experiments.ladder_figures import Step, ladder_of
 
 GAP = 24
 ROOM_BELOW = 0.16  # of the free height: no x axis needs it

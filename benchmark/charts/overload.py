@@ -14,9 +14,9 @@ from benchmark.charts.labels import Label, end_labels, room_for
 from benchmark.charts.record_caption import circumstances
 from benchmark.charts.series import LINE, POINT
 from benchmark.charts.sheet import Sheet
-from benchmark.overload import overload_figures
-from benchmark.records import SERVERS
-from benchmark.style import LABEL, MARGIN, MUTED, PEER, SUBTITLE, colour, dashes, points, text_colour
+from benchmark.charts.style import LABEL, MARGIN, MUTED, PEER, SUBTITLE, colour, dashes, points, text_colour
+from benchmark.experiments.overload import overload_figures
+from benchmark.runs.records import SERVERS
 
 BETWEEN = 116
 

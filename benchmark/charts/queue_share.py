@@ -8,15 +8,13 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter
 
-from benchmark import stats
 from benchmark.charts import titles
 from benchmark.charts.axes import x_label
 from benchmark.charts.caption import caption, missing, subtitle
 from benchmark.charts.data import Cells, Drawing, RunData, Slice
 from benchmark.charts.labels import Label, end_labels, room_for
 from benchmark.charts.sheet import Sheet
-from benchmark.charts.titles import Levels, Medians
-from benchmark.style import (
+from benchmark.charts.style import (
     INK,
     LABEL,
     LEFT_AXIS,
@@ -29,6 +27,8 @@ from benchmark.style import (
     text_colour,
     width_of,
 )
+from benchmark.charts.titles import Levels, Medians
+from benchmark.stats import figures as stats
 
 PARTS = ("queue", "inference", "elsewhere")
 BETWEEN = 30

@@ -6,8 +6,8 @@ from matplotlib.axes import Axes
 from benchmark.charts import titles
 from benchmark.charts.data import PERCENTILES, Cells
 from benchmark.charts.sheet import Sheet
+from benchmark.charts.style import colour, dashes
 from benchmark.charts.values import exact
-from benchmark.style import colour, dashes
 
 LINE, POINT = 4.5, 10
 DOT, HOLLOW, CROSS = 8, 10, 13

@@ -11,8 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from benchmark.charts.values import Value, with_values
-from benchmark.style import (
+from benchmark.charts.style import (
     BOTTOM_AXIS,
     CAPTION,
     DENSITY,
@@ -31,6 +30,7 @@ from benchmark.style import (
     points,
     width_of,
 )
+from benchmark.charts.values import Value, with_values
 
 # A figure and its unit stay on one line.
 _SPACES = re.compile(r"(?<!commit) (?!(?:ms|s|MB|%|repeats?)(?:[ ,:]|$))")

@@ -9,7 +9,7 @@ from benchmark.charts.caption import caption, missing, subtitle
 from benchmark.charts.data import Drawing, RunData, Slice
 from benchmark.charts.labels import Label, end_labels, room_for
 from benchmark.charts.sheet import Sheet
-from benchmark.style import text_colour
+from benchmark.charts.style import text_colour
 
 
 def drawings(data: RunData) -> Iterator[Drawing]:

@@ -7,14 +7,14 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from benchmark import stats
 from benchmark.charts import sentences, titles
 from benchmark.charts.axes import log_ms_axis, rps_axis, x_label
 from benchmark.charts.caption import caption, missing, subtitle
 from benchmark.charts.data import Cells, Drawing, RunData, Slice
 from benchmark.charts.sheet import Sheet
+from benchmark.charts.style import DENSITY, INK, MUTED, SHADE, SUBTITLE, colour, points, width_of
 from benchmark.charts.values import exact
-from benchmark.style import DENSITY, INK, MUTED, SHADE, SUBTITLE, colour, points, width_of
+from benchmark.stats import figures as stats
 
 MANY = 400  # dots: above it the SVG carries them as a picture, to stay small
 

@@ -12,8 +12,8 @@ from benchmark.charts.caption import caption, missing, subtitle
 from benchmark.charts.data import Drawing, RunData, Slice
 from benchmark.charts.labels import Label, boxes_of_line, near_labels
 from benchmark.charts.sheet import Sheet
+from benchmark.charts.style import LABEL, MARGIN, MUTED, PEER, SUBTITLE, colour, dashes, text_colour
 from benchmark.charts.values import exact
-from benchmark.style import LABEL, MARGIN, MUTED, PEER, SUBTITLE, colour, dashes, text_colour
 
 METRIC = "p95_ms"
 NOWHERE = (float("nan"), float("nan"))

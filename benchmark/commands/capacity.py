@@ -7,8 +7,8 @@ import typer
 
 from benchmark.commands import RESULTS
 from benchmark.commands.measured import measured, run_name
-from benchmark.options import chosen, console, manifest_of, measured_cores, plainly
-from benchmark.records import SERVERS, TASKS, RunFiles
+from benchmark.commands.options import chosen, console, manifest_of, measured_cores, plainly
+from benchmark.runs.records import SERVERS, TASKS, RunFiles
 
 
 def capacity(
@@ -46,10 +46,10 @@ def capacity(
     limits_ms = {"sentiment": slo_sentiment_ms, "translation": slo_translation_ms}
     chosen_tasks, chosen_servers = chosen(tasks, TASKS, "--tasks"), chosen(servers, SERVERS, "--servers")
 
-    from benchmark.capacity import Slo, measure_capacity, new_target
-    from benchmark.capacity_search import Bounds
     from benchmark.charts.capacity import found_line
-    from benchmark.plots import draw_beside_cells
+    from benchmark.charts.draw import draw_beside_cells
+    from benchmark.experiments.capacity import Slo, measure_capacity, new_target
+    from benchmark.experiments.capacity_search import Bounds
 
     bounds = Bounds(start_rps, precision=precision, max_steps=max_steps, max_s=max_minutes * 60)
     run = results / (name or run_name("capacity", manifest))

@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from benchmark.commands import RESULTS
-from benchmark.options import console, plainly
-from benchmark.records import RunNotFound
+from benchmark.commands.options import console, plainly
+from benchmark.runs.records import RunNotFound
 
 
 def compare(
@@ -20,8 +20,8 @@ def compare(
     """Compares two runs figure by figure. Exit code: 1 if any of B is slower, 2 if they do not compare."""
     smallest_effect, between_runs = percentage(threshold, "--threshold"), percentage(drift, "--drift")
 
-    from benchmark.compare import NotComparable, compare_runs, find_run, summary, table
-    from benchmark.intervals import SLOWER
+    from benchmark.stats.compare import NotComparable, compare_runs, find_run, summary, table
+    from benchmark.stats.intervals import SLOWER
 
     try:
         rows, warnings = compare_runs(

@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from benchmark.commands import RESULTS
-from benchmark.options import console, fail
-from benchmark.records import RunFiles, RunNotFound
+from benchmark.commands.options import console, fail
+from benchmark.runs.records import RunFiles, RunNotFound
 
 
 def plot(
@@ -15,7 +15,7 @@ def plot(
     results: Annotated[Path, typer.Option(help="The folder that holds runs.")] = RESULTS,
 ) -> None:
     """Draws the charts of a run from its files."""
-    from benchmark.plots import draw_all
+    from benchmark.charts.draw import draw_all
 
     for path in draw_all(opened(run, results)):
         console.print(path, highlight=False, soft_wrap=True)
@@ -26,14 +26,14 @@ def report(
     results: Annotated[Path, typer.Option(help="The folder that holds runs.")] = RESULTS,
 ) -> None:
     """Writes a run's report, one self-contained HTML page, from its files."""
-    from benchmark.report import write_report
+    from benchmark.report.html import write_report
 
     console.print(write_report(opened(run, results)), highlight=False, soft_wrap=True)
 
 
 def readme() -> None:
     """Writes the README's figures and charts, and results/reference/README.md, from the reference runs."""
-    from benchmark.readme import draw_charts, write_readme
+    from benchmark.report.readme import draw_charts, write_readme
 
     try:
         draw_charts()
@@ -51,8 +51,8 @@ def opened(run: Path | None, results: Path) -> RunFiles:
 
 
 def draw(files: RunFiles) -> None:
-    from benchmark.plots import draw_all
-    from benchmark.report import write_report
+    from benchmark.charts.draw import draw_all
+    from benchmark.report.html import write_report
 
     console.print("drawing ...")
     draw_all(files)

@@ -8,8 +8,8 @@ import typer
 
 from benchmark.commands import RESULTS
 from benchmark.commands.draw import draw
-from benchmark.options import chosen, console, fail, manifest_of, measured_cores, user_counts
-from benchmark.records import TASKS, RunFiles
+from benchmark.commands.options import chosen, console, fail, manifest_of, measured_cores, user_counts
+from benchmark.runs.records import TASKS, RunFiles
 
 
 def ladder(
@@ -46,9 +46,9 @@ def ladder(
     manifest = manifest_of(models)
 
     from benchmark.commands.session import begin, go_through, one_line_errors
-    from benchmark.ladder import APART, CLIMB, KIND, NATIVE, LadderPlan, Models, configurations
-    from benchmark.ladder_figures import ladder_of, table, write_ladder
-    from benchmark.runner import Runner
+    from benchmark.experiments.ladder import APART, CLIMB, KIND, NATIVE, LadderPlan, Models, configurations
+    from benchmark.experiments.ladder_figures import ladder_of, table, write_ladder
+    from benchmark.measure.runner import Runner
     from model_export.manifest import float32_folder
 
     float32_dir = float32_folder(models)

@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from benchmark.options import console, fail
+from benchmark.commands.options import console, fail
 
 
 def run_name(kind: str, manifest: dict[str, Any]) -> str:
@@ -19,7 +19,7 @@ def run_name(kind: str, manifest: dict[str, Any]) -> str:
 @contextmanager
 def measured(results: Path) -> Iterator[None]:
     """Ends the command with one line where the measurement inside is stopped or fails."""
-    from benchmark.processes import ProcessFailed
+    from benchmark.measure.processes import ProcessFailed
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:

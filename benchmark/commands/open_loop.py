@@ -7,7 +7,7 @@ import typer
 
 from benchmark.commands import RESULTS
 from benchmark.commands.measured import measured, run_name
-from benchmark.options import (
+from benchmark.commands.options import (
     TOO_HIGH,
     console,
     manifest_of,
@@ -16,7 +16,7 @@ from benchmark.options import (
     plainly,
     positive_numbers,
 )
-from benchmark.records import SERVERS, TASKS
+from benchmark.runs.records import SERVERS, TASKS
 
 
 def open_loop(
@@ -50,8 +50,8 @@ def open_loop(
     levels = positive_numbers(rates or multiples, "--rates" if rates else "--multiples")
     manifest = manifest_of(models)
 
-    from benchmark.open_loop import Offer, OpenLoop
-    from benchmark.open_loop_figures import recovery_line, table
+    from benchmark.experiments.open_loop import Offer, OpenLoop
+    from benchmark.stats.open_loop import recovery_line, table
 
     offer = Offer(
         server=one_of(server, SERVERS, "--server"),

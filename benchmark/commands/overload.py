@@ -7,7 +7,7 @@ import typer
 
 from benchmark.commands import RESULTS
 from benchmark.commands.measured import measured, run_name
-from benchmark.options import (
+from benchmark.commands.options import (
     TOO_HIGH,
     chosen,
     console,
@@ -17,7 +17,7 @@ from benchmark.options import (
     plainly,
     positive_numbers,
 )
-from benchmark.records import SERVERS, TASKS, RunFiles
+from benchmark.runs.records import SERVERS, TASKS, RunFiles
 
 
 def overload(
@@ -51,10 +51,10 @@ def overload(
     one_of(task, TASKS, "--task")
     manifest = manifest_of(models)
 
-    from benchmark.open_loop import Offer, OpenLoop
-    from benchmark.open_loop_figures import recovery_line, table
-    from benchmark.overload import overload_lines
-    from benchmark.plots import draw_beside_cells
+    from benchmark.charts.draw import draw_beside_cells
+    from benchmark.experiments.open_loop import Offer, OpenLoop
+    from benchmark.experiments.overload import overload_lines
+    from benchmark.stats.open_loop import recovery_line, table
 
     run = results / (name or run_name("overload", manifest))
     with measured(results):

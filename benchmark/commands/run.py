@@ -8,9 +8,16 @@ import typer
 
 from benchmark.commands import RESULTS
 from benchmark.commands.draw import draw
-from benchmark.options import chosen, console, manifest_of, measured_cores, user_counts, workload_pairs
-from benchmark.plan import Plan
-from benchmark.records import SERVERS, TASKS, RunFiles
+from benchmark.commands.options import (
+    chosen,
+    console,
+    manifest_of,
+    measured_cores,
+    user_counts,
+    workload_pairs,
+)
+from benchmark.runs.plan import Plan
+from benchmark.runs.records import SERVERS, TASKS, RunFiles
 
 
 def run(
@@ -60,12 +67,12 @@ def run(
     )
     manifest = manifest_of(models)
 
-    from benchmark.borrow import borrow_baseline
     from benchmark.commands.session import begin, go_through, one_line_errors
-    from benchmark.configurations import CACHED_SERVERS
-    from benchmark.progress import summary_table
-    from benchmark.redis_server import NO_REDIS
-    from benchmark.runner import Runner
+    from benchmark.measure.configurations import CACHED_SERVERS
+    from benchmark.measure.progress import summary_table
+    from benchmark.measure.redis_server import NO_REDIS
+    from benchmark.measure.runner import Runner
+    from benchmark.runs.reuse_baseline import borrow_baseline
 
     started = datetime.now(UTC)
     name = name or f"{started:%Y-%m-%dT%H-%M-%S}-{'-'.join(plan.servers)}-{manifest['source']}"

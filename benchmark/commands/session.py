@@ -9,11 +9,11 @@ from typing import Any
 
 import typer
 
-from benchmark.options import console, fail
-from benchmark.plan import Plan
-from benchmark.processes import ProcessFailed
-from benchmark.records import RunFiles, RunNotFound
-from benchmark.runner import CellsFailed, Runner
+from benchmark.commands.options import console, fail
+from benchmark.measure.processes import ProcessFailed
+from benchmark.measure.runner import CellsFailed, Runner
+from benchmark.runs.plan import Plan
+from benchmark.runs.records import RunFiles, RunNotFound
 
 
 @contextmanager

@@ -7,8 +7,8 @@ import typer
 
 from benchmark.commands import RESULTS
 from benchmark.commands.measured import measured, run_name
-from benchmark.options import TOO_HIGH, fail, manifest_of, measured_cores, one_of, plainly
-from benchmark.records import SERVERS, TASKS
+from benchmark.commands.options import TOO_HIGH, fail, manifest_of, measured_cores, one_of, plainly
+from benchmark.runs.records import SERVERS, TASKS
 
 MAX_GROWTH = 0.02
 
@@ -32,8 +32,8 @@ def soak(
     """
     manifest = manifest_of(models)
 
-    from benchmark.open_loop_target import Target
-    from benchmark.soak import FOLDER, Plan, Soak
+    from benchmark.experiments.soak import FOLDER, Plan, Soak
+    from benchmark.measure.target import Target
 
     plan = Plan(one_of(server, SERVERS, "--server"), one_of(task, TASKS, "--task"), requests, users, seed)
     folder = results / (name or run_name("soak", manifest)) / FOLDER

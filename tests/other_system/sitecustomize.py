@@ -13,7 +13,16 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-OURS = "baseline", "optimized", "dynamic_batching", "benchmark", "chaos", "model_export", "locustfiles"
+OURS = (
+    "baseline",
+    "optimized",
+    "dynamic_batching",
+    "benchmark",
+    "peers",
+    "chaos",
+    "model_export",
+    "locustfiles",
+)
 GONE = "/proc", "/sys"
 PATHLIB_FRAMES = 3
 

@@ -1,0 +1,1 @@
+"""One experiment a file; `benchmark/commands` has its command."""

@@ -1,0 +1,1 @@
+"""Starts servers, loads them, samples them, and checks every answer."""

@@ -1,0 +1,166 @@
+"""Child processes that never outlive the run: a server, and the load generator.
+
+They are pinned to cores and ended with this process where the system can do that, which macOS cannot.
+"""
+
+import contextlib
+import ctypes
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from benchmark.measure import loopback
+from benchmark.runs.environment import ROOT, can_pin
+
+READY_POLL_S = 0.02
+STOP_TIMEOUT_S = 15.0
+PR_SET_PDEATHSIG = 1
+# What a platform or a shell sets for servers of several processes is not meant for those measured here.
+ONE_WORKER: Mapping[str, str | None] = {"WEB_CONCURRENCY": None, "UVICORN_WORKERS": None}
+
+
+class ProcessFailed(Exception):
+    """A server or the load generator ended, or did not become ready; the text is one line for the user."""
+
+
+class Child:
+    """A process pinned to cores, its output in a file, stopped by pid."""
+
+    def __init__(
+        self,
+        command: list[str],
+        cores: tuple[int, ...],
+        log_path: Path,
+        env: Mapping[str, str | None],
+        *,
+        piped: bool = False,
+    ) -> None:
+        """With `piped`, standard output is the caller's to read; else it goes to the log as well.
+
+        `env` comes on top of this process's own environment; None takes a variable out of it.
+        """
+        self.log_path = log_path
+        self._log = log_path.open("wb")
+        prctl = getattr(ctypes.CDLL(None), "prctl", None)
+
+        def in_child() -> None:
+            if hasattr(os, "sched_setaffinity"):
+                os.sched_setaffinity(0, cores)
+            # The kernel ends the child even where this process is killed and cannot.
+            if prctl is not None:
+                prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+        variables = {**os.environ, **ONE_WORKER, **env}
+        # A session of its own: Ctrl-C reaches only this process, which then stops the children in order.
+        self.process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env={key: value for key, value in variables.items() if value is not None},
+            stdout=subprocess.PIPE if piped else self._log,
+            stderr=self._log,
+            start_new_session=True,
+            preexec_fn=in_child,
+        )
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def last_line(self) -> str:
+        """The last line of the child's output that says anything."""
+        lines = self.log_path.read_text(errors="replace").strip().splitlines()
+        return lines[-1] if lines else "it wrote nothing"
+
+    def stop(self) -> None:
+        """SIGTERM, a bounded wait, SIGKILL; harmless where the child has ended."""
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(STOP_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+        self._log.close()
+
+
+class Server(Child):
+    """One of the servers, on a loopback port."""
+
+    def __init__(
+        self, name: str, port: int, cores: tuple[int, ...], log_path: Path, settings: Mapping[str, str | None]
+    ) -> None:
+        self.name = name
+        self.url = f"http://127.0.0.1:{port}"
+        self.started_s = time.perf_counter()
+        command = [sys.executable, "-m", name, "--port", str(port), "--workers", "1"]
+        command += ["--no-access-log", "--log-level", "warning"]
+        if not can_pin():
+            settings = {"GAP_THREADS": os.environ.get("GAP_THREADS", str(len(cores))), **settings}
+        super().__init__(command, cores, log_path, settings)
+
+    def wait_ready(self, timeout_s: float) -> float:
+        """Seconds from the process's start to the first 200 of /ready: the cold start.
+
+        Raises:
+            ProcessFailed: the server ended, or was not ready within `timeout_s`.
+        """
+        while time.perf_counter() - self.started_s < timeout_s:
+            if self.process.poll() is not None:
+                raise ProcessFailed(f"{self.name} did not start: {self.last_line()}")
+            with contextlib.suppress(httpx.TransportError):
+                if loopback.get(f"{self.url}/ready", timeout=5.0).status_code == 200:
+                    return time.perf_counter() - self.started_s
+            time.sleep(READY_POLL_S)
+        raise ProcessFailed(f"{self.name} was not ready within {timeout_s:g} s: {self.last_line()}")
+
+
+class Load(Child):
+    """Locust, headless, on one of the locustfiles; its standard output is one JSON object a line."""
+
+    def __init__(
+        self,
+        arguments: list[str],
+        cores: tuple[int, ...],
+        log_path: Path,
+        locustfile: str = "closed_loop.py",
+    ) -> None:
+        path = ROOT / "locustfiles" / locustfile
+        command = [sys.executable, "-m", "locust", "-f", str(path), "--headless"]
+        command += ["--only-summary", "--loglevel", "WARNING", "--stop-timeout", "0", *arguments]
+        super().__init__(command, cores, log_path, {"PYTHONUNBUFFERED": "1"}, piped=True)
+
+    def events(self) -> Iterator[dict[str, Any]]:
+        """What the load generator reports, until it ends."""
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            with contextlib.suppress(ValueError):
+                event = json.loads(line)
+                if isinstance(event, dict) and "phase" in event:
+                    yield event
+
+
+def free_port() -> int:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        return server.getsockname()[1]
+
+
+def check_port_free(port: int) -> None:
+    """Raises ProcessFailed where something listens on the loopback port already."""
+    with socket.socket() as server:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            server.bind(("127.0.0.1", port))
+        except OSError:
+            raise ProcessFailed(f"port {port} is in use; --port 0 takes a free one") from None

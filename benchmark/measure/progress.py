@@ -1,0 +1,129 @@
+"""Shows a run as it goes: cell, phase, live figures, time left. Plain lines where there is no terminal."""
+
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from statistics import fmean
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from benchmark.runs.records import Cell
+
+PLAIN_INTERVAL_S = 10.0
+CELL_OVERHEAD_S = 15.0
+
+
+class Progress:
+    """A context manager around a run that measures `missing` of its `cells`, about `cell_s` of load each."""
+
+    def __init__(
+        self, cells: Sequence[Cell], missing: Sequence[Cell], cell_s: float, console: Console | None = None
+    ) -> None:
+        self.console = console or Console()
+        self._total = len(cells)
+        self._left = list(missing)
+        self._expected_s = cell_s + CELL_OVERHEAD_S
+        self._spent_s: dict[tuple[str, str], list[float]] = defaultdict(list)
+        self._cell = ""
+        self._cell_started_s = time.monotonic()
+        self._last_line = ("", 0.0)
+        self._live = Live(console=self.console, refresh_per_second=4) if self.console.is_terminal else None
+
+    def __enter__(self) -> "Progress":
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live:
+            self._live.stop()
+
+    def begin(self, cell: Cell) -> None:
+        self._left.remove(cell)
+        self._now = cell
+        self._cell = f"[{self._total - len(self._left)}/{self._total}] {cell.name}"
+        self._cell_started_s = time.monotonic()
+        self._last_line = ("", 0.0)
+
+    def show(self, phase: str, event: dict[str, Any] | None = None) -> None:
+        """The current phase of the cell, with the load generator's live figures where there are any."""
+        now_s = time.monotonic()
+        live = ""
+        if event and event.get("rps"):
+            live = f"{event['rps']:.1f} RPS, p95 {event['p95_ms']:,.0f} ms, {event['errors']:.0f} errors"
+        line = f"{self._cell}  {phase:<9} {live:<42} {clock(self.left_s())} left"
+        if self._live:
+            self._live.update(Text(line, no_wrap=True, overflow="ellipsis"))
+        elif phase != self._last_line[0] or now_s - self._last_line[1] >= PLAIN_INTERVAL_S:
+            self._last_line = (phase, now_s)
+            self.say(line)
+
+    def finish(self, summary: str) -> None:
+        """Counts the cell as done and leaves `summary` on the screen."""
+        self._spent_s[kind(self._now)].append(time.monotonic() - self._cell_started_s)
+        self.say(f"{self._cell}  {summary}")
+
+    def say(self, line: str) -> None:
+        self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    def left_s(self) -> float:
+        """Seconds that the rest of the run may take: each cell as long as those of its kind took so far."""
+        now_s = self._likely_s(self._now) - (time.monotonic() - self._cell_started_s)
+        return max(0.0, now_s) + sum(map(self._likely_s, self._left))
+
+    def _likely_s(self, cell: Cell) -> float:
+        known = self._spent_s.get(kind(cell)) or [one for spent in self._spent_s.values() for one in spent]
+        return fmean(known) if known else self._expected_s
+
+
+def kind(cell: Cell) -> tuple[str, str]:
+    """What a cell's length depends on most: slow servers fill their queues slowly, and windows grow."""
+    return cell.server, cell.task
+
+
+def clock(seconds: float) -> str:
+    minutes, rest = divmod(round(max(0.0, seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def summary_table(rows: list[dict[str, Any]]) -> Table:
+    """The figures of a run, one row a cell; an absent percentile is under its sample floor."""
+    table = Table(title="unprinted percentiles are under their sample floor", title_justify="left")
+    for name in (
+        "server",
+        "task",
+        "workload",
+        "users",
+        "repeat",
+        "RPS",
+        "p50 ms",
+        "p95 ms",
+        "hits",
+        "status",
+    ):
+        table.add_column(
+            name, justify="left" if name in ("server", "task", "workload", "status") else "right"
+        )
+    for row in rows:
+        table.add_row(
+            row["server"],
+            row["task"],
+            f"{row['workload']} x{row['texts_per_request']}",
+            str(row["users"]),
+            str(row["repeat"]),
+            number(row.get("throughput_rps"), 1),
+            number(row.get("p50_ms"), 0),
+            number(row.get("p95_ms"), 0),
+            "" if row.get("cache_hit_rate") is None else f"{row['cache_hit_rate']:.1%}",
+            row["status"] + (f": {'; '.join(row['invalid_reasons'])}" if row["invalid_reasons"] else ""),
+        )
+    return table
+
+
+def number(value: float | None, digits: int) -> str:
+    return "" if value is None or value != value else f"{value:,.{digits}f}"

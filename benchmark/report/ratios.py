@@ -1,0 +1,77 @@
+"""The report's intervals, and how far its servers are apart."""
+
+from collections.abc import Callable, Iterator
+from itertools import combinations
+
+from benchmark.charts import titles
+from benchmark.charts.data import Slice, in_order
+from benchmark.measure.progress import number
+from benchmark.report.tables import ABSENT
+from benchmark.runs.records import SERVERS, Cell
+from benchmark.stats.compare import digits_of
+from benchmark.stats.intervals import SMALLEST_EFFECT, Interval
+from benchmark.stats.repeats import COMPARED, Repeats, compare
+
+
+def intervals(repeats: dict[Cell, Repeats], part: Slice) -> Iterator[dict[str, str]]:
+    """One row a server and level of `part`: the interval of each figure, and by which method."""
+    for level in levels(repeats, part):
+        for server, own in level.items():
+            found = {figure.heading: own.interval(figure) for figure in COMPARED}
+            methods = dict.fromkeys(one.method for one in found.values() if one)
+            yield {
+                "server": f"{titles.name(server)}, {users_text(own)}",
+                **{heading: shown_range(one, shown) for heading, one in found.items()},
+                "interval": "; ".join(methods) or ABSENT,
+            }
+
+
+def ratios(repeats: dict[Cell, Repeats], part: Slice) -> Iterator[dict[str, str]]:
+    """One row a pair of servers and level of `part`: the later server's figures over the earlier one's."""
+    for level in levels(repeats, part):
+        for first, second in combinations(level, 2):
+            one, other = level[first], level[second]
+            apart = one.borrowed or other.borrowed
+            found = {figure: compare(one, other, figure, interleaved=not apart) for figure in COMPARED}
+            methods = dict.fromkeys(each.ratio.interval.method for each in found.values() if each)
+            texts = {}
+            for figure, each in found.items():
+                name = figure.heading.partition(",")[0]
+                interval = each.ratio.interval if each else None
+                texts[f"{name} ratio"] = shown_ratio(each.ratio.value) if each else ABSENT
+                texts[f"{name} from, to"] = shown_range(interval, shown_ratio)
+                texts[f"{name} is"] = each.verdict(SMALLEST_EFFECT) if each else ABSENT
+            yield {
+                "servers": f"{titles.name(second)} / {titles.name(first)}, {users_text(one)}",
+                **texts,
+                "interval": "; ".join(methods) or ABSENT,
+            }
+
+
+def levels(repeats: dict[Cell, Repeats], part: Slice) -> Iterator[dict[str, Repeats]]:
+    """For each number of users in `part`, from few to many: server -> its repeats, in their usual order."""
+    own = {
+        cell: found
+        for cell, found in repeats.items()
+        if Slice(cell.task, cell.workload, cell.texts_per_request) == part
+    }
+    for users in sorted({cell.users for cell in own}):
+        level = {cell.server: found for cell, found in own.items() if cell.users == users}
+        yield {server: level[server] for server in in_order(level, SERVERS)}
+
+
+def users_text(repeats: Repeats) -> str:
+    users = next(iter(repeats.records.values()))["cell"]["users"]
+    return "1 user" if users == 1 else f"{users:,} users"
+
+
+def shown_range(interval: Interval | None, show: Callable[[float], str]) -> str:
+    return f"{show(interval.low)} to {show(interval.high)}" if interval else ABSENT
+
+
+def shown_ratio(value: float) -> str:
+    return number(value, 2 if value >= 0.1 else 3)
+
+
+def shown(value: float) -> str:
+    return number(value, digits_of(value))

@@ -1,0 +1,1 @@
+"""What a run is: its plan, its cells, and the files that keep them."""

@@ -1,0 +1,56 @@
+"""Puts the baseline's cells of an earlier run beside a run that measured other servers only."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from benchmark.runs.records import Cell, RunFiles, read_json, write_json
+
+
+def borrow_baseline(run: RunFiles, results: Path) -> str | None:
+    """Copies the baseline's cells from its last comparable run into `run`; a line that says what was done.
+
+    Comparable is a run on the same machine and cores with the same PyTorch weights. The line is kept in
+    run.json, for the captions. None where `run` has a baseline of its own.
+    """
+    record = run.read_run()
+    if "baseline" in record["plan"]["servers"]:
+        return None
+    others = [RunFiles(path.parent) for path in results.glob("*/run.json") if path.parent != run.folder]
+    others = [other for other in others if "baseline" in other.read_run()["plan"]["servers"]]
+    comparable = [other for other in others if basis(other.read_run()) == basis(record)]
+    if comparable:
+        source = max(comparable, key=lambda other: other.read_run()["started_at"])
+        copy_baseline(source, run)
+        beside = f"baseline from run {source.folder.name}"
+    elif others:
+        beside = "no baseline beside it: its runs are of another machine or other models"
+    else:
+        beside = "no baseline beside it: none has been measured yet (make bench-baseline)"
+    run.write_run({**record, "beside": beside})
+    return beside
+
+
+def copy_baseline(source: RunFiles, run: RunFiles) -> None:
+    for path in source.cells_folder.glob("baseline-*.json"):
+        cell = Cell.parse(path.stem)
+        write_json(run.cells_folder / path.name, {**read_json(path), "from_run": source.folder.name})
+        for kept in (source.requests_path(cell), source.samples_path(cell), source.speed_path(cell)):
+            if kept.is_file():
+                shutil.copy(kept, run.cells_folder)
+
+
+def basis(record: dict[str, Any]) -> tuple[Any, ...]:
+    """What two runs must share for their figures to stand side by side."""
+    environment, artefacts = record["environment"], record["models"]["artefacts"]
+    weights = {
+        name: artefact["files"]["model.safetensors"]["sha256"]
+        for name, artefact in artefacts.items()
+        if name.endswith("/pytorch")
+    }
+    return (
+        environment["machine"]["cpu"],
+        environment["machine"]["logical_cores"],
+        environment["cores"],
+        weights,
+    )

@@ -1,0 +1,1 @@
+"""From kept requests to figures, intervals and verdicts."""

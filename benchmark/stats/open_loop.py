@@ -1,0 +1,116 @@
+"""From the requests of an open loop to the figures of an offered rate, and how they are shown."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from rich.table import Table
+
+from benchmark.charts.titles import figure
+from benchmark.measure.progress import number
+from benchmark.runs.records import REQUEST_COLUMNS
+from benchmark.stats.figures import percentile_ms
+from locustfiles.arrivals import MAX_SEND_LAG_P95_MS
+
+OUTCOMES = ("right", "late", "refused", "expired", "wrong", "unanswered")
+COLUMNS = REQUEST_COLUMNS | {
+    "outcome": "string",
+    "status": "int64",
+    "send_lag_ms": "float64",  # from the scheduled to the real send
+    "long": "bool",
+}
+
+
+def figures(requests: pd.DataFrame, duration_s: float, deadline_ms: float) -> dict[str, Any]:
+    """What became of the requests scheduled within the window of `duration_s`, whenever their answers came.
+
+    Goodput is right answers within `deadline_ms` of the scheduled send. An accepted request that got no
+    answer (expired or unanswered) counts as slower than every answer, so that p50 and p95 are not those of
+    the survivors; a percentile that falls among such requests is None, as is one under its sample floor.
+    """
+    measured = requests[(requests["start_s"] >= 0) & (requests["start_s"] < duration_s)]
+    became = measured["outcome"].astype("object")
+    became = became.mask((became == "right") & (measured["latency_ms"] > deadline_ms), "late")
+    counts = {name: int((became == name).sum()) for name in OUTCOMES}
+    answered = became.isin(("right", "late"))
+    refused = became == "refused"
+    accepted_ms = measured["latency_ms"].where(answered, math.inf)[~refused]
+    refusals_ms = measured["latency_ms"][refused]
+    lags_ms = measured["send_lag_ms"].dropna()
+    with np.errstate(invalid="ignore"):  # between two requests without an answer
+        p50_ms, p95_ms = (finite(percentile_ms(accepted_ms, percentile)) for percentile in (50, 95))
+    lag_p95_ms = float(np.percentile(lags_ms, 95)) if len(lags_ms) else 0.0
+    return {
+        "requests": len(measured),
+        "offered_rps": len(measured) / duration_s,
+        "goodput_rps": counts["right"] / duration_s,
+        **counts,
+        "refused_share": counts["refused"] / len(measured) if len(measured) else None,
+        "p50_ms": p50_ms,
+        "p95_ms": p95_ms,
+        "refuse_p95_ms": percentile_ms(refusals_ms, 95),
+        "send_lag_p95_ms": lag_p95_ms,
+        "generator_behind": lag_p95_ms > MAX_SEND_LAG_P95_MS,
+    }
+
+
+def finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+def told_ms(value: float | None) -> str:
+    """A latency as `figures` gives it, which has none of too few requests."""
+    return "not to be told" if value is None else f"{figure(value)} ms"
+
+
+def summary(found: dict[str, Any]) -> str:
+    """One rate as a line."""
+    others = ", ".join(f"{found[name]} {name}" for name in OUTCOMES if name != "right" and found[name])
+    line = f"offered {found['offered_rps']:.1f} RPS, goodput {found['goodput_rps']:.1f}"
+    return line + (f", {others}" if others else "")
+
+
+def table(record: dict[str, Any]) -> Table:
+    """The rates of a record, one row each."""
+    deadline_ms = record["offer"]["deadline_ms"]
+    shown = Table(
+        title=f"goodput: right answers within {deadline_ms} ms of the scheduled send; latencies of accepted "
+        "requests; unprinted: too few, or no answer came",
+        title_justify="left",
+    )
+    headings = {
+        "offered RPS": ("offered_rps", 1),
+        "goodput RPS": ("goodput_rps", 1),
+        "refused": ("refused", 0),
+        "expired": ("expired", 0),
+        "late": ("late", 0),
+        "unanswered": ("unanswered", 0),
+        "wrong": ("wrong", 0),
+        "p50 ms": ("p50_ms", 0),
+        "p95 ms": ("p95_ms", 0),
+        "p95 ms to refuse": ("refuse_p95_ms", 0),
+        "p95 ms of send lag": ("send_lag_p95_ms", 1),
+    }
+    for heading in headings:
+        shown.add_column(heading, justify="right")
+    shown.add_column("note")
+    for found in record["rates"]:
+        note = (
+            f"the generator fell behind (limit {MAX_SEND_LAG_P95_MS:g} ms)"
+            if found["generator_behind"]
+            else ""
+        )
+        shown.add_row(*(number(found[key], digits) for key, digits in headings.values()), note)
+    return shown
+
+
+def recovery_line(record: dict[str, Any]) -> str:
+    found = record["recovery"]
+    if not found["recovered"]:
+        return f"not recovered {found['after_s']:g} s after the highest rate: {found['problem']}"
+    before_ms, after_ms = (max(found[key]) for key in ("before_ms", "after_ms"))
+    return (
+        f"recovered: {found['after_s']:g} s after the highest rate it answers as before "
+        f"(slowest of {len(found['after_ms'])}: {after_ms:,.0f} ms, before {before_ms:,.0f} ms)"
+    )
