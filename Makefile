@@ -141,7 +141,7 @@ test-fast: setup ## Tests of tests/fast.txt: a minute, on any system, without mo
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile @tests/fast.txt
 
 fuzz: models-embedded ## Send each server 20,000 requests made from its OpenAPI page, and check every answer
-	PYTHONPATH=. $(BIN)/python tests/fuzz_contract.py
+	PYTHONPATH=. $(BIN)/python tests/servers/fuzz_contract.py
 
 lint: setup ## ruff and mypy
 	$(BIN)/ruff check .

@@ -96,3 +96,10 @@ def server(request: pytest.FixtureRequest, servers: Callable[[str], Server]) -> 
 def client(server: Server) -> Iterator[httpx.Client]:
     with loopback.Client(base_url=server.url, timeout=60.0) as opened:
         yield opened
+
+
+def is_ready(port: int) -> bool:
+    try:
+        return loopback.get(f"http://127.0.0.1:{port}/ready", timeout=5.0).status_code == 200
+    except httpx.TransportError:
+        return False

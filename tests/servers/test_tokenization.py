@@ -14,9 +14,9 @@ import transformers
 from conftest import EMBEDDED
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from seeded_models import REAL_NAMES, real_vocabulary
 
 from baseline.models import MarianTokenizer, SentimentClassifier, Translator
-from tests.seeded_models import REAL_NAMES, real_vocabulary
 
 EXAMPLES = 400
 ONNX_SERVERS = ("optimized", "dynamic_batching")

@@ -7,11 +7,11 @@ from functools import cache
 from typing import Any
 
 import pytest
+from cache_helpers import Counts, FakeModel, ask, make_cache, run, written
 
 from benchmark.measure.processes import free_port
 from benchmark.measure.redis_server import RedisProcess, clear_cache, redis_url, running_redis
 from optimized.redis_store import RedisStore
-from tests.cache_helpers import Counts, FakeModel, ask, make_cache, run, written
 
 PASSWORD = "s3cret/with:odd@characters"
 ENCODED = "s3cret%2Fwith%3Aodd%40characters"

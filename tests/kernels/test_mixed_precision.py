@@ -12,6 +12,7 @@ import torch
 from conftest import EMBEDDED, native_kernels, serving
 from hypothesis import given
 from hypothesis import strategies as st
+from rendering import as_text
 from safetensors.torch import load_file, save_file
 
 from benchmark.measure import loopback
@@ -34,7 +35,6 @@ from model_export.row_quantize import quantize_rows, save_graphs
 from model_export.sensitivity import layer_sensitivities
 from model_export.sources import HUB_REPOSITORIES
 from optimize_model import size_table
-from tests.rendering import as_text
 
 # A power of two, so that in float32 nothing changes.
 OUTLIER = 2.0**10

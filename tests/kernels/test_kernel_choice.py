@@ -2,12 +2,12 @@
 
 import json
 import shutil
-import stat
 from pathlib import Path
 
 import pytest
 from conftest import EMBEDDED, native_kernels
-from test_process import start_and_fail
+from fake_compiler import compiler
+from start_and_fail import start_and_fail
 
 import dynamic_batching.runtime.onnx_files
 import optimized.runtime.onnx_files
@@ -41,12 +41,6 @@ def sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(kernels, "SOURCES", folder)
     monkeypatch.setattr(kernels, "BUILT", tmp_path / "built")
     return folder
-
-
-def compiler(path: Path, script: str) -> str:
-    path.write_text(f"#!/bin/sh\n{script}\n")
-    path.chmod(path.stat().st_mode | stat.S_IXUSR)
-    return str(path)
 
 
 def chosen(choice: kernels.KernelChoice) -> tuple[Kernels, list[str]]:

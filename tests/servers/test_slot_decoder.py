@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import EMBEDDED
+from marian_exports import assert_same_or_tied, captions, export, greedy_of_hugging_face, tiny_model
 from transformers import MarianMTModel
 
 from dynamic_batching.decoder import SlotDecoder, StepResult
@@ -22,14 +24,6 @@ from dynamic_batching.runtime.onnx_files import find_onnx_files, kernel_library
 from dynamic_batching.runtime.tokenization import MarianTokenizer
 from dynamic_batching.sequence import Sequence, runs_of_like_length
 from dynamic_batching.slots import MIN_STRIDE, KeyValues
-from tests.conftest import EMBEDDED
-from tests.test_marian_graphs import (
-    assert_same_or_tied,
-    captions,
-    export,
-    greedy_of_hugging_face,
-    tiny_model,
-)
 
 TEXTS = int(os.environ.get("GAP_TEST_TEXTS", "120"))
 SLOTS = 8

@@ -11,13 +11,13 @@ from pathlib import Path
 import httpx
 import pytest
 from conftest import EMBEDDED, SERVERS, serving
+from start_and_fail import start_and_fail
 
 from benchmark.measure import loopback
 from benchmark.measure.processes import Server, free_port
 from benchmark.runs.environment import ROOT
 from optimized.web.cpus import allowed_cpus
 
-START_TIMEOUT_S = 60
 SMALLEST_LIMITS = {
     "GAP_MAX_INPUT_TOKENS": "8",
     "GAP_MAX_BATCH_TEXTS": "1",
@@ -26,19 +26,6 @@ SMALLEST_LIMITS = {
     "GAP_MAX_PREFILL_TOKENS": "1",
     "GAP_MAX_NUM_BEAMS": "1",
 }
-
-
-def start_and_fail(name: str, port: int = 0, *options: str, **settings: str) -> tuple[int, str]:
-    command = [sys.executable, "-m", name, "--port", str(port or free_port()), *options]
-    ended = subprocess.run(
-        command,
-        cwd=ROOT,
-        env={**os.environ, "GAP_MODELS_DIR": str(EMBEDDED), **settings},
-        capture_output=True,
-        text=True,
-        timeout=START_TIMEOUT_S,
-    )
-    return ended.returncode, ended.stdout + ended.stderr
 
 
 @pytest.mark.parametrize("name", SERVERS)

@@ -89,6 +89,6 @@ def test_a_server_listens_on_loopback_unless_an_option_says_otherwise(
 
 
 def test_no_command_of_the_makefile_or_readme_opens_a_server_to_the_network() -> None:
-    root = Path(__file__).resolve().parent.parent
+    root = Path(__file__).resolve().parents[2]
     for path in ("Makefile", "README.md"):
         assert "0.0.0.0" not in (root / path).read_text()

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import EMBEDDED, READY_TIMEOUT_S, SERVERS, serving
-from test_house import is_ready
-from test_process import start_and_fail
+from conftest import EMBEDDED, READY_TIMEOUT_S, SERVERS, is_ready, serving
+from start_and_fail import start_and_fail
 
 from benchmark.measure.processes import Child, free_port
 from benchmark.runs.environment import ROOT

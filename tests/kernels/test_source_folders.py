@@ -12,8 +12,8 @@ import torch
 from conftest import EMBEDDED
 from hypothesis import given
 from hypothesis import strategies as st
+from progress_lines import quiet
 from safetensors.torch import load_file, save_file
-from test_optimize_model import quiet
 from tiny_models import hub_cache, save_as_pickle, write_tiny
 
 from model_export import folder_checks, verify

@@ -18,7 +18,7 @@ from benchmark.runs.environment import ROOT
 from benchmark.runs.records import Cell, RunFiles, write_json
 
 TIMEOUT_S = 120
-STEPPING_CLOCK = Path(__file__).parent / "stepping_clock"
+STEPPING_CLOCK = Path(__file__).parents[1] / "helpers" / "stepping_clock"
 PR_CAPBSET_DROP, CAP_DAC_OVERRIDE = 24, 1
 
 

@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import EMBEDDED
 from hypothesis import given
 from hypothesis import strategies as st
+from marian_exports import captions, export, tiny_model
 from transformers import MarianMTModel
 
 from dynamic_batching.decoder import SlotDecoder
@@ -24,10 +26,8 @@ from optimized.decoder import Decoder
 from optimized.runtime.graphs import Graphs as BatchGraphs
 from optimized.runtime.onnx_files import find_onnx_files, kernel_library
 from optimized.runtime.tokenization import MarianTokenizer
-from tests.conftest import EMBEDDED
-from tests.test_marian_graphs import captions, export, tiny_model
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 SLOTS = 16
 MAX_NEW = 24
 TIED_SCORES = 1e-4

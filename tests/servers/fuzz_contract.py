@@ -1,6 +1,6 @@
 """Sends a server requests made from its own OpenAPI page, valid and not, and checks its answers.
 
-`python tests/fuzz_contract.py` writes a summary a server; the tests run a short form.
+`python tests/servers/fuzz_contract.py` writes a summary a server; the tests run a short form.
 """
 
 import json
@@ -59,7 +59,7 @@ def fuzz_once(
     command += ["--report", "json", "--report-json-path", str(report)]
     environment = {
         **os.environ,
-        "PYTHONPATH": str(TESTS),
+        "PYTHONPATH": str(TESTS.parent / "helpers"),
         "SCHEMATHESIS_HOOKS": "fuzz_checks",
         "GAP_FUZZ_STATUSES": str(statuses),
     }

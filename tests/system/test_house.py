@@ -10,14 +10,13 @@ from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
 
-import httpx
 import pytest
-from conftest import EMBEDDED, READY_TIMEOUT_S, SERVERS
+from checkout import ROOT, tracked_modules
+from conftest import EMBEDDED, READY_TIMEOUT_S, SERVERS, is_ready
 
 from benchmark.measure import loopback
 from benchmark.measure.processes import free_port
 
-ROOT = Path(__file__).resolve().parent.parent
 OWN = {path.stem for path in ROOT.iterdir() if path.is_dir() or path.suffix == ".py"}
 # Floors of a folder, the lowest first: a module imports from its own and from those before it.
 FLOORS = ("web", "runtime", "")
@@ -134,21 +133,6 @@ def test_a_folder_that_is_copied_alone_serves(name: str, tmp_path: Path) -> None
     finally:
         server.kill()
         server.wait()
-
-
-def is_ready(port: int) -> bool:
-    try:
-        return loopback.get(f"http://127.0.0.1:{port}/ready", timeout=5.0).status_code == 200
-    except httpx.TransportError:
-        return False
-
-
-def tracked_modules() -> list[Path]:
-    if not (ROOT / ".git").exists():
-        pytest.skip("this is no checkout")
-    command = ["git", "ls-files", "*.py"]
-    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    return [ROOT / path for path in listed.split()]
 
 
 def test_the_folders_stay_small() -> None:

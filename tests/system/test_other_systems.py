@@ -15,7 +15,7 @@ from benchmark.measure.redis_server import NO_REDIS
 from benchmark.runs.environment import ROOT
 from benchmark.runs.records import RunFiles
 
-PRELUDE = ROOT / "tests" / "other_system"
+PRELUDE = ROOT / "tests" / "helpers" / "other_system"
 TEXTS = 60
 SHOW_REDIS_URL = "import os, sys; print(os.environ.get('REDIS_URL')); sys.exit(7)"
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from transformers import MarianConfig, MarianMTModel
 
-REAL = Path(__file__).resolve().parents[2] / "shared" / "real_tokenizers"
+REAL = Path(__file__).resolve().parents[3] / "shared" / "real_tokenizers"
 REAL_NAMES = ("opus-mt-en-mg", "opus-mt-tc-big-fr-en")
 SEED = 0
 # Of weights, as multiples of 1/sqrt(inputs). Weak layers keep what the last token was; the last feed-forward

@@ -9,9 +9,9 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from checkout import tracked_modules
 from conftest import EMBEDDED
 from test_client_ceiling import PLAN
-from test_house import tracked_modules
 
 from benchmark.experiments.soak import answered
 from benchmark.measure.load import closed_loop, drive

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from cache_helpers import Counts, FakeModel, ask, make_cache, run, written
 
 from benchmark.measure.redis_server import RedisProcess, running_redis
 from optimized.cache import DIGEST_CHARS, ResultCache
 from optimized.redis_store import RedisStore
 from optimized.web.schemas import Sentiment
-from tests.cache_helpers import Counts, FakeModel, ask, make_cache, run, written
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from typer.testing import CliRunner, Result
 from embedded_models import evaluate, train_sentiment, train_translation
 from model_export.embedded import encoder_folder
 
-PROJECT = Path(__file__).parents[1]
+PROJECT = Path(__file__).parents[2]
 EMBEDDED = PROJECT / "embedded_models"
 
 ENGLISH = [

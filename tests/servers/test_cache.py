@@ -5,13 +5,13 @@ import threading
 from typing import Any
 
 import pytest
+from cache_helpers import Counts, FakeModel, Tokens, all_wait, ask, make_cache, run, started
 from hypothesis import given
 from hypothesis import strategies as st
 
 from optimized.thread_pool import ThreadPool
 from optimized.web.errors import DeadlineExceeded, InvalidInput
 from optimized.web.request_context import RequestContext
-from tests.cache_helpers import Counts, FakeModel, Tokens, all_wait, ask, make_cache, run, started
 
 TEXTS = st.lists(st.text("abcd", min_size=1, max_size=2), min_size=1, max_size=12)
 

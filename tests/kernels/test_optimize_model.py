@@ -13,6 +13,7 @@ import rich
 import rich.progress
 import torch
 from conftest import EMBEDDED, native_kernels
+from progress_lines import quiet
 from rich.console import Console
 from safetensors.torch import load_file
 from transformers import AutoModelForSeq2SeqLM, AutoModelForSequenceClassification, MarianConfig
@@ -31,10 +32,6 @@ from model_export.progress import track
 from model_export.random_weights import make_random
 
 REPOSITORIES = sources.HUB_REPOSITORIES
-
-
-def quiet(line: str) -> None:
-    pass
 
 
 @pytest.fixture(autouse=True)

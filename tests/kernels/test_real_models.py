@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import SERVERS, native_kernels
+from seeded_models import REAL_NAMES, real_vocabulary, write_seeded_model
 from transformers import MarianConfig, MarianMTModel, MarianTokenizer
 
 import baseline.config
@@ -38,7 +39,6 @@ from model_export.pytorch import write_pytorch
 from model_export.row_quantize import quantize_rows, save_graphs
 from optimized.decoder import Decoder
 from optimized.runtime.graphs import Graphs
-from tests.seeded_models import REAL_NAMES, real_vocabulary, write_seeded_model
 
 FULL = bool(os.environ.get("GAP_FULL_MODELS"))
 LAYERS, COUNT = (None, 200) if FULL else (1, 6)

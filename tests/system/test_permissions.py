@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 from conftest import EMBEDDED, SERVERS, native_kernels
-from test_kernel_choice import compiler
-from test_optimize_model import quiet
-from test_process import start_and_fail
+from fake_compiler import compiler
+from progress_lines import quiet
+from start_and_fail import start_and_fail
 from tiny_models import write_tiny
 
 from benchmark.runs.environment import ROOT
