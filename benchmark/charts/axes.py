@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from benchmark.charts.style import MUTED, SUBTITLE, points
-from benchmark.charts.titles import figure
+from benchmark.stats.formatting import format_figure
 
 
 def x_label(ax: Axes, text: str) -> None:
@@ -22,7 +22,7 @@ def log_ms_axis(ax: Axes, values: Sequence[float]) -> None:
     # More than nine tick texts would touch: the powers of ten alone still name the scale.
     written = ticks if len(ticks) <= 9 else [t for t in ticks if f"{t:e}".startswith("1")]
     ax.yaxis.set_major_locator(FixedLocator(written))
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: figure(value)))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: format_figure(value)))
     ax.yaxis.set_minor_locator(NullLocator())
 
 

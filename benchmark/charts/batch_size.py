@@ -11,6 +11,7 @@ from benchmark.charts.labels import Label, end_labels, room_for
 from benchmark.charts.sheet import Sheet
 from benchmark.charts.style import text_colour
 from benchmark.charts.titles import Medians
+from benchmark.stats.formatting import format_figure, format_users
 
 METRIC = "batch_size_mean"
 
@@ -50,8 +51,8 @@ def title(medians: Medians, task: str) -> str:
     levels = medians[server]
     first, last = min(levels), max(levels)
     whose = f"{titles.name(server)}'s {task} batches hold"
-    texts = "text" if titles.figure(levels[last]) == "1" else "texts"
-    told = f"{whose} {titles.figure(levels[last])} {texts} at {titles.users(last)}"
-    if titles.figure(levels[first]) == titles.figure(levels[last]):
+    texts = "text" if format_figure(levels[last]) == "1" else "texts"
+    told = f"{whose} {format_figure(levels[last])} {texts} at {format_users(last)}"
+    if format_figure(levels[first]) == format_figure(levels[last]):
         return told
-    return f"{told}, {titles.figure(levels[first])} at {first:,}"
+    return f"{told}, {format_figure(levels[first])} at {first:,}"

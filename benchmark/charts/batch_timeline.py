@@ -8,12 +8,12 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.ticker import NullLocator
 
-from benchmark.charts import titles
 from benchmark.charts.axes import x_label
 from benchmark.charts.labels import Label, end_labels, room_for
 from benchmark.charts.record_caption import circumstances
 from benchmark.charts.sheet import Sheet
 from benchmark.charts.style import COLOURS, LABEL, MARGIN, MUTED, SUBTITLE, points
+from benchmark.stats.formatting import format_figure, format_users
 
 # From column to column, in this colour (Okabe and Ito's sky blue for the encoder's run).
 STATES = (
@@ -30,11 +30,11 @@ def draw(records: Sequence[dict[str, Any]], traces: Sequence[pd.DataFrame]) -> S
     """A panel a record, over the same number of seconds in the middle of each run."""
     sheet = Sheet(
         title(records, traces),
-        f"Translation at {titles.users(records[0]['users'])}: one line a text, in the order of arrival, from "
+        f"Translation at {format_users(records[0]['users'])}: one line a text, in the order of arrival, from "
         "its arrival to its answer",
         [
             "Both panels show as many seconds, from the middle of their runs.",
-            circumstances(records, f"{titles.figure(records[0]['duration_s'])} s of load each"),
+            circumstances(records, f"{format_figure(records[0]['duration_s'])} s of load each"),
         ],
     )
     right = room_for([name for name, *_ in STATES])
@@ -98,7 +98,7 @@ def waited_ms(texts: pd.DataFrame) -> float:
 def title(records: Sequence[dict[str, Any]], traces: Sequence[pd.DataFrame]) -> str:
     """How long a text waits for the batch, as a sentence."""
     waits = {record["batching"]: waited_ms(texts) for record, texts in zip(records, traces, strict=True)}
-    told = {batching: f"{titles.figure(wait)} ms" for batching, wait in waits.items()}
+    told = {batching: f"{format_figure(wait)} ms" for batching, wait in waits.items()}
     if "continuous" not in waits:
         return f"A text waits {told['request']} for its batch to begin"
     sentence = f"In slots a text waits {told['continuous']} to join the running batch"

@@ -12,6 +12,7 @@ from benchmark.charts.record_caption import circumstances
 from benchmark.charts.sheet import Sheet
 from benchmark.charts.style import LABEL, MARGIN, MUTED, SUBTITLE, colour, points, text_colour, width_of
 from benchmark.runs.records import SERVERS
+from benchmark.stats.formatting import format_factor, format_figure
 
 THICK = 0.5  # of a bar, in rows
 BESIDE = 14  # from a bar to its figures
@@ -24,7 +25,7 @@ def draw(records: Sequence[dict[str, Any]]) -> Sheet:
     records = [by_server[server] for server in servers]
     task, slo = records[0]["task"], records[0]["slo"]
     durations = [step["duration_s"] for record in records for step in record["steps"]]
-    lasting = " to ".join(dict.fromkeys(titles.figure(one) for one in (min(durations), max(durations))))
+    lasting = " to ".join(dict.fromkeys(format_figure(one) for one in (min(durations), max(durations))))
     sheet = Sheet(
         title(records),
         f"{task.capitalize()}, unique texts: highest rate of Poisson arrivals, in requests a second, whose "
@@ -102,18 +103,18 @@ def told(record: dict[str, Any], against: dict[str, Any] | None) -> str:
     found = record["capacity"]
     if found["held_rps"] is None:
         least = min(step["rate"] for step in record["steps"])
-        return f"misses it at {titles.figure(least)} a second: p95 {least_p95(record)}"
+        return f"misses it at {format_figure(least)} a second: p95 {least_p95(record)}"
     least = "" if found["ended"] == "found" else "at least "
     ratio = ""
     if against is not None and against is not record:
-        ratio = f", {titles.times(held(record) / held(against))} {titles.inline(against['server'])}"
-    return f"{least}{titles.figure(found['held_rps'])}{ratio}"
+        ratio = f", {format_factor(held(record) / held(against))} {titles.inline(against['server'])}"
+    return f"{least}{format_figure(found['held_rps'])}{ratio}"
 
 
 def least_p95(record: dict[str, Any]) -> str:
     """The p95 of the lowest rate."""
     step = min(record["steps"], key=lambda one: one["rate"])
-    return "untold" if step["p95_ms"] is None else f"{titles.figure(step['p95_ms'])} ms"
+    return "untold" if step["p95_ms"] is None else f"{format_figure(step['p95_ms'])} ms"
 
 
 def held(record: dict[str, Any]) -> float:
@@ -131,25 +132,25 @@ def reference(records: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
 
 def title(records: Sequence[dict[str, Any]]) -> str:
     """The capacities as a sentence."""
-    limit = f"p95 within {titles.figure(records[0]['slo']['p95_ms'])} ms"
+    limit = f"p95 within {format_figure(records[0]['slo']['p95_ms'])} ms"
     best = max(records, key=held)
     if not held(best):
-        least = titles.figure(min(step["rate"] for step in best["steps"]))
+        least = format_figure(min(step["rate"] for step in best["steps"]))
         who = titles.name(best["server"]) if len(records) == 1 else "No server"
         verb = "does not keep" if len(records) == 1 else "keeps"
         return f"{who} {verb} {limit} even at {least} {'request' if least == '1' else 'requests'} a second"
     more = "" if best["capacity"]["ended"] == "found" else "or more "
     sentence = (
-        f"{titles.name(best['server'])} keeps {limit} at {titles.figure(held(best))} {more}requests a second"
+        f"{titles.name(best['server'])} keeps {limit} at {format_figure(held(best))} {more}requests a second"
     )
     other = next((record for record in records if record is not best), None)
     if other is None:
         return sentence
     who = titles.inline(other["server"])
     if not held(other):
-        least = titles.figure(min(step["rate"] for step in other["steps"]))
+        least = format_figure(min(step["rate"] for step in other["steps"]))
         return f"{sentence}, {who} not even at {least}"
-    return f"{sentence}, {titles.times(held(best) / held(other))} {who}'s {titles.figure(held(other))}"
+    return f"{sentence}, {format_factor(held(best) / held(other))} {who}'s {format_figure(held(other))}"
 
 
 def found_line(record: dict[str, Any]) -> str:
@@ -157,5 +158,5 @@ def found_line(record: dict[str, Any]) -> str:
     found = record["capacity"]
     limit = f"p95 within {record['slo']['p95_ms']:,} ms"
     if found["held_rps"] is None:
-        return f"{record['server']} does not keep {limit} at {titles.figure(found['not_held_rps'])} RPS"
+        return f"{record['server']} does not keep {limit} at {format_figure(found['not_held_rps'])} RPS"
     return f"{record['server']} keeps {limit} at {found['held_rps']:.1f} RPS ({found['ended']})"

@@ -7,8 +7,9 @@ from typing import Any
 import pandas as pd
 
 from benchmark.charts.data import Cells, RunData, Slice, cell_of
-from benchmark.charts.titles import figure, inline, users
+from benchmark.charts.titles import inline
 from benchmark.measure.configurations import CACHED_SERVERS
+from benchmark.stats.formatting import format_figure, format_users
 from model_export.instruction_sets import INSTRUCTION_SETS
 from model_export.precision import remarks
 
@@ -51,7 +52,7 @@ def circumstances(data: RunData, cells: Cells) -> str:
         machine(environment),
         models(data, cells),
         without_cache(data, cells),
-        f"{figure(duration)} s a cell" if duration is not None else "",
+        f"{format_figure(duration)} s a cell" if duration is not None else "",
         f"{repeats} repeat{'' if repeats == 1 else 's'}",
         commit(environment),
         str(data.run.get("beside") or ""),
@@ -107,7 +108,7 @@ def without_cache(data: RunData, cells: Cells) -> str:
 def model(artefact: dict[str, Any]) -> str:
     """One artefact as architecture, size and origin."""
     parameters = artefact.get("parameters")
-    size = f"{figure(parameters / 1e6)} M parameters" if parameters else ""
+    size = f"{format_figure(parameters / 1e6)} M parameters" if parameters else ""
     # Layers and widths follow the architecture's name; a caption has no room for them.
     architecture = str(artefact.get("architecture") or "").partition(",")[0]
     named = " ".join(part for part in (architecture, size) if part)
@@ -170,7 +171,9 @@ def count(frame: pd.DataFrame, kind: str) -> str:
 def where(frame: pd.DataFrame) -> str:
     """The servers and users of the cells in `frame`."""
     places = frame.drop_duplicates(["server", "users"])
-    return ", ".join(f"{inline(row['server'])} at {users(int(row['users']))}" for _, row in places.iterrows())
+    return ", ".join(
+        f"{inline(row['server'])} at {format_users(int(row['users']))}" for _, row in places.iterrows()
+    )
 
 
 def reasons(frame: pd.DataFrame) -> str:

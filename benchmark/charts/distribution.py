@@ -14,8 +14,8 @@ from benchmark.charts.data import Cells, Drawing, RunData, Slice
 from benchmark.charts.labels import Label, end_labels, room_for
 from benchmark.charts.sheet import Sheet
 from benchmark.charts.style import colour, dashes, text_colour
-from benchmark.charts.values import exact
 from benchmark.stats import figures as stats
+from benchmark.stats.formatting import format_exact, format_users
 
 # Quantiles that are read off observed latencies, never between two of them.
 SHARES = np.linspace(0.005, 1, 200)
@@ -37,7 +37,7 @@ def draw(data: RunData, part: Slice, level: int) -> Sheet:
         subtitle(
             data,
             part,
-            f"latency in ms of each share of the requests, {titles.users(level)}",
+            f"latency in ms of each share of the requests, {format_users(level)}",
         ),
         caption(data, cells, [faint, *missing(cells, invalid_as="Dotted")]),
     )
@@ -83,7 +83,7 @@ def tell_curve(sheet: Sheet, ax: Axes, cells: Cells, who: str) -> None:
     for percent in TOLD:
         if min(map(len, found)) >= stats.sample_floor(max(percent, 100 - percent)):
             value = float(np.median([np.percentile(one, percent) for one in found]))
-            sheet.tell(ax, (percent / 100, value), f"{who}: {percent} % within {exact(value)} ms")
+            sheet.tell(ax, (percent / 100, value), f"{who}: {percent} % within {format_exact(value)} ms")
 
 
 def quantiles(cells: Cells) -> np.ndarray:

@@ -23,7 +23,7 @@ from benchmark.charts.style import (
     text_colour,
     width_of,
 )
-from benchmark.charts.values import exact
+from benchmark.stats.formatting import format_exact, format_figure
 
 NAME = "footprint"
 MB = 1e6
@@ -121,11 +121,11 @@ def bars(
         ends = [end for end, _ in found]
         ax.barh(row, longer.get(server, 0), height=THICK, color=colour(server), alpha=0.35)
         if found:
-            told = ", ".join(f"{exact(end)} {each}" for end, each in found)
+            told = ", ".join(f"{format_exact(end)} {each}" for end, each in found)
             corners = (0, row - THICK / 2), (max(ends), row + THICK / 2)
             sheet.tell(ax, corners[0], f"{titles.name(server)}: {told}", corners[1])
         ax.barh(row, values.get(server, 0), height=THICK, color=colour(server))
-        text = " – ".join(titles.figure(end) for end in ends) if ends else "not measured"
+        text = " – ".join(format_figure(end) for end in ends) if ends else "not measured"
         ax.annotate(
             text,
             (0, row - THICK / 2),

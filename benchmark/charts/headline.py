@@ -23,7 +23,7 @@ from benchmark.charts.style import (
     text_colour,
     width_of,
 )
-from benchmark.charts.values import exact
+from benchmark.stats.formatting import format_exact, format_factor, format_figure, format_users
 
 NAME = "headline"
 USERS = 50
@@ -60,7 +60,7 @@ def draw(data: RunData, level: int) -> Sheet:
     dots = "Dot: one repeat; bar: their median" if shown.repeats > 1 else ""
     sheet = Sheet(
         sentences.headline(found, level),
-        f"Requests answered a second at {titles.users(level)}, {texts_of(parts[0])}; times the baseline",
+        f"Requests answered a second at {format_users(level)}, {texts_of(parts[0])}; times the baseline",
         caption(data, shown, [dots, *missing(shown, invalid_as="Not drawn")]),
     )
     names = max(width_of(titles.name(server), LABEL) for server in shown.servers) + 20
@@ -83,11 +83,11 @@ def bars(
     for row, server in enumerate(servers):
         text, ink = "no valid figure", MUTED
         if server in found:
-            text, ink = titles.figure(found[server]), text_colour(server)
+            text, ink = format_figure(found[server]), text_colour(server)
             if reference and server != titles.REFERENCE:
-                text += f"  ({titles.times(found[server] / reference)})"
+                text += f"  ({format_factor(found[server] / reference)})"
             ax.barh(row, found[server], height=THICK, color=colour(server))
-            told = f"{titles.name(server)}, {task}: {exact(found[server])} requests a second"
+            told = f"{titles.name(server)}, {task}: {format_exact(found[server])} requests a second"
             sheet.tell(ax, (0, row - THICK / 2), told, (found[server], row + THICK / 2))
         valid = cells.where(server=server, status="ok").frame[METRIC]
         if len(valid) > 1:

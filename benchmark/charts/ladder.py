@@ -11,9 +11,9 @@ from benchmark.charts.caption import caption, missing, texts_of
 from benchmark.charts.data import Cells, Drawing, RunData, Slice
 from benchmark.charts.sheet import Sheet
 from benchmark.charts.style import INK, LABEL, MARGIN, MUTED, SUBTITLE, colour, points, text_colour, width_of
-from benchmark.charts.titles import figure, times, users
 from benchmark.experiments.ladder import APART, CLIMB
 from benchmark.experiments.ladder_figures import Step, ladder_of
+from benchmark.stats.formatting import format_factor, format_figure, format_users
 
 GAP = 24
 ROOM_BELOW = 0.16  # of the free height: no x axis needs it
@@ -46,7 +46,7 @@ def draw(data: RunData, part: Slice, ladder: Sequence[Step], level: int) -> Shee
     dots = "Faint dot: one repeat; bar: their median" if cells.repeats > 1 else ""
     sheet = Sheet(
         title(climb, part.task),
-        f"{users(level)}, {texts_of(part)}: one decision more on each step",
+        f"{format_users(level)}, {texts_of(part)}: one decision more on each step",
         caption(data, cells, [dots, *missing(cells)]),
     )
     columns, size = COLUMNS, LABEL
@@ -104,9 +104,9 @@ def stairs(
             mark(ax, one["throughput_rps"] / scale, row, one["status"] == "invalid", cells.repeats)
         write(ax, step.rung.decision, -GAP, row, size, text_colour(server), ha="right")
         texts = (
-            figure(rps) if rps else "not valid",
+            format_figure(rps) if rps else "not valid",
             factor_text(step),
-            figure(step.figures["p95_ms"]) if step.figures["p95_ms"] else "too few",
+            format_figure(step.figures["p95_ms"]) if step.figures["p95_ms"] else "too few",
         )
         for end, text in zip(ends, texts[: len(ends)], strict=True):
             write(ax, text, end, row, size, INK if text[:1].isdigit() else MUTED, ha="right")
@@ -143,17 +143,17 @@ def factor_text(step: Step) -> str:
     if not step.factor:
         return ""
     low, high = (
-        times(one).removesuffix("x") for one in (step.factor.interval.low, step.factor.interval.high)
+        format_factor(one).removesuffix("x") for one in (step.factor.interval.low, step.factor.interval.high)
     )
-    return f"{times(step.factor.value)} ({low}–{high})"
+    return f"{format_factor(step.factor.value)} ({low}–{high})"
 
 
 def told(step: Step) -> str:
     """A step in one sentence, for who points at it."""
     factor = f", {factor_text(step)} of the step above" if step.factor else ""
     p95_ms = step.figures["p95_ms"]
-    latency = f", p95 {figure(p95_ms)} ms" if p95_ms else ""
-    return f"{step.rung.decision}: {figure(step.figures['throughput_rps'])} RPS{factor}{latency}"
+    latency = f", p95 {format_figure(p95_ms)} ms" if p95_ms else ""
+    return f"{step.rung.decision}: {format_figure(step.figures['throughput_rps'])} RPS{factor}{latency}"
 
 
 def servers(cells: Cells) -> dict[str, str]:
@@ -175,11 +175,14 @@ def title(climb: Sequence[Step], task: str) -> str:
     if len(measured) < 2:
         return f"Too few valid {task} cells for a ladder"
     first, last = (one.figures["throughput_rps"] or 0.0 for one in (measured[0], measured[-1]))
-    climbed = f"From {figure(first)} to {figure(last)} {task} requests a second, {times(last / first)}"
+    climbed = (
+        f"From {format_figure(first)} to {format_figure(last)} {task} requests a "
+        f"second, {format_factor(last / first)}"
+    )
     if len(measured) < len(climb):
         return f"{climbed}, with {len(measured)} of {len(climb)} steps valid"
     factors = [(step.factor.value, step.rung.decision) for step in measured if step.factor]
     if not factors:
         return climbed
     most, decision = max(factors)
-    return f"{climbed}: {decision} alone gives {times(most)}"
+    return f"{climbed}: {decision} alone gives {format_factor(most)}"

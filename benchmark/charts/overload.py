@@ -17,6 +17,7 @@ from benchmark.charts.sheet import Sheet
 from benchmark.charts.style import LABEL, MARGIN, MUTED, PEER, SUBTITLE, colour, dashes, points, text_colour
 from benchmark.experiments.overload import overload_figures
 from benchmark.runs.records import SERVERS
+from benchmark.stats.formatting import format_figure
 
 BETWEEN = 116
 
@@ -36,7 +37,7 @@ def draw(records: Sequence[dict[str, Any]]) -> Sheet:
             f"{offer['probe_users']} users ({', '.join(capacity_told(record) for record in records)}). "
             "Latency counts from the scheduled send.",
             *notes(records),
-            circumstances(records, f"{titles.figure(offer['duration_s'])} s a rate, 1 repeat"),
+            circumstances(records, f"{format_figure(offer['duration_s'])} s a rate, 1 repeat"),
         ],
     )
     names = [titles.name(server) for server in servers]
@@ -85,7 +86,7 @@ def latency(ax: Axes, records: Sequence[dict[str, Any]], deadline_ms: float) -> 
         labels.append(Label(xs[-1], last, titles.name(server), text_colour(server)))
     ax.axhline(deadline_ms, color=PEER, linestyle="--", linewidth=2)
     ax.annotate(
-        f"deadline {titles.figure(deadline_ms)} ms",
+        f"deadline {format_figure(deadline_ms)} ms",
         (0, deadline_ms),
         (points(6), points(6)),
         xycoords=("axes fraction", "data"),
@@ -112,7 +113,7 @@ def multiples_axis(ax: Axes, records: Sequence[dict[str, Any]]) -> None:
 
 
 def capacity_told(record: dict[str, Any]) -> str:
-    return f"{titles.inline(record['offer']['server'])} {titles.figure(record['capacity_rps'])}"
+    return f"{titles.inline(record['offer']['server'])} {format_figure(record['capacity_rps'])}"
 
 
 def notes(records: Sequence[dict[str, Any]]) -> list[str]:
@@ -131,7 +132,7 @@ def title(records: Sequence[dict[str, Any]]) -> str:
     found = {record["offer"]["server"]: overload_figures(record) for record in records}
     shares = {server: one["goodput_share"] or 0.0 for server, one in found.items()}
     best = max(shares, key=lambda server: shares[server])
-    times = f"{titles.figure(found[best]['multiple'])} times its capacity"
+    times = f"{format_figure(found[best]['multiple'])} times its capacity"
     sentence = f"At {times} {titles.inline(best)} keeps {percent(shares[best])} of its best goodput"
     other = min(shares, key=lambda server: shares[server])
     if other == best:

@@ -29,6 +29,7 @@ from benchmark.charts.style import (
 )
 from benchmark.charts.titles import Levels, Medians
 from benchmark.stats import figures as stats
+from benchmark.stats.formatting import format_users
 
 PARTS = ("queue", "inference", "elsewhere")
 BETWEEN = 30
@@ -145,7 +146,7 @@ def tell_parts(
 ) -> None:
     """What a reader sees on hover over each piece of one bar."""
     place, bottom = levels.index(level), 0.0
-    who = f"{titles.name(server)}, {titles.users(level)}"
+    who = f"{titles.name(server)}, {format_users(level)}"
     for name in PARTS:
         corners = (place - BAR / 2, bottom), (place + BAR / 2, bottom + parts[name])
         sheet.tell(ax, corners[0], f"{who}: {100 * parts[name]:.1f} % {name}", corners[1])
@@ -199,9 +200,9 @@ def title(shares: Medians) -> str:
         if percent(at[most]) != percent(at[least]):
             told = f"{percent(at[most])} of a request's time on {titles.inline(most)}"
             rest = f"{percent(at[least])} on {titles.inline(least)}"
-            return f"At {titles.users(max(common))} the queue takes {told}, {rest}"
+            return f"At {format_users(max(common))} the queue takes {told}, {rest}"
         told = f"{percent(at[most])} of a request's time on every server"
-        return f"At {titles.users(max(common))} the queue takes {told}"
+        return f"At {format_users(max(common))} the queue takes {told}"
     server = max(shares, key=lambda one: max(shares[one].values()))
     return title_of_one(server, shares[server])
 
@@ -210,8 +211,8 @@ def title_of_one(server: str, levels: Levels) -> str:
     first, last = min(levels), max(levels)
     where = f"of a request's time on {titles.inline(server)}"
     if percent(levels[first]) == percent(levels[last]):
-        return f"At {titles.users(last)} the queue takes {percent(levels[last])} {where}"
-    rest = f"at {titles.users(last)}, {percent(levels[first])} at {first:,}"
+        return f"At {format_users(last)} the queue takes {percent(levels[last])} {where}"
+    rest = f"at {format_users(last)}, {percent(levels[first])} at {first:,}"
     return f"The queue takes {percent(levels[last])} {where} {rest}"
 
 

@@ -7,7 +7,7 @@ from benchmark.charts import titles
 from benchmark.charts.data import PERCENTILES, Cells
 from benchmark.charts.sheet import Sheet
 from benchmark.charts.style import colour, dashes
-from benchmark.charts.values import exact
+from benchmark.stats.formatting import format_exact, format_users
 
 LINE, POINT = 4.5, 10
 DOT, HOLLOW, CROSS = 8, 10, 13
@@ -45,14 +45,14 @@ def mark(ax: Axes, row: pd.Series, place: Place, *, thin: bool, several: bool) -
 
 def told(row: pd.Series, value: float, unit: str, *, thin: bool) -> str:
     """One cell's figure for a reader who points at its mark; one under its sample floor is never printed."""
-    figure = f"too few requests for a {unit.removeprefix('ms ')}" if thin else f"{exact(value)} {unit}"
+    figure = f"too few requests for a {unit.removeprefix('ms ')}" if thin else f"{format_exact(value)} {unit}"
     state = ", invalid" if row["status"] == "invalid" else ""
-    users = titles.users(int(row["users"]))
+    users = format_users(int(row["users"]))
     return f"{titles.name(row['server'])}, {users}, repeat {row['repeat']}{state}: {figure}"
 
 
 def told_median(server: str, level: int, value: float, unit: str) -> str:
-    return f"{titles.name(server)}, {titles.users(level)}: {exact(value)} {unit}"
+    return f"{titles.name(server)}, {format_users(level)}: {format_exact(value)} {unit}"
 
 
 def draw(sheet: Sheet, ax: Axes, cells: Cells, metric: str, unit: str, *, tail: bool = False) -> Place | None:

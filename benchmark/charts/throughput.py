@@ -10,6 +10,7 @@ from benchmark.charts.data import Drawing, RunData, Slice
 from benchmark.charts.labels import Label, end_labels, room_for
 from benchmark.charts.sheet import Sheet
 from benchmark.charts.style import text_colour
+from benchmark.stats.formatting import format_figure
 
 
 def drawings(data: RunData) -> Iterator[Drawing]:
@@ -29,7 +30,7 @@ def draw(data: RunData, part: Slice) -> Sheet:
     texts = {server: titles.name(server) for server in cells.servers}
     for server, levels in medians.items():
         if levels:
-            texts[server] += f" {titles.figure(levels[max(levels)])}"
+            texts[server] += f" {format_figure(levels[max(levels)])}"
     ax = sheet.axes(right=room_for(list(texts.values())), unit="requests a second")
     rps_axis(ax, list(cells.frame["throughput_rps"].dropna()))
     users_axis(ax, cells.levels)

@@ -7,14 +7,14 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from benchmark.charts import sentences, titles
+from benchmark.charts import sentences
 from benchmark.charts.axes import log_ms_axis, rps_axis, x_label
 from benchmark.charts.caption import caption, missing, subtitle
 from benchmark.charts.data import Cells, Drawing, RunData, Slice
 from benchmark.charts.sheet import Sheet
 from benchmark.charts.style import DENSITY, INK, MUTED, SHADE, SUBTITLE, colour, points, width_of
-from benchmark.charts.values import exact
 from benchmark.stats import figures as stats
+from benchmark.stats.formatting import format_exact, format_users
 
 MANY = 400  # dots: above it the SVG carries them as a picture, to stay small
 
@@ -48,7 +48,7 @@ def draw(data: RunData, part: Slice, row: pd.Series) -> Sheet:
     answers, refused = shown[shown["ok"]], shown[~shown["ok"]]
     measured = stats.in_window(answers, duration)
     state = "" if row["status"] == "ok" else ", invalid cell"
-    which = f"{titles.users(int(row['users']))}, repeat {row['repeat']} of {data.of(part).repeats}{state}"
+    which = f"{format_users(int(row['users']))}, repeat {row['repeat']} of {data.of(part).repeats}{state}"
     notes = [
         "Each dot is an answer, at the time it came",
         "Cross: failed request" if len(refused) else "",
@@ -91,7 +91,7 @@ def tell_second(sheet: Sheet, ax: Axes, second: float, count: int, answers: pd.D
     """What a reader sees on hover over one second: its answers, and their p50 where they are enough."""
     latencies = answers.loc[answers["end_s"].between(second, second + 1, inclusive="left"), "latency_ms"]
     p50 = stats.percentile_ms(latencies, 50)
-    middle = f", p50 {exact(p50)} ms" if p50 is not None else ""
+    middle = f", p50 {format_exact(p50)} ms" if p50 is not None else ""
     text = f"Second {second:g} to {second + 1:g}: {count:,} answer{'' if count == 1 else 's'}{middle}"
     sheet.tell(ax, (second, 0), text, (second + 1, ax.get_ylim()[1]))
 

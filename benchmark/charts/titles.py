@@ -3,7 +3,7 @@
 `Medians` maps server -> users -> figure. A level without a valid figure is absent.
 """
 
-import math
+from benchmark.stats.formatting import format_figure, format_users
 
 Levels = dict[int, float]
 Medians = dict[str, Levels]
@@ -26,26 +26,6 @@ def inline(server: str) -> str:
     return "the baseline" if server == REFERENCE else server.replace("_", " ")
 
 
-def figure(value: float | None) -> str:
-    """A figure with the digits it is worth: 0.42, 9.8, 12, 1,240."""
-    if value is None or not math.isfinite(value):
-        return "–"
-    if value == 0 or value >= 9.95:
-        return f"{value:,.0f}"
-    if value >= 0.995:
-        return f"{value:.1f}".removesuffix(".0")
-    return f"{value:.2g}"
-
-
-def times(ratio: float) -> str:
-    """A ratio as 1.4x or 21x."""
-    return f"{ratio:.0f}x" if ratio >= 9.95 else f"{ratio:.1f}x"
-
-
-def users(level: int) -> str:
-    return f"{level:,} user" if level == 1 else f"{level:,} users"
-
-
 def steady(values: list[float]) -> bool:
     """Whether all `values` are alike."""
     return bool(values) and max(values) <= ALIKE * min(values)
@@ -53,14 +33,14 @@ def steady(values: list[float]) -> bool:
 
 def staying(values: list[float]) -> str:
     """Where every value prints alike "at 12", else "near" the one in the middle, in two digits."""
-    if len({figure(value) for value in values}) == 1:
-        return f"at {figure(values[0])}"
+    if len({format_figure(value) for value in values}) == 1:
+        return f"at {format_figure(values[0])}"
     middle = sorted(values)[len(values) // 2]
-    return f"near {figure(float(f'{middle:.2g}'))}"
+    return f"near {format_figure(float(f'{middle:.2g}'))}"
 
 
 def span(levels: Levels) -> str:
-    return f"from {min(levels):,} to {users(max(levels))}"
+    return f"from {min(levels):,} to {format_users(max(levels))}"
 
 
 def level_to_compare(medians: Medians) -> int | None:

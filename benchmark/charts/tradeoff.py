@@ -13,7 +13,7 @@ from benchmark.charts.data import Drawing, RunData, Slice
 from benchmark.charts.labels import Label, boxes_of_line, near_labels
 from benchmark.charts.sheet import Sheet
 from benchmark.charts.style import LABEL, MARGIN, MUTED, PEER, SUBTITLE, colour, dashes, text_colour
-from benchmark.charts.values import exact
+from benchmark.stats.formatting import format_exact, format_figure
 
 METRIC = "p95_ms"
 NOWHERE = (float("nan"), float("nan"))
@@ -45,7 +45,7 @@ def draw(data: RunData, part: Slice) -> Sheet:
             place = (float(row["throughput_rps"]), value)
             series.mark(ax, row, place, thin=thin, several=cells.repeats > 1)
             if cells.repeats > 1 or thin or row["status"] == "invalid":
-                rate = f"p95 at {exact(place[0])} requests a second"
+                rate = f"p95 at {format_exact(place[0])} requests a second"
                 sheet.tell(ax, place, series.told(row, value, f"ms {rate}", thin=thin))
             spots.setdefault((row["server"], int(row["users"])), []).append(place)
     ends, levels = [], []
@@ -59,7 +59,7 @@ def draw(data: RunData, part: Slice) -> Sheet:
             if place != NOWHERE:
                 places.append(place)
                 if valid:
-                    unit = f"ms p95 at {exact(place[0])} requests a second"
+                    unit = f"ms p95 at {format_exact(place[0])} requests a second"
                     sheet.tell(ax, place, series.told_median(server, level, place[1], unit))
                 levels.append(Label(*place, f"{level:,}", MUTED))
         xs, ys = zip(*line, strict=True)
@@ -76,7 +76,7 @@ def draw(data: RunData, part: Slice) -> Sheet:
     near_labels(sheet, ax, ends, taken, LABEL)
     if slo_ms:
         near_labels(
-            sheet, ax, [Label(edge / 2, slo_ms, f"limit {titles.figure(slo_ms)} ms", PEER)], taken, SUBTITLE
+            sheet, ax, [Label(edge / 2, slo_ms, f"limit {format_figure(slo_ms)} ms", PEER)], taken, SUBTITLE
         )
     near_labels(sheet, ax, levels, taken, SUBTITLE)
     return sheet

@@ -20,11 +20,6 @@ class Value:
     text: str
 
 
-def exact(value: float) -> str:
-    """A figure with more digits than a chart's label has."""
-    return f"{value:,.2f}" if abs(value) >= 1 else f"{value:.4g}"
-
-
 def with_values(svg: str, values: Sequence[Value]) -> str:
     """`svg` with a shape of class "value" for each of `values`, in their order, the last one on top."""
     found = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg)

@@ -16,7 +16,8 @@ from benchmark.runs.environment import environment_record
 from benchmark.runs.plan import Cores
 from benchmark.runs.records import write_json
 from benchmark.stats.figures import sample_floor
-from benchmark.stats.open_loop import summary, told_ms
+from benchmark.stats.formatting import format_ms
+from benchmark.stats.open_loop import summary
 
 FOLDER = "capacity"
 MAX_ERROR_SHARE = 0.001
@@ -83,7 +84,7 @@ def measure_capacity(
         verdict = slo.verdict(found)
         record["steps"].append(found | {"duration_s": offered.duration_s, "verdict": verdict.value})
         write_json(record_path(target), record)
-        say(f"{target.server}: {summary(found)}, p95 {told_ms(found['p95_ms'])}: {verdict}")
+        say(f"{target.server}: {summary(found)}, p95 {format_ms(found['p95_ms'])}: {verdict}")
         return verdict
 
     with target.with_cache():

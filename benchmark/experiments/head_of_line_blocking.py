@@ -17,7 +17,8 @@ from benchmark.measure.configurations import MODEL_FORMATS
 from benchmark.measure.target import Offered, Target
 from benchmark.runs.environment import environment_record
 from benchmark.runs.records import write_json
-from benchmark.stats.open_loop import COLUMNS, figures, told_ms
+from benchmark.stats.formatting import format_ms
+from benchmark.stats.open_loop import COLUMNS, figures
 from locustfiles.inputs import unique
 
 FOLDER = "mix"
@@ -92,8 +93,8 @@ def measure_mix(target: Target, mix: Mix, say: Callable[[str], None]) -> dict[st
             say(
                 f"{kind}, round {number}: "
                 + "; ".join(
-                    f"{one['requests']} {name}, {one['right']} right, p50 {told_ms(one['p50_ms'])}, "
-                    f"p95 {told_ms(one['p95_ms'])}"
+                    f"{one['requests']} {name}, {one['right']} right, p50 {format_ms(one['p50_ms'])}, "
+                    f"p95 {format_ms(one['p95_ms'])}"
                     for name, one in found[kind].items()
                 )
             )

@@ -13,9 +13,9 @@ import pandas as pd
 from rich.table import Table
 
 from benchmark.experiments.ladder import Rung, steps
-from benchmark.measure.progress import number
 from benchmark.runs.records import TASKS, Cell, RunFiles
 from benchmark.stats.compare import digits_of
+from benchmark.stats.formatting import format_number
 from benchmark.stats.intervals import SMALLEST_EFFECT, Ratio
 from benchmark.stats.repeats import COMPARED, Repeats, compare, repeats_of
 
@@ -154,13 +154,13 @@ def table(ladder: list[Step]) -> Table:
             step.rung.workload,
             step.rung.decision,
             f"{step.users:,}",
-            number(rps, digits_of(rps) if rps else 1),
+            format_number(rps, digits_of(rps) if rps else 1),
             f"{step.factor.value:.2f}x" if step.factor else "",
             f"{interval.low:.2f} to {interval.high:.2f}" if interval else "",
-            number(found["p95_ms"], 0),
+            format_number(found["p95_ms"], 0),
             "" if hits is None else f"{hits:.1%}",
-            number(found["model_bytes"] / MB if found["model_bytes"] else None, 1),
-            number(found["cold_start_s"], 1),
-            number(peak / MB if peak else None, 0),
+            format_number(found["model_bytes"] / MB if found["model_bytes"] else None, 1),
+            format_number(found["cold_start_s"], 1),
+            format_number(peak / MB if peak else None, 0),
         )
     return shown

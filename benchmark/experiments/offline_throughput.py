@@ -18,10 +18,10 @@ from typing import Any
 from rich.table import Table
 
 from benchmark.measure.processes import Child, ProcessFailed
-from benchmark.measure.progress import number
 from benchmark.runs.environment import environment_record
 from benchmark.runs.plan import Cores
 from benchmark.runs.records import write_json
+from benchmark.stats.formatting import format_number
 from locustfiles.inputs import unique
 
 DISTINCT_TEXTS = 4096
@@ -110,7 +110,7 @@ def table(task: str, found: dict[str, Any]) -> Table:
     shown.add_column("")
     for one in found["batch_sizes"]:
         best = "best" if one["batch_size"] == found["best"]["batch_size"] else ""
-        shown.add_row(*(number(one[key], digits) for key, digits in headings.values()), best)
+        shown.add_row(*(format_number(one[key], digits) for key, digits in headings.values()), best)
     return shown
 
 

@@ -2,8 +2,7 @@
 
 from typing import Any
 
-from benchmark.charts.titles import figure
-from benchmark.stats.open_loop import told_ms
+from benchmark.stats.formatting import format_figure, format_ms
 
 
 def overload_figures(record: dict[str, Any]) -> dict[str, Any]:
@@ -31,9 +30,9 @@ def overload_lines(record: dict[str, Any]) -> list[str]:
     found = overload_figures(record)
     share = found["goodput_share"]
     lines = [
-        f"at {figure(found['multiple'])} times its capacity: goodput {found['goodput_rps']:.1f} RPS, "
+        f"at {format_figure(found['multiple'])} times its capacity: goodput {found['goodput_rps']:.1f} RPS, "
         f"{'none at any rate' if share is None else f'{share:.0%} of its peak'}; p95 of accepted requests "
-        f"{told_ms(found['accepted_p95_ms'])}; p95 to refuse {told_ms(found['refuse_p95_ms'])}"
+        f"{format_ms(found['accepted_p95_ms'])}; p95 to refuse {format_ms(found['refuse_p95_ms'])}"
     ]
     if found["generator_behind"]:
         lines.append("the load generator fell behind its schedule, and the latencies hold that")

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from benchmark.runs.records import Cell
+from benchmark.stats.formatting import format_number
 
 PLAIN_INTERVAL_S = 10.0
 CELL_OVERHEAD_S = 15.0
@@ -116,14 +117,10 @@ def summary_table(rows: list[dict[str, Any]]) -> Table:
             f"{row['workload']} x{row['texts_per_request']}",
             str(row["users"]),
             str(row["repeat"]),
-            number(row.get("throughput_rps"), 1),
-            number(row.get("p50_ms"), 0),
-            number(row.get("p95_ms"), 0),
+            format_number(row.get("throughput_rps"), 1),
+            format_number(row.get("p50_ms"), 0),
+            format_number(row.get("p95_ms"), 0),
             "" if row.get("cache_hit_rate") is None else f"{row['cache_hit_rate']:.1%}",
             row["status"] + (f": {'; '.join(row['invalid_reasons'])}" if row["invalid_reasons"] else ""),
         )
     return table
-
-
-def number(value: float | None, digits: int) -> str:
-    return "" if value is None or value != value else f"{value:,.{digits}f}"

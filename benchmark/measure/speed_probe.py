@@ -1,4 +1,4 @@
-"""`python -m benchmark.measure.speed_probe`: how fast the cores it runs on are right now, a CSV row each INTERVAL_S.
+"""`python -m benchmark.measure.speed_probe`: how fast the cores it runs on are now, a row each INTERVAL_S.
 
 Three small fixed pieces of work, since what slows a core down (a lower clock, a neighbour on its other
 hardware thread, a neighbour in the shared cache) does not slow all work alike: the interpreter's loop, a

@@ -5,7 +5,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from benchmark.charts import caption, footprint, headline, titles
+from benchmark.charts import caption, footprint, headline
 from benchmark.charts import experiment_charts as open_loop_charts
 from benchmark.charts.data import RunData, Slice
 from benchmark.charts.draw import drawings
@@ -17,6 +17,7 @@ from benchmark.report.svg import figure_of, palette
 from benchmark.report.tables import ABSENT, cell_row, flat, footprints, models, stabilities, summaries
 from benchmark.runs.records import RunFiles
 from benchmark.stats import figures as stats
+from benchmark.stats.formatting import format_users
 from benchmark.stats.intervals import DRIFT, SMALLEST_EFFECT
 from benchmark.stats.repeats import repeats_of
 
@@ -60,7 +61,7 @@ def content(data: RunData) -> dict[str, Any]:
         "headline": figures[drawn[0].name]["title"] if drawn else "No cell was measured",
         "headline_charts": named(headline.NAME),
         "summary": list(summary(data, repeats)),
-        "summary_users": titles.users(headline.level_of(data) or 0),
+        "summary_users": format_users(headline.level_of(data) or 0),
         "run_charts": [
             *(figures[one.name] for one in drawn if one.part is None and one.name not in apart),
             *named(open_loop_charts.SLOTS),

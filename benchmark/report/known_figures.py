@@ -11,6 +11,7 @@ from benchmark.charts.headline import USERS
 from benchmark.report.markdown import table
 from benchmark.report.reference_runs import figure
 from benchmark.runs.records import SERVERS, read_json
+from benchmark.stats.formatting import format_figure
 
 QUOTED = Path(__file__).with_suffix(".json")
 ABSENT, TOO_FEW = "(not measured)", "(too few requests)"
@@ -54,7 +55,7 @@ class Told:
         value, run = found
         if run.files.folder.name not in self.names:
             self.names.append(run.files.folder.name)
-        return TOO_FEW if value is None else f"{titles.figure(value)}{unit}"
+        return TOO_FEW if value is None else f"{format_figure(value)}{unit}"
 
 
 def sentiment_rows(quoted: dict[str, Any], told: Told) -> Iterator[dict[str, str]]:
@@ -117,7 +118,7 @@ def model_size(told: Told, server: str) -> str:
     for run in told.runs:
         own = model_mb(run, "translation")
         if server in own:
-            return f"{titles.figure(own[server])} MB"
+            return f"{format_figure(own[server])} MB"
     return ABSENT
 
 

@@ -5,10 +5,10 @@ from itertools import combinations
 
 from benchmark.charts import titles
 from benchmark.charts.data import Slice, in_order
-from benchmark.measure.progress import number
 from benchmark.report.tables import ABSENT
 from benchmark.runs.records import SERVERS, Cell
 from benchmark.stats.compare import digits_of
+from benchmark.stats.formatting import format_number
 from benchmark.stats.intervals import SMALLEST_EFFECT, Interval
 from benchmark.stats.repeats import COMPARED, Repeats, compare
 
@@ -70,8 +70,8 @@ def shown_range(interval: Interval | None, show: Callable[[float], str]) -> str:
 
 
 def shown_ratio(value: float) -> str:
-    return number(value, 2 if value >= 0.1 else 3)
+    return format_number(value, 2 if value >= 0.1 else 3)
 
 
 def shown(value: float) -> str:
-    return number(value, digits_of(value))
+    return format_number(value, digits_of(value))

@@ -19,6 +19,7 @@ from benchmark.experiments.ladder_figures import MB, Step, ladder_of
 from benchmark.report.markdown import table
 from benchmark.report.reference_page import circumstances
 from benchmark.runs.records import SERVERS, TASKS, RunFiles
+from benchmark.stats.formatting import format_factor, format_figure
 
 NOTHING = "Not measured."
 BATCHINGS = {"request": ", batches to their end", "static": ", static batches"}
@@ -70,7 +71,7 @@ def ladder_row(step: Step) -> dict[str, str]:
 
 
 def told(value: float | None) -> str:
-    return "(too few)" if value is None else titles.figure(value)
+    return "(too few)" if value is None else format_figure(value)
 
 
 def capacity_tables(reference: Path) -> str:
@@ -102,10 +103,12 @@ def capacity_rows(searched: list[dict[str, Any]]) -> Iterator[dict[str, str]]:
             "task": record["task"],
             "server": titles.name(record["server"]).lower(),
             "p95 within, ms": f"{record['slo']['p95_ms']:,}",
-            "highest rate that held, requests/s": titles.figure(held) if held else "none",
+            "highest rate that held, requests/s": format_figure(held) if held else "none",
             "its p95, ms": told(steps[found["held_rps"]]["p95_ms"]) if held else "–",
-            "lowest that did not": titles.figure(found["not_held_rps"]) if found["not_held_rps"] else "–",
-            "times the first": titles.times(held / capacity_chart.held(against)) if held and against else "–",
+            "lowest that did not": format_figure(found["not_held_rps"]) if found["not_held_rps"] else "–",
+            "times the first": format_factor(held / capacity_chart.held(against))
+            if held and against
+            else "–",
         }
 
 

@@ -8,6 +8,7 @@ import pandas as pd
 from benchmark.charts import headline, titles
 from benchmark.charts.data import RunData
 from benchmark.runs.records import Cell
+from benchmark.stats.formatting import format_factor, format_figure
 from benchmark.stats.intervals import SAME, SMALLEST_EFFECT
 from benchmark.stats.repeats import COMPARED, Repeats, compare
 
@@ -55,7 +56,7 @@ def summary(data: RunData, repeats: dict[Cell, Repeats]) -> Iterator[dict[str, s
 
 
 def shown(value: float) -> str:
-    return TOO_FEW if math.isnan(value) else titles.figure(value)
+    return TOO_FEW if math.isnan(value) else format_figure(value)
 
 
 def against(rates: "pd.Series[float]", own: dict[str, Repeats], server: str) -> str:
@@ -71,5 +72,5 @@ def against(rates: "pd.Series[float]", own: dict[str, Repeats], server: str) -> 
         return "–"
     low, high = found.ratio.interval.low, found.ratio.interval.high
     same = ", no clear difference" if found.verdict(SMALLEST_EFFECT) == SAME else ""
-    ratio = titles.times(rates[server] / rates[titles.REFERENCE])
-    return f"{ratio} ({titles.times(low)} to {titles.times(high)}{same})"
+    ratio = format_factor(rates[server] / rates[titles.REFERENCE])
+    return f"{ratio} ({format_factor(low)} to {format_factor(high)}{same})"

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from benchmark.measure.progress import number
 from benchmark.runs.records import Cell, RunFiles, RunNotFound
 from benchmark.stats.elasticity import Elasticity, elasticity
+from benchmark.stats.formatting import format_number
 from benchmark.stats.intervals import DRIFT, FASTER, SAME, SLOWER, SMALLEST_EFFECT, Ratio
 from benchmark.stats.repeats import COMPARED, Compared, Repeats, compare, repeats_of
 
@@ -140,8 +140,8 @@ def table(rows: list[Row], first: str, second: str) -> Table:
         shown.add_row(
             *((name, f"{cell.users:,}") if cell != before else ("", "")),
             found.figure.heading,
-            number(found.first, digits_of(found.first)),
-            number(found.second, digits_of(found.second)),
+            format_number(found.first, digits_of(found.first)),
+            format_number(found.second, digits_of(found.second)),
             f"{found.speed_ratio:.3f}" if found.speed_ratio else "",
             *ratio_texts(found.ratio),
             found.ratio.interval.method,

@@ -1,7 +1,7 @@
 """How much a server's speed follows its machine's, so that two runs can be compared at the same one.
 
 A shared machine is faster in one hour than in the next, often by more than the changes that a comparison of
-two runs is to find. The probe of `benchmark.measure.speed_probe` goes through the same ups and downs as the server
+two runs is to find. The probe of `measure.speed_probe` goes through the same ups and downs as the server
 beside it: the speed that it tells is a control variate (Law and Kelton, "Simulation Modeling and Analysis",
 the chapter on variance reduction; the same idea is CUPED of Deng et al., WSDM 2013). How much of a change of
 the one is found in the other is seen within the cells, where it has nothing to do with any change of code.

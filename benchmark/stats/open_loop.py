@@ -7,10 +7,9 @@ import numpy as np
 import pandas as pd
 from rich.table import Table
 
-from benchmark.charts.titles import figure
-from benchmark.measure.progress import number
 from benchmark.runs.records import REQUEST_COLUMNS
 from benchmark.stats.figures import percentile_ms
+from benchmark.stats.formatting import format_number
 from locustfiles.arrivals import MAX_SEND_LAG_P95_MS
 
 OUTCOMES = ("right", "late", "refused", "expired", "wrong", "unanswered")
@@ -59,11 +58,6 @@ def finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-def told_ms(value: float | None) -> str:
-    """A latency as `figures` gives it, which has none of too few requests."""
-    return "not to be told" if value is None else f"{figure(value)} ms"
-
-
 def summary(found: dict[str, Any]) -> str:
     """One rate as a line."""
     others = ", ".join(f"{found[name]} {name}" for name in OUTCOMES if name != "right" and found[name])
@@ -101,7 +95,7 @@ def table(record: dict[str, Any]) -> Table:
             if found["generator_behind"]
             else ""
         )
-        shown.add_row(*(number(found[key], digits) for key, digits in headings.values()), note)
+        shown.add_row(*(format_number(found[key], digits) for key, digits in headings.values()), note)
     return shown
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from rich.table import Table
 
-from benchmark.measure.progress import number
+from benchmark.stats.formatting import format_number
 from peers.engines.contest import plain
 
 
@@ -26,11 +26,11 @@ def table(lengths: str, found: dict[str, Any]) -> Table:
         identical = engine["identical_to_float32"]
         shown.add_row(
             engine["title"],
-            number(engine["tokens_per_s"], 0),
-            f"{number(min(speeds), 0)} to {number(max(speeds), 0)}",
-            number(ratio["median"], 2) if ratio else "",
-            f"{number(ratio['min'], 2)} to {number(ratio['max'], 2)}" if ratio else "",
-            "" if identical is None else number(100 * identical, 1),
+            format_number(engine["tokens_per_s"], 0),
+            f"{format_number(min(speeds), 0)} to {format_number(max(speeds), 0)}",
+            format_number(ratio["median"], 2) if ratio else "",
+            f"{format_number(ratio['min'], 2)} to {format_number(ratio['max'], 2)}" if ratio else "",
+            "" if identical is None else format_number(100 * identical, 1),
             str(engine["wrong_lengths"]),
             plain(engine["settings"]),
         )

@@ -11,7 +11,6 @@ from conftest import EMBEDDED
 from benchmark.charts import draw as plots
 from benchmark.charts.data import RunData
 from benchmark.charts.ladder import factor_text
-from benchmark.charts.titles import figure
 from benchmark.commands.options import manifest_of
 from benchmark.experiments.ladder import KIND, LadderPlan, Models, configurations, rungs
 from benchmark.experiments.ladder_figures import ladder_of, write_ladder
@@ -20,6 +19,7 @@ from benchmark.report.readme_tables import ladder_tables
 from benchmark.report.reference_page import reference_page
 from benchmark.runs.records import TASKS, RunFiles, read_json, write_json
 from benchmark.stats import figures as stats
+from benchmark.stats.formatting import format_figure
 from model_export import verify
 from model_export.float32 import prepare_float32
 from model_export.instruction_sets import AVX2
@@ -151,7 +151,7 @@ def test_the_readme_and_the_page_of_the_runs_show_the_ladder(run: RunFiles) -> N
         hits = ", 75.0% hits" if step.rung.configuration == "redis_cache" else ""
         texts = ", repeated texts" if step.rung.workload == "zipf" else ""
         assert row[0] == f"{step.rung.decision}{texts}{hits}"
-        assert row[1] == figure(step.figures["throughput_rps"]) and row[5:] == ["1", "200"]
+        assert row[1] == format_figure(step.figures["throughput_rps"]) and row[5:] == ["1", "200"]
         assert row[2] == (factor_text(step) or "–")
     assert "](results/reference/ladder/charts/ladder-translation-u50.png)" in text
     assert "ladder-sentiment" not in text, "it is not drawn"

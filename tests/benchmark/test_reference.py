@@ -14,6 +14,7 @@ from benchmark.report.reference_page import reference_page
 from benchmark.report.reference_runs import figure, reference_runs
 from benchmark.report.summary import summary
 from benchmark.runs.records import SERVERS, Cell, RunFiles, RunNotFound
+from benchmark.stats.formatting import format_figure
 from benchmark.stats.repeats import repeats_of
 from model_export.instruction_sets import AVX2, AVX512_VNNI
 
@@ -98,7 +99,7 @@ def test_quoted_figures_stand_as_quoted_beside_those_of_the_files(tmp_path: Path
         "500+ RPS with batching and cache hits",
     ):
         assert quoted in told
-    rates = [titles.figure(run_figure(run, server, "throughput_rps")) for server in SERVERS]
+    rates = [format_figure(run_figure(run, server, "throughput_rps")) for server in SERVERS]
     assert f"| {' | '.join(f'{rate} RPS' for rate in rates)} |" in told
     assert told.count("(not measured)") == 3 * 9 + 3  # no sentiment, no repeated texts
 

@@ -1,0 +1,46 @@
+"""Figures as text: the one place that decides how many digits a reader is shown."""
+
+import math
+
+ABSENT = "–"
+NOT_REPORTED = "not reported"
+
+
+def format_figure(value: float | None, absent: str = ABSENT) -> str:
+    """A figure with the digits it is worth, as labels and tables print it: 0.42, 9.8, 12, 1,240."""
+    if value is None or not math.isfinite(value):
+        return absent
+    if value == 0 or abs(value) >= 9.95:
+        return f"{value:,.0f}"
+    if abs(value) >= 0.995:
+        return f"{value:.1f}".removesuffix(".0")
+    return f"{value:.2g}"
+
+
+def format_number(value: float | None, digits: int, absent: str = "") -> str:
+    """A figure with a fixed number of decimals, for the columns of a table."""
+    return absent if value is None or not math.isfinite(value) else f"{value:,.{digits}f}"
+
+
+def format_exact(value: float) -> str:
+    """A figure with more digits than a label has, for hover texts."""
+    return f"{value:,.2f}" if abs(value) >= 1 else f"{value:.4g}"
+
+
+def format_factor(ratio: float) -> str:
+    """A ratio as 1.4x or 21x."""
+    return f"{ratio:.0f}x" if ratio >= 9.95 else f"{ratio:.1f}x"
+
+
+def format_ms(value: float | None) -> str:
+    """A latency with its unit; a percentile under its sample floor is not reported."""
+    return NOT_REPORTED if value is None else f"{format_figure(value)} ms"
+
+
+def format_count(count: int, noun: str) -> str:
+    """`1 user`, `1,200 users`."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def format_users(level: int) -> str:
+    return format_count(level, "user")
