@@ -11,7 +11,7 @@ REQUESTS ?= 10000
 # The server whose web/ and runtime/ make frames copies to the others.
 FROM ?= optimized
 RUN ?=
-# Requests a second of make mix; 0: half of what the server can do.
+# Requests a second of make head-of-line-blocking; 0: half of what the server can do.
 RATE ?= 0
 # Of bench-full and ladder, whose figures are for print.
 ROUNDS = $(if $(filter-out file,$(origin REPEATS)),$(REPEATS),3)
@@ -31,11 +31,11 @@ unexport PYTHONHOME PYTHONPATH
 
 .DEFAULT_GOAL := help
 .PHONY: help setup models models-embedded serve-baseline serve-optimized serve-dynamic-batching bench \
-	bench-baseline bench-optimized bench-dynamic-batching bench-full ladder ceiling peers open-loop capacity \
-	overload mix slots soak chaos plot report compare readme test test-fast fuzz lint frames clean
+	bench-baseline bench-optimized bench-dynamic-batching bench-full ladder offline-throughput peers open-loop capacity \
+	overload head-of-line-blocking batch-timeline soak chaos plot report compare readme test test-fast fuzz lint frames clean
 
 help: ## Show the targets and variables
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-23s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-24s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "  SOURCE=auto|hub|embedded|random|FOLDER  where the models come from (now $(SOURCE))"
 	@echo "  KERNELS=auto|native|onnxruntime         what INT8 models run on (now $(KERNELS))"
@@ -45,7 +45,7 @@ help: ## Show the targets and variables
 	@echo "  PORT=$(PORT)  of make serve-*                RUN=NAME  go on with an interrupted run"
 	@echo "  FROM=$(FROM)  whose web/ and runtime/ make frames copies"
 	@echo "  TORCH=cpu|cuda  the build of PyTorch, for Linux; changing it makes .venv anew"
-	@echo "  RATE=$(RATE)  requests a second of make mix; 0: half of what the server can do"
+	@echo "  RATE=$(RATE)  requests a second of make head-of-line-blocking; 0: half of what the server can do"
 
 setup: ## Make .venv and install the pinned requirements, once
 	@$(PYTHON) bootstrap.py
@@ -89,8 +89,8 @@ ladder: setup ## Measure one decision after the other, from the baseline up; it 
 	$(BIN)/python -m benchmark ladder --models $(MODELS) --tasks $(TASKS) --duration $(DURATION) \
 		--max-duration $(MAX_DURATION) --repeats $(ROUNDS) --name $(or $(RUN),ladder-$(SOURCE_NAME))
 
-ceiling: models ## Measure what a model does in one process with no HTTP: the limit of any server
-	$(BIN)/python -m benchmark ceiling --models $(MODELS) --tasks $(TASKS)
+offline-throughput: models ## Measure what a model does in one process with no HTTP: the limit of any server
+	$(BIN)/python -m benchmark offline-throughput --models $(MODELS) --tasks $(TASKS)
 
 .venv-peers/installed: requirements-peers.txt | setup
 	@$(PYTHON) bootstrap.py peers
@@ -112,11 +112,11 @@ capacity: models ## Search the highest rate at which each server keeps its p95 w
 overload: models ## Offer each server 0.5 to 4 times its capacity, with a deadline
 	$(BIN)/python -m benchmark overload --models $(MODELS)
 
-mix: models ## Measure what a few long texts do to the many short ones
-	$(BIN)/python -m benchmark mix --models $(MODELS) --rate $(RATE)
+head-of-line-blocking: models ## Measure what a few long texts do to the many short ones
+	$(BIN)/python -m benchmark head-of-line-blocking --models $(MODELS) --rate $(RATE)
 
-slots: models ## Draw the life of the texts in a running batch
-	$(BIN)/python -m benchmark slots --models $(MODELS)
+batch-timeline: models ## Draw the life of the texts in a running batch
+	$(BIN)/python -m benchmark batch-timeline --models $(MODELS)
 
 soak: models-embedded ## 50,000 translations in a row: memory and open files must stay as they are
 	$(BIN)/python -m benchmark soak --models models-embedded

@@ -4,13 +4,13 @@ import sys
 
 import typer
 
-from benchmark.commands.batch_timeline import slots
+from benchmark.commands.batch_timeline import batch_timeline
 from benchmark.commands.capacity import capacity
 from benchmark.commands.compare import compare
 from benchmark.commands.draw import plot, readme, report
-from benchmark.commands.head_of_line_blocking import mix
+from benchmark.commands.head_of_line_blocking import head_of_line_blocking
 from benchmark.commands.ladder import ladder
-from benchmark.commands.offline_throughput import ceiling
+from benchmark.commands.offline_throughput import offline_throughput
 from benchmark.commands.open_loop import open_loop
 from benchmark.commands.overload import overload
 from benchmark.commands.run import run
@@ -27,10 +27,10 @@ app.command()(ladder)
 app.command("open-loop")(open_loop)
 app.command()(capacity)
 app.command()(overload)
-app.command()(mix)
-app.command()(slots)
+app.command("head-of-line-blocking")(head_of_line_blocking)
+app.command("batch-timeline")(batch_timeline)
 app.command()(soak)
-app.command()(ceiling)
+app.command("offline-throughput")(offline_throughput)
 app.command()(plot)
 app.command()(report)
 app.command()(compare)

@@ -1,4 +1,4 @@
-"""`python -m benchmark slots`: draws the life of the texts in a running batch."""
+"""`python -m benchmark batch-timeline`: draws the life of the texts in a running batch."""
 
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +11,7 @@ from benchmark.commands.options import TOO_HIGH, console, manifest_of, measured_
 from benchmark.runs.records import RunFiles
 
 
-def slots(
+def batch_timeline(
     users: Annotated[int, typer.Option(min=1, max=TOO_HIGH, help="Of the closed loop.")] = 50,
     duration: Annotated[float, typer.Option(min=2, help="Seconds of load.")] = 8.0,
     seed: Annotated[int, typer.Option(help="Of the texts' order.")] = 0,
@@ -29,7 +29,7 @@ def slots(
     from benchmark.experiments.batch_timeline import BATCHINGS, FOLDER, TASK, record_trace
     from benchmark.measure.target import Target
 
-    run = results / (name or run_name("slots", manifest))
+    run = results / (name or run_name("batch-timeline", manifest))
     with measured(results):
         target = Target(
             "dynamic_batching", TASK, run / FOLDER, models, manifest, measured_cores(server_cores)

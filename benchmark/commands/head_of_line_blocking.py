@@ -1,4 +1,4 @@
-"""`python -m benchmark mix`: what a few long texts do to the many short ones."""
+"""`python -m benchmark head-of-line-blocking`: what a few long texts do to the many short ones."""
 
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +11,7 @@ from benchmark.commands.options import TOO_HIGH, manifest_of, measured_cores, on
 from benchmark.runs.records import SERVERS
 
 
-def mix(
+def head_of_line_blocking(
     server: Annotated[str, typer.Option(help=f"One of {', '.join(SERVERS)}.")] = "dynamic_batching",
     rate: Annotated[
         float,
@@ -46,7 +46,7 @@ def mix(
     )
     from benchmark.measure.target import Target
 
-    folder = results / (name or run_name("mix", manifest)) / FOLDER
+    folder = results / (name or run_name("head-of-line-blocking", manifest)) / FOLDER
     with measured(results):
         target = Target(server, TASK, folder, models, manifest, measured_cores(server_cores))
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""`python -m benchmark ceiling`: what one core does of a task with no server around it."""
+"""`python -m benchmark offline-throughput`: what one core does of a task with no server around it."""
 
 import signal
 from datetime import UTC, datetime
@@ -20,7 +20,7 @@ from benchmark.commands.options import (
 from benchmark.runs.records import TASKS
 
 
-def ceiling(
+def offline_throughput(
     tasks: Annotated[str, typer.Option(help=f"Which, comma-separated: {', '.join(TASKS)}.")] = ",".join(
         TASKS
     ),
@@ -40,7 +40,7 @@ def ceiling(
     from benchmark.experiments.offline_throughput import Measurement, measure_tasks, table
     from benchmark.measure.processes import ProcessFailed
 
-    name = name or f"{datetime.now(UTC):%Y-%m-%dT%H-%M-%S}-ceiling-{manifest['source']}"
+    name = name or f"{datetime.now(UTC):%Y-%m-%dT%H-%M-%S}-offline-throughput-{manifest['source']}"
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         measurement = Measurement(models, manifest, measured_cores(), sizes, seconds)

@@ -2,7 +2,7 @@
 
 Texts are tokenized and answered in this process, as they come, in full batches. A translation batch runs to
 its end, so a scheduler that refills rows as they end may pass its figure.
-`python -m benchmark ceiling` writes results/<run>/ceiling.json and runs this file as a pinned child.
+`python -m benchmark offline-throughput` writes results/<run>/ceiling.json and runs this file pinned.
 """
 
 import argparse

@@ -259,8 +259,8 @@ def test_a_real_servers_capacity_is_searched_and_every_step_kept(tmp_path: Path)
         ("capacity", ["--servers", "best"], "'best' is not one of"),
         ("overload", ["--multiples", "0"], "over 0"),
         ("overload", ["--task", "sums"], "'sums' is not one of"),
-        ("mix", ["--server", "best"], "'best' is not one of"),
-        ("slots", ["--models", "nowhere"], "optimize_model.py"),
+        ("head-of-line-blocking", ["--server", "best"], "'best' is not one of"),
+        ("batch-timeline", ["--models", "nowhere"], "optimize_model.py"),
         ("soak", ["--models", "nowhere"], "optimize_model.py"),
     ],
 )

@@ -40,7 +40,7 @@ def test_every_batch_is_full_and_counted() -> None:
 
 
 def command(tmp_path: Path, *options: str, models: Path = EMBEDDED) -> tuple[int, str]:
-    arguments = ["ceiling", "--models", str(models), "--results", str(tmp_path), "--name", "run"]
+    arguments = ["offline-throughput", "--models", str(models), "--results", str(tmp_path), "--name", "run"]
     ended = CliRunner().invoke(app, [*arguments, *options])
     return ended.exit_code, " ".join(ended.output.split())
 

@@ -53,7 +53,7 @@ def test_a_soak_of_a_real_server_leaves_nothing_behind(tmp_path: Path) -> None:
 def test_a_mix_sends_the_same_short_texts_with_and_without_the_long_ones(tmp_path: Path) -> None:
     options = ["--rate", "60", "--long-share", "0.2", "--long-tokens", "40", "--repeats", "1"]
     options += ["--duration", "2", "--warmup", "0", "--models", str(EMBEDDED), "--name", "run"]
-    ended = CliRunner().invoke(app, ["mix", "--results", str(tmp_path), *options])
+    ended = CliRunner().invoke(app, ["head-of-line-blocking", "--results", str(tmp_path), *options])
     assert ended.exit_code == 0, ended.output
     folder = tmp_path / "run" / "mix"
     short, mixed = (
