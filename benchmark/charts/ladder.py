@@ -142,10 +142,11 @@ def write(
 def factor_text(step: Step) -> str:
     if not step.factor:
         return ""
-    low, high = (
-        format_factor(one).removesuffix("x") for one in (step.factor.interval.low, step.factor.interval.high)
-    )
-    return f"{format_factor(step.factor.value)} ({low}–{high})"
+    factor, interval = format_factor(step.factor.value), step.factor.interval
+    if not interval:
+        return factor
+    low, high = (format_factor(one).removesuffix("x") for one in (interval.low, interval.high))
+    return f"{factor} ({low}–{high})"
 
 
 def told(step: Step) -> str:

@@ -13,20 +13,19 @@ from benchmark.runs.records import RunNotFound
 def compare(
     a: Annotated[str, typer.Argument(metavar="A", help="The run before: its folder or name.")],
     b: Annotated[str, typer.Argument(metavar="B", help="The run after: its folder or name.")],
-    threshold: Annotated[str, typer.Option(help="The smallest difference that counts.")] = "5%",
-    drift: Annotated[str, typer.Option(help="Standard deviation between two runs of unchanged code.")] = "5%",
+    threshold: Annotated[
+        str, typer.Option(help="The smallest difference that counts: two runs drift apart by 5 to 10 %.")
+    ] = "10%",
     results: Annotated[Path, typer.Option(help="The folder that holds runs.")] = RESULTS,
 ) -> None:
     """Compares two runs figure by figure. Exit code: 1 if any of B is slower, 2 if they do not compare."""
-    smallest_effect, between_runs = percentage(threshold, "--threshold"), percentage(drift, "--drift")
+    smallest_effect = percentage(threshold, "--threshold")
 
     from benchmark.stats.compare import NotComparable, compare_runs, find_run, summary, table
     from benchmark.stats.intervals import SLOWER
 
     try:
-        rows, warnings = compare_runs(
-            find_run(a, results), find_run(b, results), smallest_effect, between_runs
-        )
+        rows, warnings = compare_runs(find_run(a, results), find_run(b, results), smallest_effect)
     except (NotComparable, RunNotFound) as error:
         console.print(f"error: {error}", style="red", soft_wrap=True, markup=False)
         raise typer.Exit(2) from None

@@ -72,7 +72,7 @@ def run(
     from benchmark.measure.progress import summary_table
     from benchmark.measure.redis_server import NO_REDIS
     from benchmark.measure.runner import Runner
-    from benchmark.runs.reuse_baseline import borrow_baseline
+    from benchmark.runs.reuse_baseline import reuse_baseline
 
     started = datetime.now(UTC)
     name = name or f"{started:%Y-%m-%dT%H-%M-%S}-{'-'.join(plan.servers)}-{manifest['source']}"
@@ -85,7 +85,7 @@ def run(
     with one_line_errors(files, again):
         begin(files, plan, started, manifest, runner.environment)
         failed = go_through(runner)
-        beside = borrow_baseline(files, results)
+        beside = reuse_baseline(files, results)
         if beside:
             console.print(beside, soft_wrap=True)
         console.print(

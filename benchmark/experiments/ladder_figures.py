@@ -14,8 +14,7 @@ from rich.table import Table
 
 from benchmark.experiments.ladder import Rung, steps
 from benchmark.runs.records import TASKS, Cell, RunFiles
-from benchmark.stats.compare import digits_of
-from benchmark.stats.formatting import format_number
+from benchmark.stats.formatting import format_number, format_significant
 from benchmark.stats.intervals import SMALLEST_EFFECT, Ratio
 from benchmark.stats.repeats import COMPARED, Repeats, compare, repeats_of
 
@@ -46,9 +45,8 @@ class Step:
         ):
             factors |= {
                 f"{name}_factor": ratio.value if ratio else None,
-                f"{name}_factor_low": ratio.interval.low if ratio else None,
-                f"{name}_factor_high": ratio.interval.high if ratio else None,
-                f"{name}_factor_interval": ratio.interval.method if ratio else None,
+                f"{name}_factor_low": ratio.interval.low if ratio and ratio.interval else None,
+                f"{name}_factor_high": ratio.interval.high if ratio and ratio.interval else None,
                 f"{name}_is": ratio.verdict(higher_is_faster, SMALLEST_EFFECT) if ratio else None,
             }
         return {
@@ -95,9 +93,7 @@ def _climb(
             continue
         own = repeats.get(cell)
         under = repeats.get(Cell(below.configuration, task, below.workload, 1, users, 0)) if below else None
-        factor, p95_factor = (
-            compare(under, own, figure, interleaved=True) if under and own else None for figure in (RPS, P95)
-        )
+        factor, p95_factor = (compare(under, own, figure) if under and own else None for figure in (RPS, P95))
         valid = [*own.records.values()] if own else []
         yield Step(
             task,
@@ -154,7 +150,7 @@ def table(ladder: list[Step]) -> Table:
             step.rung.workload,
             step.rung.decision,
             f"{step.users:,}",
-            format_number(rps, digits_of(rps) if rps else 1),
+            format_significant(rps) if rps else "",
             f"{step.factor.value:.2f}x" if step.factor else "",
             f"{interval.low:.2f} to {interval.high:.2f}" if interval else "",
             format_number(found["p95_ms"], 0),

@@ -12,7 +12,6 @@ from benchmark.measure import loopback
 from benchmark.measure.configurations import SERVER_SETTINGS, Configuration, usual
 from benchmark.measure.load import closed_loop, drive, longest_s
 from benchmark.measure.load_generator_limit import ClientCeilings
-from benchmark.measure.machine_speed import SpeedProbe, speed_record
 from benchmark.measure.processes import ProcessFailed, Server, check_port_free, free_port
 from benchmark.measure.progress import Progress
 from benchmark.measure.redis_server import clear_cache, redis_url
@@ -131,7 +130,6 @@ class Runner:
             "errors": measured["errors"],
             "stability": stability(measured["figures"]["window_spread"]),
             "extension": measured["extension"],
-            "machine_speed": measured["machine_speed"],
             "client_ceiling_rps": ceiling_rps,
         }
         return self._write(cell, "invalid" if reasons else "ok", reasons, measured["figures"], more)
@@ -168,13 +166,8 @@ class Runner:
         path = self.files.requests_path(cell)
         arguments = closed_loop(self.plan, cell, server.url, path, self._trained(cell))
         log_path = self.logs / f"{cell.name}.load.log"
-        probe = SpeedProbe(self.cores.server, self.logs / f"{cell.name}.speed.log")
-        try:
-            loaded = drive(server, arguments, self.cores.load, log_path, longest_s(self.plan), progress.show)
-        finally:
-            probe.stop()
+        loaded = drive(server, arguments, self.cores.load, log_path, longest_s(self.plan), progress.show)
         loaded.sampler.write(self.files.samples_path(cell), loaded.opened_s)
-        speeds = probe.write(self.files.speed_path(cell), loaded.opened_s)
         requests = self.files.read_requests(cell)
         failed = requests[~requests["ok"]]
         return {
@@ -184,7 +177,6 @@ class Runner:
             "errors": {str(name): int(count) for name, count in failed["error"].value_counts().items()},
             "steady": loaded.steady,
             "extension": loaded.extension,
-            "machine_speed": speed_record(speeds, loaded.duration_s),
         }
 
     def _trained(self, cell: Cell) -> bool:

@@ -9,7 +9,6 @@ from benchmark.charts import caption, footprint, headline
 from benchmark.charts import experiment_charts as open_loop_charts
 from benchmark.charts.data import RunData, Slice
 from benchmark.charts.draw import drawings
-from benchmark.measure.machine_speed import relative_speeds
 from benchmark.report.limits import ceiling_shares, open_loops
 from benchmark.report.ratios import intervals, ratios
 from benchmark.report.summary import summary
@@ -18,7 +17,7 @@ from benchmark.report.tables import ABSENT, cell_row, flat, footprints, models, 
 from benchmark.runs.records import RunFiles
 from benchmark.stats import figures as stats
 from benchmark.stats.formatting import format_users
-from benchmark.stats.intervals import DRIFT, SMALLEST_EFFECT
+from benchmark.stats.intervals import MIN_ROUNDS, SMALLEST_EFFECT, SMALLEST_EFFECT_BETWEEN_RUNS
 from benchmark.stats.repeats import repeats_of
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -54,7 +53,7 @@ def content(data: RunData) -> dict[str, Any]:
 
     apart = (headline.NAME, footprint.NAME)
     repeats = repeats_of(data.files)
-    stable, speeds = stabilities(data), relative_speeds(data.files.read_cells())
+    stable = stabilities(data)
     return {
         "run": data.run,
         "palette": palette(),
@@ -81,14 +80,15 @@ def content(data: RunData) -> dict[str, Any]:
         "footprint": {"charts": named(footprint.NAME), "rows": list(footprints(data))},
         "open_loop_charts": [figures[one.name] for one in beside if one.name != open_loop_charts.SLOTS],
         "open_loops": list(open_loops(data.files)),
-        "cells": [cell_row(data, row, stable, speeds) for row in data.rows()],
+        "cells": [cell_row(data, row, stable) for row in data.rows()],
         "models": models(data),
         "facts": list(flat(data.run.get("environment") or {})),
         "plan": list(flat(data.run.get("plan") or {})),
         "floors": {f"p{one}": stats.sample_floor(one) for one in stats.PERCENTILES},
         "dash": ABSENT,
         "smallest_effect": f"{1 + SMALLEST_EFFECT:g}",
-        "drift": f"{DRIFT:.0%}",
+        "smallest_effect_between_runs": f"{1 + SMALLEST_EFFECT_BETWEEN_RUNS:g}",
+        "min_rounds": MIN_ROUNDS,
         "stable_within": f"{stats.STABLE_WITHIN:.0%}",
         "limitations": limitations(data, stable),
     }

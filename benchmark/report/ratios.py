@@ -7,22 +7,20 @@ from benchmark.charts import titles
 from benchmark.charts.data import Slice, in_order
 from benchmark.report.tables import ABSENT
 from benchmark.runs.records import SERVERS, Cell
-from benchmark.stats.compare import digits_of
-from benchmark.stats.formatting import format_number
-from benchmark.stats.intervals import SMALLEST_EFFECT, Interval
+from benchmark.stats.formatting import format_number, format_significant
+from benchmark.stats.intervals import SMALLEST_EFFECT, SMALLEST_EFFECT_BETWEEN_RUNS, Interval
 from benchmark.stats.repeats import COMPARED, Repeats, compare
 
 
 def intervals(repeats: dict[Cell, Repeats], part: Slice) -> Iterator[dict[str, str]]:
-    """One row a server and level of `part`: the interval of each figure, and by which method."""
+    """One row a server and level of `part`: the interval of each figure."""
     for level in levels(repeats, part):
         for server, own in level.items():
             found = {figure.heading: own.interval(figure) for figure in COMPARED}
-            methods = dict.fromkeys(one.method for one in found.values() if one)
             yield {
                 "server": f"{titles.name(server)}, {users_text(own)}",
                 **{heading: shown_range(one, shown) for heading, one in found.items()},
-                "interval": "; ".join(methods) or ABSENT,
+                "rounds": str(len(own.records)),
             }
 
 
@@ -31,20 +29,20 @@ def ratios(repeats: dict[Cell, Repeats], part: Slice) -> Iterator[dict[str, str]
     for level in levels(repeats, part):
         for first, second in combinations(level, 2):
             one, other = level[first], level[second]
-            apart = one.borrowed or other.borrowed
-            found = {figure: compare(one, other, figure, interleaved=not apart) for figure in COMPARED}
-            methods = dict.fromkeys(each.ratio.interval.method for each in found.values() if each)
+            reused = one.reused or other.reused
+            effect = SMALLEST_EFFECT_BETWEEN_RUNS if reused else SMALLEST_EFFECT
+            found = {figure: compare(one, other, figure) for figure in COMPARED}
             texts = {}
             for figure, each in found.items():
                 name = figure.heading.partition(",")[0]
                 interval = each.ratio.interval if each else None
                 texts[f"{name} ratio"] = shown_ratio(each.ratio.value) if each else ABSENT
                 texts[f"{name} from, to"] = shown_range(interval, shown_ratio)
-                texts[f"{name} is"] = each.verdict(SMALLEST_EFFECT) if each else ABSENT
+                texts[f"{name} is"] = each.verdict(effect) if each else ABSENT
             yield {
                 "servers": f"{titles.name(second)} / {titles.name(first)}, {users_text(one)}",
                 **texts,
-                "interval": "; ".join(methods) or ABSENT,
+                "rounds": str(max((each.rounds for each in found.values() if each), default=0)),
             }
 
 
@@ -74,4 +72,4 @@ def shown_ratio(value: float) -> str:
 
 
 def shown(value: float) -> str:
-    return format_number(value, digits_of(value))
+    return format_significant(value)

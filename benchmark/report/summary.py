@@ -8,7 +8,7 @@ import pandas as pd
 from benchmark.charts import headline, titles
 from benchmark.charts.data import RunData
 from benchmark.runs.records import Cell
-from benchmark.stats.formatting import format_factor, format_figure
+from benchmark.stats.formatting import ABSENT, format_factor, format_figure
 from benchmark.stats.intervals import SAME, SMALLEST_EFFECT
 from benchmark.stats.repeats import COMPARED, Repeats, compare
 
@@ -62,15 +62,16 @@ def shown(value: float) -> str:
 def against(rates: "pd.Series[float]", own: dict[str, Repeats], server: str) -> str:
     """How many times the baseline's of `rates`, with the interval of the ratio; "1" for the baseline itself.
 
-    Of the medians, as on every chart: where both have the same rounds it lies within the smallest and the
-    largest of the rounds' own ratios.
+    Of the medians, as on every chart; the interval is that of the rounds' own ratios.
     """
     if server == titles.REFERENCE or titles.REFERENCE not in own:
-        return "1" if server == titles.REFERENCE else "–"
-    found = compare(own[titles.REFERENCE], own[server], RPS, interleaved=True)
-    if found is None:
-        return "–"
-    low, high = found.ratio.interval.low, found.ratio.interval.high
-    same = ", no clear difference" if found.verdict(SMALLEST_EFFECT) == SAME else ""
-    ratio = format_factor(rates[server] / rates[titles.REFERENCE])
-    return f"{ratio} ({format_factor(low)} to {format_factor(high)}{same})"
+        return "1" if server == titles.REFERENCE else ABSENT
+    compared = compare(own[titles.REFERENCE], own[server], RPS)
+    if compared is None:
+        return ABSENT
+    factor = format_factor(rates[server] / rates[titles.REFERENCE])
+    interval = compared.ratio.interval
+    if interval is None:
+        return factor
+    same = ", no clear difference" if compared.verdict(SMALLEST_EFFECT) == SAME else ""
+    return f"{factor} ({format_factor(interval.low)} to {format_factor(interval.high)}{same})"

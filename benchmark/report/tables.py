@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from benchmark.charts import caption, footprint, titles
@@ -74,16 +73,13 @@ def stabilities(data: RunData) -> dict[str, str]:
     return found
 
 
-def cell_row(
-    data: RunData, row: pd.Series, stable: dict[str, str], speeds: dict[str, float]
-) -> dict[str, Any]:
-    """One cell as it was recorded, with the addresses of its files; `speeds` are the machine's, by cell."""
+def cell_row(data: RunData, row: pd.Series, stable: dict[str, str]) -> dict[str, Any]:
+    """One cell as it was recorded, with the addresses of its files."""
     cell = cell_of(row)
     paths = (
         data.files.cells_folder / f"{cell.name}.json",
         data.files.requests_path(cell),
         data.files.samples_path(cell),
-        data.files.speed_path(cell),
     )
     return {
         "name": cell.name,
@@ -100,11 +96,10 @@ def cell_row(
             "peak, MB": number(row["rss_peak_bytes"] / MB),
             "load CPU, %": number(row["load_cpu_percent"], 0),
             "throughput": stable.get(cell.name, ABSENT),
-            **({"machine speed, %": number(100 * speeds.get(cell.name, np.nan), 0)} if speeds else {}),
         },
         "links": {
             label: f"cells/{path.name}"
-            for label, path in zip(("record", "requests", "samples", "machine"), paths, strict=True)
+            for label, path in zip(("record", "requests", "samples"), paths, strict=True)
             if path.is_file()
         },
     }

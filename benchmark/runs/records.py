@@ -4,7 +4,6 @@ results/<run>/run.json                       plan, environment, model manifest
 results/<run>/cells/<cell>.json              one cell: its figures, validity, environment
 results/<run>/cells/<cell>.requests.csv.xz   one row a request of the whole cell
 results/<run>/cells/<cell>.samples.csv       one row a sampling interval: CPU and memory
-results/<run>/cells/<cell>.speed.csv         one row a probe of the speed of the server's cores
 results/<run>/client_ceiling.json            what the load generator reaches at each level
 results/<run>/charts/, report.html           drawn from the files above, never from memory
 """
@@ -129,9 +128,6 @@ class RunFiles:
 
     def samples_path(self, cell: Cell) -> Path:
         return self.cells_folder / f"{cell.name}.samples.csv"
-
-    def speed_path(self, cell: Cell) -> Path:
-        return self.cells_folder / f"{cell.name}.speed.csv"
 
     def read_requests(self, cell: Cell) -> pd.DataFrame:
         """One row a request, typed as REQUEST_COLUMNS says."""

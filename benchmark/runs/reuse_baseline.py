@@ -7,7 +7,7 @@ from typing import Any
 from benchmark.runs.records import Cell, RunFiles, read_json, write_json
 
 
-def borrow_baseline(run: RunFiles, results: Path) -> str | None:
+def reuse_baseline(run: RunFiles, results: Path) -> str | None:
     """Copies the baseline's cells from its last comparable run into `run`; a line that says what was done.
 
     Comparable is a run on the same machine and cores with the same PyTorch weights. The line is kept in
@@ -35,7 +35,7 @@ def copy_baseline(source: RunFiles, run: RunFiles) -> None:
     for path in source.cells_folder.glob("baseline-*.json"):
         cell = Cell.parse(path.stem)
         write_json(run.cells_folder / path.name, {**read_json(path), "from_run": source.folder.name})
-        for kept in (source.requests_path(cell), source.samples_path(cell), source.speed_path(cell)):
+        for kept in (source.requests_path(cell), source.samples_path(cell)):
             if kept.is_file():
                 shutil.copy(kept, run.cells_folder)
 

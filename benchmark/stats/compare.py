@@ -1,21 +1,26 @@
 """Holds one run against another, cell by cell: which figures changed by more than noise."""
 
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rich.table import Table
 
 from benchmark.runs.records import Cell, RunFiles, RunNotFound
-from benchmark.stats.elasticity import Elasticity, elasticity
-from benchmark.stats.formatting import format_number
-from benchmark.stats.intervals import DRIFT, FASTER, SAME, SLOWER, SMALLEST_EFFECT, Ratio
-from benchmark.stats.repeats import COMPARED, Compared, Repeats, compare, repeats_of
+from benchmark.stats.formatting import format_count, format_significant
+from benchmark.stats.intervals import (
+    FASTER,
+    SAME,
+    SLOWER,
+    SMALLEST_EFFECT_BETWEEN_RUNS,
+    TOO_FEW_ROUNDS,
+    Ratio,
+)
+from benchmark.stats.repeats import COMPARED, Compared, compare, repeats_of
 
-STYLES = {FASTER: "green", SLOWER: "red", SAME: ""}
+STYLES = {FASTER: "green", SLOWER: "red"}
 
 
 class NotComparable(Exception):
@@ -27,7 +32,7 @@ class Row:
     """One figure of a cell (of repeat 0: all its repeats) in both runs."""
 
     cell: Cell
-    found: Compared
+    compared: Compared
     verdict: str
 
 
@@ -44,51 +49,27 @@ def find_run(name: str, results: Path) -> RunFiles:
 
 
 def compare_runs(
-    first: RunFiles,
-    second: RunFiles,
-    smallest_effect: float = SMALLEST_EFFECT,
-    drift: float = DRIFT,
+    first: RunFiles, second: RunFiles, smallest_effect: float = SMALLEST_EFFECT_BETWEEN_RUNS
 ) -> tuple[list[Row], list[str]]:
     """The figures of the valid cells that both runs measured, in the order of the cells; and warnings.
 
-    A cell that a run borrowed from another one is left out: it says nothing of this run.
+    A cell that a run reuses from another one is left out: it says nothing of this run.
 
     Raises:
         NotComparable: other models, another machine or other cores, or no figure in common.
     """
     warnings = differences(first.read_run(), second.read_run())
     of_first, of_second = repeats_of(first), repeats_of(second)
-    rows = []
-    common = [
-        cell
+    rows = [
+        Row(cell, compared, compared.verdict(smallest_effect))
         for cell in sorted(of_first.keys() & of_second.keys())
-        if not of_first[cell].borrowed and not of_second[cell].borrowed
+        if not of_first[cell].reused and not of_second[cell].reused
+        for figure in COMPARED
+        if (compared := compare(of_first[cell], of_second[cell], figure))
     ]
-    follows = elasticities([(cell, run[cell]) for cell in common for run in (of_first, of_second)])
-    for cell in common:
-        one, other, follow = of_first[cell], of_second[cell], follows[cell.server, cell.task]
-        for figure in COMPARED:
-            found = compare(one, other, figure, interleaved=False, drift=drift, follows=follow)
-            if found:
-                rows.append(Row(cell, found, found.verdict(smallest_effect)))
-    missing = [
-        path for cell in common for run in (of_first, of_second) for path in run[cell].missing_requests()
-    ]
-    others = f" and {len(missing) - 1:,} more" if len(missing) > 1 else ""
-    lacking = f"requests are missing: {missing[0]}{others}" if missing else ""
     if not rows:
-        raise NotComparable(lacking or "the runs have no valid cell in common")
-    if lacking:
-        warnings.append(f"{lacking}; figures that need them are left out")
+        raise NotComparable("the runs have no valid cell in common")
     return rows, warnings
-
-
-def elasticities(cells: Sequence[tuple[Cell, Repeats]]) -> dict[tuple[str, str], Elasticity | None]:
-    """Server and task -> how its speed follows the machine's, seen within all of its cells in both runs."""
-    windows: dict[tuple[str, str], list[tuple[np.ndarray, np.ndarray]]] = defaultdict(list)
-    for cell, repeats in cells:
-        windows[cell.server, cell.task] += [repeats.block_logs(number) for number in repeats.records]
-    return {key: elasticity(found) for key, found in windows.items()}
 
 
 def differences(first: dict[str, Any], second: dict[str, Any]) -> list[str]:
@@ -124,52 +105,43 @@ def differences(first: dict[str, Any], second: dict[str, Any]) -> list[str]:
 
 def table(rows: list[Row], first: str, second: str) -> Table:
     """The rows for a terminal; a verdict is of `second` against `first`."""
-    shown = Table(
-        title=f"A: {first}, B: {second}; geometric means over the rounds that both have; "
-        "machine: its speed in B over that in A, taken out of B/A",
-        title_justify="left",
-    )
-    headings = ("cell", "users", "figure", "A", "B", "machine", "B/A", "interval", "of", "B is")
-    for heading in headings:
-        left = heading in ("cell", "figure", "of", "B is")
+    title = f"A: {first}, B: {second}; geometric means over the rounds that both have"
+    shown = Table(title=title, title_justify="left")
+    for heading in ("cell", "users", "figure", "A", "B", "B/A", "95 % interval", "rounds", "B is"):
+        left = heading in ("cell", "figure", "B is")
         shown.add_column(heading, justify="left" if left else "right", no_wrap=heading != "cell")
     before = None
     for row in rows:
-        cell, found = row.cell, row.found
+        cell, compared = row.cell, row.compared
         name = f"{cell.server} {cell.task} {cell.workload} x{cell.texts_per_request}"
         shown.add_row(
             *((name, f"{cell.users:,}") if cell != before else ("", "")),
-            found.figure.heading,
-            format_number(found.first, digits_of(found.first)),
-            format_number(found.second, digits_of(found.second)),
-            f"{found.speed_ratio:.3f}" if found.speed_ratio else "",
-            *ratio_texts(found.ratio),
-            found.ratio.interval.method,
+            compared.figure.heading,
+            format_significant(compared.first),
+            format_significant(compared.second),
+            f"{compared.ratio.value:.3f}",
+            format_interval(compared.ratio),
+            str(compared.rounds),
             row.verdict,
-            style=STYLES[row.verdict],
+            style=STYLES.get(row.verdict, ""),
         )
         before = cell
     return shown
 
 
+def format_interval(ratio: Ratio) -> str:
+    return f"{ratio.interval.low:.3f} to {ratio.interval.high:.3f}" if ratio.interval else ""
+
+
 def summary(rows: list[Row], smallest_effect: float) -> Iterator[str]:
-    """What the rows come to, and what a verdict means."""
-    counts = {verdict: sum(row.verdict == verdict for row in rows) for verdict in (FASTER, SLOWER, SAME)}
-    figures = "1 figure" if len(rows) == 1 else f"{len(rows)} figures"
-    yield f"{figures}: " + ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
+    """The number of each verdict, and what a verdict means."""
+    counts = Counter(row.verdict for row in rows)
+    verdicts = (FASTER, SLOWER, SAME, *([TOO_FEW_ROUNDS] if counts[TOO_FEW_ROUNDS] else []))
+    yield f"{format_count(len(rows), 'figure')}: " + ", ".join(f"{counts[one]} {one}" for one in verdicts)
     yield (
         f"faster or slower: the ratio is beyond a factor of {1 + smallest_effect:.3g}, and its 95 % interval "
         "leaves out 1; about 1 in 20 figures of unchanged code may do so"
     )
-
-
-def digits_of(value: float) -> int:
-    """Decimals that show a figure to about three places."""
-    return 0 if value >= 100 else 1 if value >= 10 else 2
-
-
-def ratio_texts(ratio: Ratio) -> tuple[str, str]:
-    return f"{ratio.value:.3f}", f"{ratio.interval.low:.3f} to {ratio.interval.high:.3f}"
 
 
 def _at(record: dict[str, Any], path: tuple[str, ...]) -> Any:

@@ -22,6 +22,11 @@ def format_number(value: float | None, digits: int, absent: str = "") -> str:
     return absent if value is None or not math.isfinite(value) else f"{value:,.{digits}f}"
 
 
+def format_significant(value: float) -> str:
+    """A figure with about three places, for tables that compare."""
+    return format_number(value, 0 if value >= 100 else 1 if value >= 10 else 2)
+
+
 def format_exact(value: float) -> str:
     """A figure with more digits than a label has, for hover texts."""
     return f"{value:,.2f}" if abs(value) >= 1 else f"{value:.4g}"

@@ -13,7 +13,6 @@ import psutil
 import pytest
 from conftest import EMBEDDED
 
-from benchmark.measure.machine_speed import speed_record
 from benchmark.measure.validity import invalid_reasons
 from benchmark.runs.environment import ROOT
 from benchmark.runs.records import REQUEST_COLUMNS, Cell, RunFiles
@@ -86,9 +85,6 @@ def test_a_run_keeps_every_request_and_its_figures_follow_from_them(run: tuple[R
         assert (requests["inference_ms"] < requests["latency_ms"]).all()
         samples = files.read_samples(cell)
         assert (samples["server_rss_bytes"] > 50e6).all()
-        speeds = pd.read_csv(files.speed_path(cell))
-        assert record["machine_speed"]
-        assert speed_record(speeds, record["figures"]["duration_s"]) == pytest.approx(record["machine_speed"])
 
 
 def test_a_cells_record_says_what_it_depends_on(run: tuple[RunFiles, str]) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from benchmark.runs.plan import Plan
 from benchmark.runs.records import Cell, RunFiles
-from benchmark.runs.reuse_baseline import borrow_baseline
+from benchmark.runs.reuse_baseline import reuse_baseline
 
 CELL = Cell("baseline", "sentiment", "unique", 1, 10, 1)
 
@@ -38,7 +38,7 @@ def test_the_last_comparable_baseline_is_taken_and_named(tmp_path: Path) -> None
     make_run(tmp_path, "elsewhere", "baseline", day=3, cpu="b")
     make_run(tmp_path, "other-weights", "baseline", day=4, weights="v")
     run = make_run(tmp_path, "mine", "optimized", day=5)
-    assert borrow_baseline(run, tmp_path) == "baseline from run new"
+    assert reuse_baseline(run, tmp_path) == "baseline from run new"
     cells = {record["cell"]["server"]: record for record in run.read_cells()}
     assert cells["baseline"]["figures"]["throughput_rps"] == 2.0
     assert cells["baseline"]["from_run"] == "new"
@@ -52,12 +52,12 @@ def test_where_none_is_comparable_it_says_so(tmp_path: Path, other: dict[str, st
     if other:
         make_run(tmp_path, "elsewhere", "baseline", **other)  # type: ignore[arg-type]
     run = make_run(tmp_path, "mine", "optimized")
-    assert said in str(borrow_baseline(run, tmp_path))
+    assert said in str(reuse_baseline(run, tmp_path))
     assert len(run.read_cells()) == 1
 
 
 def test_a_run_with_a_baseline_of_its_own_borrows_none(tmp_path: Path) -> None:
     make_run(tmp_path, "other", "baseline", day=1)
     run = make_run(tmp_path, "mine", "baseline", day=2)
-    assert borrow_baseline(run, tmp_path) is None
+    assert reuse_baseline(run, tmp_path) is None
     assert "beside" not in run.read_run()
