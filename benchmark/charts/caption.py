@@ -55,7 +55,7 @@ def circumstances(data: RunData, cells: Cells) -> str:
         f"{format_figure(duration)} s a cell" if duration is not None else "",
         f"{repeats} repeat{'' if repeats == 1 else 's'}",
         commit(environment),
-        str(data.run.get("beside") or ""),
+        str(data.run.get("baseline_note") or ""),
     ]
     return " · ".join(part for part in parts if part)
 

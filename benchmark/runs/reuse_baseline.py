@@ -1,4 +1,4 @@
-"""Puts the baseline's cells of an earlier run beside a run that measured other servers only."""
+"""Completes a run of other servers with the baseline's cells of an earlier run."""
 
 import shutil
 from pathlib import Path
@@ -8,7 +8,7 @@ from benchmark.runs.records import Cell, RunFiles, read_json, write_json
 
 
 def reuse_baseline(run: RunFiles, results: Path) -> str | None:
-    """Copies the baseline's cells from its last comparable run into `run`; a line that says what was done.
+    """Copies the baseline's cells of the latest comparable run into `run`; returns a line that says so.
 
     Comparable is a run on the same machine and cores with the same PyTorch weights. The line is kept in
     run.json, for the captions. None where `run` has a baseline of its own.
@@ -22,13 +22,13 @@ def reuse_baseline(run: RunFiles, results: Path) -> str | None:
     if comparable:
         source = max(comparable, key=lambda other: other.read_run()["started_at"])
         copy_baseline(source, run)
-        beside = f"baseline from run {source.folder.name}"
+        note = f"baseline from run {source.folder.name}"
     elif others:
-        beside = "no baseline beside it: its runs are of another machine or other models"
+        note = "no baseline: the runs that have one are of another machine or other models"
     else:
-        beside = "no baseline beside it: none has been measured yet (make bench-baseline)"
-    run.write_run({**record, "beside": beside})
-    return beside
+        note = "no baseline: none has been measured yet (make bench-baseline)"
+    run.write_run({**record, "baseline_note": note})
+    return note
 
 
 def copy_baseline(source: RunFiles, run: RunFiles) -> None:
@@ -41,7 +41,7 @@ def copy_baseline(source: RunFiles, run: RunFiles) -> None:
 
 
 def basis(record: dict[str, Any]) -> tuple[Any, ...]:
-    """What two runs must share for their figures to stand side by side."""
+    """What two runs must share for their figures to be compared."""
     environment, artefacts = record["environment"], record["models"]["artefacts"]
     weights = {
         name: artefact["files"]["model.safetensors"]["sha256"]

@@ -1,4 +1,4 @@
-"""Holds one run against another, cell by cell: which figures changed by more than noise."""
+"""Compares one run with another, cell by cell: which figures changed by more than noise."""
 
 from collections import Counter
 from collections.abc import Iterator

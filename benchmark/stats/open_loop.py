@@ -1,4 +1,4 @@
-"""From the requests of an open loop to the figures of an offered rate, and how they are shown."""
+"""From the requests of an open loop to the figures of an offered rate, and their table."""
 
 import math
 from typing import Any
@@ -22,18 +22,18 @@ COLUMNS = REQUEST_COLUMNS | {
 
 
 def figures(requests: pd.DataFrame, duration_s: float, deadline_ms: float) -> dict[str, Any]:
-    """What became of the requests scheduled within the window of `duration_s`, whenever their answers came.
+    """The outcomes of the requests scheduled within the window of `duration_s`, whenever their answers came.
 
     Goodput is right answers within `deadline_ms` of the scheduled send. An accepted request that got no
     answer (expired or unanswered) counts as slower than every answer, so that p50 and p95 are not those of
     the survivors; a percentile that falls among such requests is None, as is one under its sample floor.
     """
     measured = requests[(requests["start_s"] >= 0) & (requests["start_s"] < duration_s)]
-    became = measured["outcome"].astype("object")
-    became = became.mask((became == "right") & (measured["latency_ms"] > deadline_ms), "late")
-    counts = {name: int((became == name).sum()) for name in OUTCOMES}
-    answered = became.isin(("right", "late"))
-    refused = became == "refused"
+    outcome = measured["outcome"].astype("object")
+    outcome = outcome.mask((outcome == "right") & (measured["latency_ms"] > deadline_ms), "late")
+    counts = {name: int((outcome == name).sum()) for name in OUTCOMES}
+    answered = outcome.isin(("right", "late"))
+    refused = outcome == "refused"
     accepted_ms = measured["latency_ms"].where(answered, math.inf)[~refused]
     refusals_ms = measured["latency_ms"][refused]
     lags_ms = measured["send_lag_ms"].dropna()
@@ -58,10 +58,10 @@ def finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-def summary(found: dict[str, Any]) -> str:
+def summary(rate: dict[str, Any]) -> str:
     """One rate as a line."""
-    others = ", ".join(f"{found[name]} {name}" for name in OUTCOMES if name != "right" and found[name])
-    line = f"offered {found['offered_rps']:.1f} RPS, goodput {found['goodput_rps']:.1f}"
+    others = ", ".join(f"{rate[name]} {name}" for name in OUTCOMES if name != "right" and rate[name])
+    line = f"offered {rate['offered_rps']:.1f} RPS, goodput {rate['goodput_rps']:.1f}"
     return line + (f", {others}" if others else "")
 
 
@@ -70,7 +70,7 @@ def table(record: dict[str, Any]) -> Table:
     deadline_ms = record["offer"]["deadline_ms"]
     shown = Table(
         title=f"goodput: right answers within {deadline_ms} ms of the scheduled send; latencies of accepted "
-        "requests; unprinted: too few, or no answer came",
+        "requests; empty: under the sample floor, or no answer",
         title_justify="left",
     )
     headings = {
@@ -89,22 +89,18 @@ def table(record: dict[str, Any]) -> Table:
     for heading in headings:
         shown.add_column(heading, justify="right")
     shown.add_column("note")
-    for found in record["rates"]:
-        note = (
-            f"the generator fell behind (limit {MAX_SEND_LAG_P95_MS:g} ms)"
-            if found["generator_behind"]
-            else ""
-        )
-        shown.add_row(*(format_number(found[key], digits) for key, digits in headings.values()), note)
+    for rate in record["rates"]:
+        note = f"send lag above {MAX_SEND_LAG_P95_MS:g} ms" if rate["generator_behind"] else ""
+        shown.add_row(*(format_number(rate[key], digits) for key, digits in headings.values()), note)
     return shown
 
 
 def recovery_line(record: dict[str, Any]) -> str:
-    found = record["recovery"]
-    if not found["recovered"]:
-        return f"not recovered {found['after_s']:g} s after the highest rate: {found['problem']}"
-    before_ms, after_ms = (max(found[key]) for key in ("before_ms", "after_ms"))
+    recovery = record["recovery"]
+    if not recovery["recovered"]:
+        return f"not recovered {recovery['after_s']:g} s after the highest rate: {recovery['problem']}"
+    before_ms, after_ms = (max(recovery[key]) for key in ("before_ms", "after_ms"))
     return (
-        f"recovered: {found['after_s']:g} s after the highest rate it answers as before "
-        f"(slowest of {len(found['after_ms'])}: {after_ms:,.0f} ms, before {before_ms:,.0f} ms)"
+        f"recovered: {recovery['after_s']:g} s after the highest rate it answers as before "
+        f"(slowest of {len(recovery['after_ms'])}: {after_ms:,.0f} ms, before {before_ms:,.0f} ms)"
     )

@@ -1,4 +1,4 @@
-"""A run of other servers stands beside the baseline's last run, if that is comparable, and says which."""
+"""A run of other servers takes the cells of the latest comparable baseline, and names its run."""
 
 from pathlib import Path
 from typing import Any
@@ -42,7 +42,7 @@ def test_the_last_comparable_baseline_is_taken_and_named(tmp_path: Path) -> None
     cells = {record["cell"]["server"]: record for record in run.read_cells()}
     assert cells["baseline"]["figures"]["throughput_rps"] == 2.0
     assert cells["baseline"]["from_run"] == "new"
-    assert run.read_run()["beside"] == "baseline from run new"
+    assert run.read_run()["baseline_note"] == "baseline from run new"
 
 
 @pytest.mark.parametrize(
