@@ -5,20 +5,18 @@ results/<run>/soak/<server>-<task>.samples.csv   one row a sample
 results/<run>/soak/<server>-<task>.requests.csv.xz   one row a request
 """
 
-import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import asdict, astuple, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pandas as pd
 import psutil
 
 from benchmark.measure.processes import Load, ProcessFailed, Server
 from benchmark.measure.runner import SERVER_SETTINGS
-from benchmark.measure.server_metrics import read_sum
+from benchmark.measure.server_metrics import ServerMetrics
 from benchmark.measure.target import Target
 from benchmark.runs.environment import environment_record
 from benchmark.runs.records import REQUEST_COLUMNS, write_json
@@ -70,8 +68,8 @@ class Soak:
         with target.with_cache(), target.serving(self.path("server.log"), **SERVER_SETTINGS) as server:
             samples = self._load(server)
             time.sleep(SETTLE_S)
-            occupied = read_sum(server.url, "gap_occupied_slots")
-            pending = read_sum(server.url, "gap_pending")
+            metrics = ServerMetrics.read(server.url)
+            occupied, pending = metrics.sum("gap_occupied_slots"), metrics.sum("gap_pending")
         table = pd.DataFrame(
             [astuple(sample) for sample in samples], columns=[f.name for f in fields(Sample)]
         )
@@ -137,9 +135,8 @@ class Soak:
 def answered(url: str, task: str) -> int:
     """Requests to the task's route that the server says it answered with 200; 0 if it tells nothing."""
     route = {"translation": "/translate", "sentiment": "/sentiment"}[task]
-    with contextlib.suppress(httpx.HTTPError):
-        return int(read_sum(url, "gap_requests_total", route=route, status="200") or 0)
-    return 0
+    metrics = ServerMetrics.read_or_none(url)
+    return metrics.total("gap_requests_total", route=route, status="200") if metrics else 0
 
 
 def growth(samples: pd.DataFrame, requests: int) -> dict[str, Any]:

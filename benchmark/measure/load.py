@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmark.measure.process_sampler import Sampler
 from benchmark.measure.processes import Load, ProcessFailed, Server
-from benchmark.measure.server_metrics import BatchTotals, read_batch_totals
+from benchmark.measure.server_metrics import ServerMetrics
 from benchmark.runs.plan import Plan
 from benchmark.runs.records import Cell
 from benchmark.stats.figures import sample_floor
@@ -67,28 +67,26 @@ def drive(
     watchdog = threading.Timer(limit_s, load.process.kill)
     watchdog.daemon = True
     watchdog.start()
-    sampler = Sampler(server.pid, load.pid)
-    sampler.start()
     steady = False
-    marks: list[tuple[float, BatchTotals | None]] = []
+    marks: list[tuple[float, ServerMetrics | None]] = []
     end: dict[str, Any] | None = None
     try:
-        for event in load.events():
-            if (code := server.process.poll()) is not None:
-                raise ProcessFailed(f"{server.name} ended in mid-run ({_ending(code)})")
-            show("measure" if marks else "warm-up", event)
-            match event["phase"]:
-                case "window" | "part":
-                    marks.append((event["at_s"], read_batch_totals(server.url)))
-                    steady = event.get("steady", steady)
-                case "end":
-                    end = event
-                case "unwritten":
-                    raise OSError(event["errno"], os.strerror(event["errno"]))
-        load.process.wait()
+        with Sampler(server.pid, load.pid) as sampler:
+            for event in load.events():
+                if (code := server.process.poll()) is not None:
+                    raise ProcessFailed(f"{server.name} ended in mid-run ({_ending(code)})")
+                show("measure" if marks else "warm-up", event)
+                match event["phase"]:
+                    case "window" | "part":
+                        marks.append((event["at_s"], ServerMetrics.read_or_none(server.url)))
+                        steady = event.get("steady", steady)
+                    case "end":
+                        end = event
+                    case "unwritten":
+                        raise OSError(event["errno"], os.strerror(event["errno"]))
+            load.process.wait()
     finally:
         watchdog.cancel()
-        sampler.stop()
         load.stop()
     if end is None:
         raise ProcessFailed(f"the load generator ended early: {load.last_line()}")
@@ -99,7 +97,7 @@ def drive(
         duration_s=end["duration_s"],
         steady=steady,
         extension=end["extension"],
-        batch_size_mean=at_end.mean_since(at_open) if at_open and at_end else None,
+        batch_size_mean=at_end.mean_batch_size_since(at_open) if at_open and at_end else None,
         sampler=sampler,
     )
 

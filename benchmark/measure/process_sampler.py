@@ -1,10 +1,10 @@
-"""Samples the CPU time and memory of the server and the load generator while a cell runs."""
+"""Samples what a server and its load use while they run: CPU, memory, open files, threads."""
 
-import csv
 import threading
 import time
-from pathlib import Path
+from dataclasses import dataclass
 
+import pandas as pd
 import psutil
 
 from benchmark.runs.records import SAMPLE_COLUMNS
@@ -12,52 +12,74 @@ from benchmark.runs.records import SAMPLE_COLUMNS
 INTERVAL_S = 0.5
 
 
+@dataclass(frozen=True)
+class ProcessUsage:
+    """What a process holds at one moment."""
+
+    rss_bytes: int
+    open_files: int
+    threads: int
+
+    @classmethod
+    def of(cls, process: psutil.Process) -> "ProcessUsage":
+        with process.oneshot():
+            return cls(process.memory_info().rss, process.num_fds(), process.num_threads())
+
+
 class Sampler:
-    """A thread that reads both processes every INTERVAL_S, from `start` to `stop`."""
+    """A thread that reads both processes every INTERVAL_S while its block runs."""
 
     def __init__(self, server_pid: int, load_pid: int) -> None:
-        self._server = psutil.Process(server_pid)
-        self._load = psutil.Process(load_pid)
+        self._pids = server_pid, load_pid
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sampler", daemon=True)
-        self.rows: list[tuple[float, float, int, float]] = []
+        self._rows: list[tuple[float, ...]] = []
 
-    def start(self) -> None:
+    def __enter__(self) -> "Sampler":
         self._thread.start()
+        return self
 
-    def stop(self) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stopped.set()
         self._thread.join()
 
     def _run(self) -> None:
         try:
-            self._server.cpu_percent()
-            self._load.cpu_percent()
+            server, load = map(psutil.Process, self._pids)
+            server.cpu_percent()
+            load.cpu_percent()
             while not self._stopped.wait(INTERVAL_S):
-                self.rows.append(
+                usage = ProcessUsage.of(server)
+                self._rows.append(
                     (
                         time.perf_counter(),
-                        self._server.cpu_percent(),
-                        self._server.memory_info().rss,
-                        self._load.cpu_percent(),
+                        server.cpu_percent(),
+                        usage.rss_bytes,
+                        load.cpu_percent(),
+                        usage.open_files,
+                        usage.threads,
                     )
                 )
         except psutil.NoSuchProcess:
-            return  # a process that ended is the runner's to notice; what was sampled stays
+            return  # whoever started the process notices its end; what was sampled stays
 
-    def write(self, path: Path, zero_s: float) -> None:
-        """The samples as CSV, `time_s` counted from `zero_s` (time.perf_counter)."""
-        with path.open("w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(SAMPLE_COLUMNS)
-            for time_s, *values in self.rows:
-                writer.writerow((f"{time_s - zero_s:.3f}", *values))
+    def table(self, zero_s: float) -> pd.DataFrame:
+        """One row a sample, `time_s` counted from `zero_s` (time.perf_counter)."""
+        table = pd.DataFrame(self._rows, columns=list(SAMPLE_COLUMNS))
+        table["time_s"] = (table["time_s"] - zero_s).round(3)
+        return table
 
     def between(self, start_s: float, end_s: float) -> dict[str, float | None]:
-        """Means over an interval, and the server's largest memory of the whole cell."""
-        rows = [row for row in self.rows if start_s <= row[0] <= end_s]
+        """Mean CPU over an interval, largest memory of the whole run; None where nothing was sampled."""
+        samples = self.table(0.0)
+        means = samples[samples["time_s"].between(start_s, end_s)].mean()
+        peak = samples["server_rss_bytes"].max()
         return {
-            "server_cpu_percent": sum(row[1] for row in rows) / len(rows) if rows else None,
-            "load_cpu_percent": sum(row[3] for row in rows) / len(rows) if rows else None,
-            "rss_peak_bytes": max((row[2] for row in self.rows), default=None),
+            "server_cpu_percent": _or_none(means["server_cpu_percent"]),
+            "load_cpu_percent": _or_none(means["load_cpu_percent"]),
+            "rss_peak_bytes": None if pd.isna(peak) else int(peak),
         }
+
+
+def _or_none(value: float) -> float | None:
+    return None if pd.isna(value) else float(value)

@@ -167,7 +167,7 @@ class Runner:
         arguments = closed_loop(self.plan, cell, server.url, path, self._trained(cell))
         log_path = self.logs / f"{cell.name}.load.log"
         loaded = drive(server, arguments, self.cores.load, log_path, longest_s(self.plan), progress.show)
-        loaded.sampler.write(self.files.samples_path(cell), loaded.opened_s)
+        loaded.sampler.table(loaded.opened_s).to_csv(self.files.samples_path(cell), index=False)
         requests = self.files.read_requests(cell)
         failed = requests[~requests["ok"]]
         return {

@@ -1,6 +1,6 @@
-"""What a server says of itself at /metrics, in the Prometheus text format."""
+"""A server's /metrics page in the Prometheus text format, parsed."""
 
-from dataclasses import dataclass
+from collections import Counter
 
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
@@ -8,61 +8,56 @@ from prometheus_client.parser import text_string_to_metric_families
 from benchmark.measure import loopback
 
 BATCH_SIZE = "gap_batch_size"
-TIMEOUT_S = 5.0
+TIMEOUT_S = 10.0
 
 
-@dataclass(frozen=True)
-class BatchTotals:
-    """The batches that a server has run since its start, and the texts in them."""
+class ServerMetrics:
+    """The samples of one page; counters count from the server's start."""
 
-    batches: float
-    texts: float
+    def __init__(self, page: str) -> None:
+        self._samples = [
+            sample for family in text_string_to_metric_families(page) for sample in family.samples
+        ]
 
-    def mean_since(self, earlier: "BatchTotals") -> float | None:
-        """Texts a batch of those run since `earlier`; None where there were none."""
-        batches = self.batches - earlier.batches
-        return (self.texts - earlier.texts) / batches if batches > 0 else None
+    @classmethod
+    def read(cls, url: str) -> "ServerMetrics":
+        """Raises httpx.HTTPError where the server at `url` does not serve the page."""
+        answer = loopback.get(f"{url}/metrics", timeout=TIMEOUT_S)
+        answer.raise_for_status()
+        return cls(answer.text)
 
+    @classmethod
+    def read_or_none(cls, url: str) -> "ServerMetrics | None":
+        try:
+            return cls.read(url)
+        except httpx.HTTPError:
+            return None
 
-def read_batch_totals(url: str) -> BatchTotals | None:
-    """The totals of the histogram BATCH_SIZE over all its labels; None where the server has or tells none."""
-    try:
-        page = loopback.get(f"{url}/metrics", timeout=TIMEOUT_S)
-        page.raise_for_status()
-        return batch_totals(page.text)
-    except httpx.HTTPError:
-        return None
+    def sum(self, name: str, **labels: str) -> float | None:
+        """The sum of a metric's samples that have these labels; None where there are none."""
+        values = [
+            sample.value
+            for sample in self._samples
+            if sample.name == name and labels.items() <= sample.labels.items()
+        ]
+        return sum(values) if values else None
 
+    def total(self, name: str, **labels: str) -> int:
+        """`sum` of a metric that counts; 0 where there are no samples."""
+        return round(self.sum(name, **labels) or 0)
 
-def batch_totals(page: str) -> BatchTotals | None:
-    """The totals that a page of metrics holds; None where it has no such histogram."""
-    samples = [
-        sample
-        for family in text_string_to_metric_families(page)
-        if family.name == BATCH_SIZE
-        for sample in family.samples
-    ]
-    if not samples:
-        return None
-    batches, texts = (
-        sum(sample.value for sample in samples if sample.name == f"{BATCH_SIZE}_{part}")
-        for part in ("count", "sum")
-    )
-    return BatchTotals(batches, texts)
+    def total_by(self, name: str, label: str) -> dict[str, int]:
+        """A metric's total for each value of `label`."""
+        totals: Counter[str] = Counter()
+        for sample in self._samples:
+            if sample.name == name:
+                totals[sample.labels[label]] += round(sample.value)
+        return dict(totals)
 
-
-def read_sum(url: str, name: str, **labels: str) -> float | None:
-    """The sum of all samples called `name` that have these labels; None where the server tells none.
-
-    Raises:
-        httpx.HTTPError: the page could not be read.
-    """
-    page = loopback.get(f"{url}/metrics", timeout=TIMEOUT_S)
-    page.raise_for_status()
-    found = [
-        sample.value
-        for family in text_string_to_metric_families(page.text)
-        for sample in family.samples
-        if sample.name == name and labels.items() <= sample.labels.items()
-    ]
-    return sum(found) if found else None
+    def mean_batch_size_since(self, earlier: "ServerMetrics") -> float | None:
+        """Texts a batch since `earlier`; None where no batch has run, or the server counts none."""
+        batches, texts = (
+            self.total(f"{BATCH_SIZE}_{part}") - earlier.total(f"{BATCH_SIZE}_{part}")
+            for part in ("count", "sum")
+        )
+        return texts / batches if batches else None

@@ -3,7 +3,7 @@
 results/<run>/run.json                       plan, environment, model manifest
 results/<run>/cells/<cell>.json              one cell: its figures, validity, environment
 results/<run>/cells/<cell>.requests.csv.xz   one row a request of the whole cell
-results/<run>/cells/<cell>.samples.csv       one row a sampling interval: CPU and memory
+results/<run>/cells/<cell>.samples.csv       one row a sampling interval: CPU, memory, open files
 results/<run>/client_ceiling.json            what the load generator reaches at each level
 results/<run>/charts/, report.html           drawn from the files above, never from memory
 """
@@ -32,7 +32,14 @@ REQUEST_COLUMNS = {
     "inference_ms": "float64",
     "cache": "string",  # hit, miss, coalesced, or empty
 }
-SAMPLE_COLUMNS = ("time_s", "server_cpu_percent", "server_rss_bytes", "load_cpu_percent")
+SAMPLE_COLUMNS = (
+    "time_s",
+    "server_cpu_percent",
+    "server_rss_bytes",
+    "load_cpu_percent",
+    "server_open_files",
+    "server_threads",
+)
 
 _CELL_NAME = re.compile(
     r"(?P<server>\w+)-(?P<task>\w+)-(?P<workload>\w+)-x(?P<texts>\d+)-u(?P<users>\d+)-r(?P<repeat>\d+)"

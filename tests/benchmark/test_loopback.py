@@ -18,7 +18,7 @@ from benchmark.measure.load import closed_loop, drive
 from benchmark.measure.load_generator_limit import EchoServer
 from benchmark.measure.processes import Server
 from benchmark.measure.runner import Runner
-from benchmark.measure.server_metrics import read_batch_totals
+from benchmark.measure.server_metrics import ServerMetrics
 from benchmark.measure.target import Target
 from benchmark.runs.plan import Cores
 from benchmark.runs.records import REQUEST_COLUMNS, Cell, read_json
@@ -73,7 +73,7 @@ def test_the_harness_asks_directly(server: Server, misled: None, tmp_path: Path)
     runner: Any = SimpleNamespace(plan=PLAN, _trained=lambda cell: True)
     Runner._check_answers(runner, server, cell)
     assert answered(server.url, "sentiment") > 0
-    assert read_batch_totals(server.url) is not None
+    assert ServerMetrics.read(server.url).total("gap_requests_total") > 0
     manifest = read_json(EMBEDDED / "manifest.json")
     target = Target("dynamic_batching", "sentiment", tmp_path, EMBEDDED, manifest, Cores.split())
     assert target.ask(server, seed=0)
