@@ -110,6 +110,10 @@ class Cells:
         for _, row in self.frame.iterrows():
             yield row
 
+    def has_requests(self) -> bool:
+        """Whether the run's folder has the raw requests of any of the cells; they are not in git."""
+        return any(self.files.requests_path(cell_of(row)).is_file() for row in self.rows())
+
     def requests(self, row: pd.Series) -> pd.DataFrame:
         """All the requests of the cell in `row`, with `end_s`; empty where no file was written."""
         cell = cell_of(row)

@@ -25,7 +25,8 @@ TOLD = (5, 10, 25, 50, 75, 90, 95, 99)  # percent, on hover
 def drawings(data: RunData) -> Iterator[Drawing]:
     for part in data.slices:
         for level in data.of(part).levels:
-            yield Drawing(f"distribution-{part.name}-u{level}", part, partial(draw, data, part, level))
+            if data.of(part).where(users=level).has_requests():
+                yield Drawing(f"distribution-{part.name}-u{level}", part, partial(draw, data, part, level))
 
 
 def draw(data: RunData, part: Slice, level: int) -> Sheet:

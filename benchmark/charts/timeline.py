@@ -24,7 +24,7 @@ def drawings(data: RunData) -> Iterator[Drawing]:
         cells = data.of(part)
         for server in cells.servers:
             shown = cell_to_show(cells.where(server=server))
-            if shown is not None:
+            if shown is not None and cells.where(server=server).has_requests():
                 name = f"timeline-{part.name}-{server}"
                 yield Drawing(name, part, partial(draw, data, part, shown))
 

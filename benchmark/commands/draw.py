@@ -26,9 +26,11 @@ def report(
     results: Annotated[Path, typer.Option(help="The folder that holds runs.")] = RESULTS,
 ) -> None:
     """Writes a run's report, one self-contained HTML page, from its files."""
-    from benchmark.report.html import write_report
+    from benchmark.report.html import raw_requests, write_report
 
-    console.print(write_report(opened(run, results)), highlight=False, soft_wrap=True)
+    files = opened(run, results)
+    text = f"{write_report(files)}\nraw requests: {raw_requests(files)}"
+    console.print(text, highlight=False, soft_wrap=True)
 
 
 def readme() -> None:

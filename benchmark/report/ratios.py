@@ -1,75 +1,59 @@
-"""The report's intervals, and how far its servers are apart."""
+"""The report's 95 % intervals over the rounds, and the ratios between its servers."""
 
 from collections.abc import Callable, Iterator
 from itertools import combinations
 
+import pandas as pd
+
 from benchmark.charts import titles
 from benchmark.charts.data import Slice, in_order
-from benchmark.report.tables import ABSENT
 from benchmark.runs.records import SERVERS, Cell
-from benchmark.stats.formatting import format_number, format_significant
+from benchmark.stats.formatting import ABSENT, format_number, format_significant
 from benchmark.stats.intervals import SMALLEST_EFFECT, SMALLEST_EFFECT_BETWEEN_RUNS, Interval
 from benchmark.stats.repeats import COMPARED, Repeats, compare
 
 
-def intervals(repeats: dict[Cell, Repeats], part: Slice) -> Iterator[dict[str, str]]:
-    """One row a server and level of `part`: the interval of each figure."""
-    for level in levels(repeats, part):
-        for server, own in level.items():
-            found = {figure.heading: own.interval(figure) for figure in COMPARED}
-            yield {
-                "server": f"{titles.name(server)}, {users_text(own)}",
-                **{heading: shown_range(one, shown) for heading, one in found.items()},
-                "rounds": str(len(own.records)),
-            }
+def intervals(repeats: dict[Cell, Repeats], part: Slice) -> pd.DataFrame:
+    """One row a server and level of `part` with the interval of each figure; empty where none has one."""
+    rows = []
+    for users, servers in levels(repeats, part):
+        for server, own in servers.items():
+            ranges = {figure.heading: own.interval(figure) for figure in COMPARED}
+            if any(ranges.values()):
+                texts = {name: format_range(one, format_significant) for name, one in ranges.items()}
+                rows.append({"server": titles.name(server), "users": users, **texts})
+    return pd.DataFrame(rows)
 
 
-def ratios(repeats: dict[Cell, Repeats], part: Slice) -> Iterator[dict[str, str]]:
+def ratios(repeats: dict[Cell, Repeats], part: Slice) -> pd.DataFrame:
     """One row a pair of servers and level of `part`: the later server's figures over the earlier one's."""
-    for level in levels(repeats, part):
-        for first, second in combinations(level, 2):
-            one, other = level[first], level[second]
-            reused = one.reused or other.reused
-            effect = SMALLEST_EFFECT_BETWEEN_RUNS if reused else SMALLEST_EFFECT
-            found = {figure: compare(one, other, figure) for figure in COMPARED}
-            texts = {}
-            for figure, each in found.items():
+    rows = []
+    for users, servers in levels(repeats, part):
+        for first, second in combinations(servers, 2):
+            row = {"servers": f"{titles.name(second)} / {titles.name(first)}", "users": users}
+            for figure in COMPARED:
+                one, other = servers[first], servers[second]
+                effect = SMALLEST_EFFECT_BETWEEN_RUNS if one.reused or other.reused else SMALLEST_EFFECT
                 name = figure.heading.partition(",")[0]
-                interval = each.ratio.interval if each else None
-                texts[f"{name} ratio"] = shown_ratio(each.ratio.value) if each else ABSENT
-                texts[f"{name} from, to"] = shown_range(interval, shown_ratio)
-                texts[f"{name} is"] = each.verdict(effect) if each else ABSENT
-            yield {
-                "servers": f"{titles.name(second)} / {titles.name(first)}, {users_text(one)}",
-                **texts,
-                "rounds": str(max((each.rounds for each in found.values() if each), default=0)),
-            }
+                if compared := compare(one, other, figure):
+                    row[f"{name} ratio"] = compared.ratio.value
+                    row[f"{name} interval"] = format_range(compared.ratio.interval, format_ratio)
+                    row[f"{name} is"] = compared.verdict(effect)
+            rows.append(row)
+    return pd.DataFrame(rows)
 
 
-def levels(repeats: dict[Cell, Repeats], part: Slice) -> Iterator[dict[str, Repeats]]:
-    """For each number of users in `part`, from few to many: server -> its repeats, in their usual order."""
-    own = {
-        cell: found
-        for cell, found in repeats.items()
-        if Slice(cell.task, cell.workload, cell.texts_per_request) == part
-    }
+def levels(repeats: dict[Cell, Repeats], part: Slice) -> Iterator[tuple[int, dict[str, Repeats]]]:
+    """Each number of users in `part`, from few to many, with its servers in their usual order."""
+    own = [cell for cell in repeats if Slice(cell.task, cell.workload, cell.texts_per_request) == part]
     for users in sorted({cell.users for cell in own}):
-        level = {cell.server: found for cell, found in own.items() if cell.users == users}
-        yield {server: level[server] for server in in_order(level, SERVERS)}
+        level = {cell.server: repeats[cell] for cell in own if cell.users == users}
+        yield users, {server: level[server] for server in in_order(level, SERVERS)}
 
 
-def users_text(repeats: Repeats) -> str:
-    users = next(iter(repeats.records.values()))["cell"]["users"]
-    return "1 user" if users == 1 else f"{users:,} users"
+def format_range(interval: Interval | None, format_value: Callable[[float], str]) -> str:
+    return f"{format_value(interval.low)} to {format_value(interval.high)}" if interval else ABSENT
 
 
-def shown_range(interval: Interval | None, show: Callable[[float], str]) -> str:
-    return f"{show(interval.low)} to {show(interval.high)}" if interval else ABSENT
-
-
-def shown_ratio(value: float) -> str:
-    return format_number(value, 2 if value >= 0.1 else 3)
-
-
-def shown(value: float) -> str:
-    return format_significant(value)
+def format_ratio(value: float) -> str:
+    return format_number(value, 3)

@@ -1,6 +1,8 @@
 """The report in a real browser: it renders without complaint, and what it shows is what the files say."""
 
+import html
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -119,6 +121,25 @@ def test_every_cell_of_the_tables_is_that_of_its_file(run: RunFiles, page: Page)
     for row in map(texts, short.locator("tbody tr").all()):
         own = figures_of(run)[row[1].replace(" ", "_"), 50]
         assert number(row[2]) == pytest.approx(own["throughput_rps"], rel=0.05)
+
+
+def test_without_raw_requests_the_figures_stay_and_the_page_names_where_they_are(
+    run: RunFiles, report: Path, tmp_path: Path
+) -> None:
+    ignored = shutil.ignore_patterns("*.requests.csv.xz")
+    pages = [report, write_report(RunFiles(shutil.copytree(run.folder, tmp_path / "run", ignore=ignored)))]
+    before, after = (html.unescape(one.read_text()) for one in pages)
+    assert "raw requests: cells/*.requests.csv.xz" in before
+    assert "raw requests: in the run's folder on the machine that measured it" in after
+    link = re.compile(r', <a href="[^"]*">requests.csv.xz</a>|<a href="[^"]*">requests.csv.xz</a>, ')
+    assert tables(after) == [link.sub("", table) for table in tables(before)] != tables(before)
+    charts = [set(re.findall(r'<svg [^>]*id="([a-z0-9]+)', one)) for one in (before, after)]
+    # Those that show each request.
+    assert charts[0] - charts[1] == {"distribution", "queue", "timeline"}
+
+
+def tables(page: str) -> list[str]:
+    return re.findall("<table.*?</table>", page, re.DOTALL)
 
 
 def number(text: str) -> float:
