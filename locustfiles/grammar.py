@@ -1,76 +1,103 @@
-"""Templates whose filled sentences can be counted and addressed by an index.
+"""Expands the word lists and sentence patterns of `texts/` into numbered sentences.
 
-A template is a pattern with one table of phrases a slot. Its sentences are numbered 0 to size - 1,
-so a stream can walk them in any order without holding the ones it has used.
+A TOML file of `texts/TASK/` has `words`, lists of phrases by name, and `sentences`, groups of `patterns` with
+their shares of the stream. The `variants` of a group add word lists, a label or plural forms. Both may hold:
+    {name}         each phrase of that list; two slots of one phrase never take the same
+    {name:8}       those of at most 8 words
+    a {name}       "an" where a vowel sound follows
+    [one|several]  the first form, or the second in a plural variant
 """
 
 import itertools
 import math
 import re
-from collections.abc import Iterable, Mapping
+import tomllib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
 
-_SILENT_H = ("hour", "honest")
-_SPOKEN_YU_OR_W = ("uni", "use", "one")
+TEXTS = Path(__file__).parent / "texts"
+
+_SLOT = re.compile(r"(\ba )?{(.*?)}")
+_FORMS = re.compile(r"\[(.*?)\|(.*?)\]")
+_VOWEL_SOUND = re.compile(r"(?!uni[^n]|us[eu]|one)[aeiou]|hour|honest")
 
 
 @dataclass(frozen=True)
 class Template:
-    """A format pattern, its tables in the order of its fields, and its share of the stream."""
+    """A pattern with a table of phrases for each slot; its sentences are numbered 0 to `size` - 1."""
 
     pattern: str
     tables: tuple[tuple[str, ...], ...]
-    weight: int
+    weight: int = 1
     label: str | None = None
 
     @cached_property
     def size(self) -> int:
-        """How many sentences the template holds."""
-        return math.prod(len(table) for table in self.tables)
+        return math.prod(map(len, self.tables))
 
-    def text(self, index: int) -> str:
-        """Return sentence number `index`, with its first letter in upper case."""
-        chosen = []
+    def text(self, number: int) -> str:
+        """Sentence `number`, with a capital letter."""
+        phrases = []
         for table in self.tables:
-            index, place = divmod(index, len(table))
-            chosen.append(table[place])
-        text = self.pattern.format(*chosen)
+            number, place = divmod(number, len(table))
+            phrases.append(table[place])
+        text = self.pattern.format(*phrases)
         return text[0].upper() + text[1:]
 
 
-def template(
-    pattern: str, weight: int, tables: Mapping[str, Iterable[str]], label: str | None = None
-) -> Template:
-    """Build a template from a pattern with named fields; a field may occur more than once."""
-    names = re.findall(r"{(\w+)}", pattern)
-    filled = tuple(tuple(tables[name]) for name in names)
-    return Template(re.sub(r"{\w+}", "{}", pattern), filled, weight, label)
+@cache
+def templates(task: str) -> tuple[Template, ...]:
+    """Every template of the files in `texts/TASK/`, which share their word lists."""
+    files = [tomllib.loads(path.read_text("utf-8")) for path in sorted((TEXTS / task).glob("*.toml"))]
+    words = {name: phrases for file in files for name, phrases in file["words"].items()}
+    groups = [group for file in files for group in file.get("sentences", ())]
+    return tuple(template for group in groups for template in expand(group, words))
 
 
-def phrases(text: str) -> tuple[str, ...]:
-    """Split a table written as one string, its phrases parted by semicolons."""
-    return tuple(phrase for part in text.split(";") if (phrase := " ".join(part.split())))
+def expand(group: Mapping[str, Any], words: Mapping[str, Sequence[str]]) -> Iterator[Template]:
+    """The templates of a group of `sentences`: each of its patterns in each of its variants."""
+    for variant in group.get("variants", [{}]):
+        plural = variant.get("plural", False)
+        table = _tables({**words, **variant.get("words", {})}, plural)
+        for pattern, weight in group["patterns"].items():
+            pattern = _inflect(pattern, plural)
+            tables = (
+                tuple(_with_article(article, phrase) for phrase in table(slot))
+                for article, slot in _SLOT.findall(pattern)
+            )
+            yield Template(_SLOT.sub("{}", pattern), tuple(tables), weight, variant.get("label"))
 
 
-def combine(pattern: str, **tables: Iterable[str]) -> tuple[str, ...]:
-    """Fill a pattern with every combination of its tables, as one larger table."""
-    names = list(tables)
-    rows = itertools.product(*tables.values())
-    return tuple(pattern.format(**dict(zip(names, row, strict=True))) for row in rows)
+def _tables(words: Mapping[str, Sequence[str]], plural: bool) -> Callable[[str], tuple[str, ...]]:
+    """A function from a slot to all its phrases, each once."""
+
+    @cache
+    def table(slot: str) -> tuple[str, ...]:
+        name, _, most = slot.partition(":")
+        if name not in words:
+            raise ValueError(f"no word list {name!r} for the slot {{{slot}}}")
+        phrases = dict.fromkeys(phrase for entry in words[name] for phrase in fill(_inflect(entry, plural)))
+        return tuple(phrase for phrase in phrases if not most or len(phrase.split()) <= int(most))
+
+    def fill(entry: str) -> Iterator[str]:
+        pattern, slots = _SLOT.sub("{}", entry), _SLOT.findall(entry)
+        articles = [article for article, _ in slots]
+        for chosen in itertools.product(*(table(slot) for _, slot in slots)):
+            if len(set(chosen)) == len(chosen):
+                yield pattern.format(*map(_with_article, articles, chosen))
+
+    return table
 
 
-def with_article(phrase: str) -> str:
-    """Put the indefinite article that is spoken before the phrase's first word."""
-    vowel = phrase.startswith(_SILENT_H) or (phrase[0] in "aeiou" and not phrase.startswith(_SPOKEN_YU_OR_W))
-    return f"an {phrase}" if vowel else f"a {phrase}"
+def _with_article(article: str, phrase: str) -> str:
+    """The phrase, after "a" or "an" by its sound where `article` is not empty."""
+    if not article:
+        return phrase
+    return f"an {phrase}" if _VOWEL_SOUND.match(phrase) else f"a {phrase}"
 
 
-def with_articles(table: Iterable[str]) -> tuple[str, ...]:
-    """Put the indefinite article before every phrase of a table."""
-    return tuple(with_article(phrase) for phrase in table)
-
-
-def at_most(words: int, table: Iterable[str]) -> tuple[str, ...]:
-    """Keep the phrases of a table that have no more than so many words."""
-    return tuple(phrase for phrase in table if len(phrase.split()) <= words)
+def _inflect(text: str, plural: bool) -> str:
+    return _FORMS.sub(r"\2" if plural else r"\1", text)

@@ -1,8 +1,8 @@
 """Seeded texts to send: one stream for every task and workload, the same on every machine.
 
-A text is a numbered sentence of a template. A unique stream walks the numbers of each template in a
-seeded order that meets none twice, so it needs no memory of what it sent, and it deals the templates in
-blocks that hold each in proportion, so a short run has the same spread of lengths as a long one.
+A unique stream walks the numbered sentences of each template in a seeded order that visits none twice, so
+it needs no memory of what it sent. It deals the templates in blocks that hold each in proportion, so a short
+run has the same distribution of lengths as a long one.
 """
 
 import itertools
@@ -13,22 +13,16 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from locustfiles import grammar_everyday, grammar_reviews, grammar_scenes
-from locustfiles.grammar import Template
+from locustfiles.grammar import Template, templates
 
 TASKS = ("translation", "sentiment")
 WORKLOADS = ("unique", "zipf", "paragraph")
-PARAGRAPH_SENTENCES = 3, 8
 PARTS = ("warmup", "measured")
+PARAGRAPH_SENTENCES = 3, 8
 
-TEMPLATES: dict[str, tuple[Template, ...]] = {
-    "translation": grammar_scenes.TEMPLATES + grammar_everyday.TEMPLATES,
-    "sentiment": grammar_reviews.TEMPLATES,
-}
-
-_ROUNDS = 3
-_WARMUP_SHARE = 8
-_MIX = 0x9E3779B97F4A7C15
+_WARMUP_SHARE = 1 / 8
+_FEISTEL_ROUNDS = 3
+_HASH_MULTIPLIER = 0x9E3779B97F4A7C15
 
 
 class InputsExhausted(RuntimeError):
@@ -44,62 +38,33 @@ class Sample:
 
 
 class ShuffledRange:
-    """The integers 0 to size - 1, each once, in an order drawn from a generator, without storing it.
+    """The integers 0 to size - 1 in a seeded order, computed instead of stored.
 
-    It is a Feistel network over a grid of at least `size` cells; a number that falls outside is sent
-    through again until it falls inside.
+    A Feistel network over a grid of at least `size` cells; a result outside is sent through again.
     """
 
     def __init__(self, size: int, rng: random.Random) -> None:
         self.size = size
         self._rows = math.isqrt(max(size - 1, 0)) + 1
         self._columns = -(-size // self._rows)
-        self._keys = [(int(rng.random() * 2**53), int(rng.random() * 2**53)) for _ in range(_ROUNDS)]
+        self._keys = [(int(rng.random() * 2**53), int(rng.random() * 2**53)) for _ in range(_FEISTEL_ROUNDS)]
 
     def __getitem__(self, position: int) -> int:
-        """Return the number at a position."""
         if not 0 <= position < self.size:
             raise IndexError(position)
         rows, columns = self._rows, self._columns
         while True:
             row, column = divmod(position, columns)
             for row_key, column_key in self._keys:
-                row = (row + ((column ^ row_key) * _MIX >> 32)) % rows
-                column = (column + ((row ^ column_key) * _MIX >> 32)) % columns
+                row = (row + ((column ^ row_key) * _HASH_MULTIPLIER >> 32)) % rows
+                column = (column + ((row ^ column_key) * _HASH_MULTIPLIER >> 32)) % columns
             position = row * columns + column
             if position < self.size:
                 return position
 
 
-def unique(task: str, seed: int = 0, part: str = "measured") -> Iterator[Sample]:
-    """Yield texts of which none comes twice.
-
-    The warm-up part and the measured part of any two seeds have no text in common. `InputsExhausted` is
-    raised once a template is used up, which is not before `capacity(task, part)` texts.
-    """
-    _check("task", task, TASKS)
-    _check("part", part, PARTS)
-    return deal(TEMPLATES[task], part, random.Random(f"{task}/{part}/{seed}"))
-
-
-def zipf(task: str, seed: int = 0, distinct: int = 1000, exponent: float = 1.1) -> Iterator[Sample]:
-    """Yield repeats of `distinct` texts without end, rank r with probability proportional to r**-exponent."""
-    _check("task", task, TASKS)
-    if distinct < 1:
-        raise ValueError(f"distinct must be at least 1, not {distinct}")
-    texts = list(itertools.islice(unique(task, seed), distinct))
-    return _repeats(texts, exponent, random.Random(f"{task}/zipf/{seed}"))
-
-
-def paragraph(task: str, seed: int = 0, part: str = "measured") -> Iterator[Sample]:
-    """Yield texts of several sentences of the unique stream, of which none comes twice."""
-    sentences = unique(task, seed, part)
-    rng = random.Random(f"{task}/paragraph/{part}/{seed}")
-    return _paragraphs(sentences, rng)
-
-
 def stream(task: str, workload: str, seed: int = 0, **options: Any) -> Iterator[Sample]:
-    """Open a stream by the names of its task and workload."""
+    """The stream of a task and a workload, by their names."""
     _check("workload", workload, WORKLOADS)
     streams: dict[str, Callable[..., Iterator[Sample]]] = {
         "unique": unique,
@@ -109,61 +74,32 @@ def stream(task: str, workload: str, seed: int = 0, **options: Any) -> Iterator[
     return streams[workload](task, seed, **options)
 
 
-def capacity(task: str, part: str = "measured") -> int:
-    """Count the texts that a unique stream is sure to hold."""
+def unique(task: str, seed: int = 0, part: str = "measured") -> Iterator[Sample]:
+    """Texts that are all distinct; the warm-up and the measured part of any two seeds have none in common.
+
+    Raises InputsExhausted once a template is used up.
+    """
     _check("task", task, TASKS)
     _check("part", part, PARTS)
-    templates = TEMPLATES[task]
-    blocks = min(len(_positions(template, part)) // template.weight for template in templates)
-    return blocks * sum(template.weight for template in templates)
+    return deal(templates(task), part, random.Random(f"{task}/{part}/{seed}"))
 
 
-def deal(templates: Sequence[Template], part: str, rng: random.Random) -> Iterator[Sample]:
-    """Yield a part's sentences block by block, each block in an order of its own."""
-    walks = [_walk(template, part, rng) for template in templates]
-    block = [number for number, template in enumerate(templates) for _ in range(template.weight)]
-    while True:
-        # Only random() is promised to stay the same in every Python version; shuffle() is not.
-        for number in sorted(block, key=lambda _: rng.random()):
-            text = next(walks[number], None)
-            if text is None:
-                raise InputsExhausted(
-                    f"template {templates[number].pattern!r} has no unused {part} text left"
-                )
-            yield Sample(text, templates[number].label)
-
-
-def _walk(template: Template, part: str, rng: random.Random) -> Iterator[str]:
-    """Order a template's sentences of one part; the order is drawn now, the texts when asked for."""
-    positions = _positions(template, part)
-    stride = _stride(template.size)
-    order = ShuffledRange(len(positions), rng)
+def zipf(task: str, seed: int = 0, distinct: int = 1000, exponent: float = 1.1) -> Iterator[Sample]:
+    """Repeats of `distinct` texts without end, rank r with probability proportional to r**-exponent."""
+    if distinct < 1:
+        raise ValueError(f"distinct must be at least 1, not {distinct}")
+    texts = list(itertools.islice(unique(task, seed), distinct))
+    cumulative = list(itertools.accumulate(rank**-exponent for rank in range(1, len(texts) + 1)))
+    rng = random.Random(f"{task}/zipf/{seed}")
     return (
-        template.text((positions.start + order[turn]) * stride % template.size)
-        for turn in range(len(positions))
+        texts[bisect(cumulative, rng.random() * cumulative[-1], hi=len(texts) - 1)] for _ in itertools.count()
     )
 
 
-def _positions(template: Template, part: str) -> range:
-    """Split a template between the parts: the same positions for every seed."""
-    edge = template.size // _WARMUP_SHARE
-    return range(edge) if part == "warmup" else range(edge, template.size)
-
-
-def _stride(size: int) -> int:
-    """Find a step that scatters neighbouring positions, so that each part holds every word of a table."""
-    stride = max(1, size * _MIX >> 64)
-    while math.gcd(stride, size) > 1:
-        stride += 1
-    return stride
-
-
-def _repeats(texts: list[Sample], exponent: float, rng: random.Random) -> Iterator[Sample]:
-    """Draw by rank, the first text the most often."""
-    cumulative = list(itertools.accumulate(rank**-exponent for rank in range(1, len(texts) + 1)))
-    total = cumulative[-1]
-    while True:
-        yield texts[bisect(cumulative, rng.random() * total, hi=len(texts) - 1)]
+def paragraph(task: str, seed: int = 0, part: str = "measured") -> Iterator[Sample]:
+    """Paragraphs of the sentences of the unique stream, with a label where all sentences have the same."""
+    sentences = unique(task, seed, part)
+    return _paragraphs(sentences, random.Random(f"{task}/paragraph/{part}/{seed}"))
 
 
 def _paragraphs(sentences: Iterator[Sample], rng: random.Random) -> Iterator[Sample]:
@@ -175,6 +111,29 @@ def _paragraphs(sentences: Iterator[Sample], rng: random.Random) -> Iterator[Sam
         yield Sample(" ".join(sample.text for sample in together), labels.pop() if len(labels) == 1 else None)
 
 
-def _check(kind: str, name: str, known: tuple[str, ...]) -> None:
+def deal(known: Sequence[Template], part: str, rng: random.Random) -> Iterator[Sample]:
+    """The sentences of one part, block by block, each block in an order of its own."""
+    walks = [_walk(template, part, rng) for template in known]
+    block = [number for number, template in enumerate(known) for _ in range(template.weight)]
+    while True:
+        # Only random() is guaranteed to give the same sequence in every Python version; shuffle() is not.
+        for number in sorted(block, key=lambda _: rng.random()):
+            text = next(walks[number], None)
+            if text is None:
+                raise InputsExhausted(f"all {part} texts like {known[number].text(0)!r} are used")
+            yield Sample(text, known[number].label)
+
+
+def _walk(template: Template, part: str, rng: random.Random) -> Iterator[str]:
+    """A template's sentences of one part, in an order drawn now."""
+    # The same split for every seed, scattered so that each part has every word of a table.
+    split = ShuffledRange(template.size, random.Random(0))
+    edge = int(template.size * _WARMUP_SHARE)
+    numbers = range(edge) if part == "warmup" else range(edge, template.size)
+    order = ShuffledRange(len(numbers), rng)
+    return (template.text(split[numbers[order[turn]]]) for turn in range(len(numbers)))
+
+
+def _check(kind: str, name: str, known: Sequence[str]) -> None:
     if name not in known:
         raise ValueError(f"{kind} must be one of {', '.join(known)}, not {name!r}")

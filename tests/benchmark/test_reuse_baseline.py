@@ -56,8 +56,8 @@ def test_where_none_is_comparable_it_says_so(tmp_path: Path, other: dict[str, st
     assert len(run.read_cells()) == 1
 
 
-def test_a_run_with_a_baseline_of_its_own_borrows_none(tmp_path: Path) -> None:
+def test_a_run_with_a_baseline_of_its_own_reuses_none(tmp_path: Path) -> None:
     make_run(tmp_path, "other", "baseline", day=1)
     run = make_run(tmp_path, "mine", "baseline", day=2)
     assert reuse_baseline(run, tmp_path) is None
-    assert "beside" not in run.read_run()
+    assert "baseline_note" not in run.read_run()
