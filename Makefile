@@ -103,7 +103,7 @@ open-loop: models ## Offer SERVER more than it can do, with Poisson arrivals
 	$(BIN)/python -m benchmark open-loop --models $(MODELS) --server $(SERVER) --task sentiment
 
 chaos: models ## Send SERVER (or all) all that clients and machines do wrong, and check every answer
-	$(BIN)/python -m chaos --models $(MODELS) --server $(if $(filter command line,$(origin SERVER)),$(SERVER),all) \
+	$(BIN)/python -m chaos --models $(MODELS) $(if $(filter command line,$(origin SERVER)),--servers $(SERVER)) \
 		--requests $(REQUESTS)
 
 capacity: models ## Search the highest rate at which each server keeps its p95 within a limit

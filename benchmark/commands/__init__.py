@@ -1,5 +1,1 @@
-"""The commands of `python -m benchmark`, one role a file; each says its errors in one line."""
-
-from pathlib import Path
-
-RESULTS = Path("results")
+"""The commands of `python -m benchmark`, one or two a file."""

@@ -1,63 +1,67 @@
-"""`python -m benchmark plot|report|readme`: what is drawn and written from a run's files."""
+"""`python -m benchmark plot|report|readme`: draw charts and write pages from the files of runs."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from benchmark.commands import RESULTS
-from benchmark.commands.options import console, fail
-from benchmark.runs.records import RunFiles, RunNotFound
+from benchmark.commands import options
+from benchmark.commands.output import one_line_errors, print_line
+from benchmark.runs.records import RunFiles
+
+Run = Annotated[Path | None, typer.Argument(help="Folder of the run; by default the latest.")]
 
 
-def plot(
-    run: Annotated[Path | None, typer.Argument(help="A run's folder; the latest unless given.")] = None,
-    results: Annotated[Path, typer.Option(help="The folder that holds runs.")] = RESULTS,
-) -> None:
-    """Draws the charts of a run from its files."""
+def plot(run: Run = None, results: options.Results = options.RESULTS) -> None:
+    """Draw the charts of a run."""
     from benchmark.charts.draw import draw_all
 
-    for path in draw_all(opened(run, results)):
-        console.print(path, highlight=False, soft_wrap=True)
+    with one_line_errors(results):
+        for path in draw_all(open_run(run, results)):
+            print_line(path)
 
 
-def report(
-    run: Annotated[Path | None, typer.Argument(help="A run's folder; the latest unless given.")] = None,
-    results: Annotated[Path, typer.Option(help="The folder that holds runs.")] = RESULTS,
-) -> None:
-    """Writes a run's report, one self-contained HTML page, from its files."""
+def report(run: Run = None, results: options.Results = options.RESULTS) -> None:
+    """Write the report of a run.
+
+    It is one self-contained HTML page. Prints its path, and where the raw requests are.
+    """
     from benchmark.report.html import raw_requests, write_report
 
-    files = opened(run, results)
-    text = f"{write_report(files)}\nraw requests: {raw_requests(files)}"
-    console.print(text, highlight=False, soft_wrap=True)
+    with one_line_errors(results):
+        files = open_run(run, results)
+        print_line(f"{write_report(files)}\nraw requests: {raw_requests(files)}")
 
 
 def readme() -> None:
-    """Writes the README's figures and charts, and results/reference/README.md, from the reference runs."""
+    """Rewrite the README's figures and charts.
+
+    Also rewrites results/reference/README.md; all from the reference runs.
+    """
     from benchmark.report.readme import draw_charts, write_readme
 
-    try:
+    with one_line_errors(options.RESULTS):
         draw_charts()
-        changed = write_readme()
-    except RunNotFound as error:
-        raise fail(error) from None
-    console.print("README.md " + ("rewritten" if changed else "is up to date"))
+        print_line("README.md " + ("rewritten" if write_readme() else "is up to date"))
 
 
-def opened(run: Path | None, results: Path) -> RunFiles:
-    try:
-        return RunFiles.open(run) if run else RunFiles.latest(results)
-    except RunNotFound as error:
-        raise fail(error) from None
+def open_run(run: Path | None, results: Path) -> RunFiles:
+    return RunFiles.open(run) if run else RunFiles.latest(results)
 
 
-def draw(files: RunFiles) -> None:
+def draw_run(files: RunFiles) -> None:
+    """Draws all charts of a run and writes its report."""
     from benchmark.charts.draw import draw_all
     from benchmark.report.html import write_report
 
-    console.print("drawing ...")
+    print_line("drawing ...")
     draw_all(files)
-    console.print(
-        f"charts: {files.folder / 'charts'}\nreport: {write_report(files)}", highlight=False, soft_wrap=True
-    )
+    print_line(f"charts: {files.folder / 'charts'}\nreport: {write_report(files)}")
+
+
+def draw_experiments(folder: Path) -> None:
+    """Draws the charts of the experiments that a run's folder holds."""
+    from benchmark.charts.draw import draw_beside_cells
+
+    for path in draw_beside_cells(RunFiles(folder)):
+        print_line(path)

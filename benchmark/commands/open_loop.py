@@ -1,75 +1,136 @@
-"""`python -m benchmark open-loop`: offers a server rates that it cannot hold back."""
+"""`python -m benchmark open-loop|overload|head-of-line-blocking`: requests arrive at set rates."""
 
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Annotated
 
 import typer
 
-from benchmark.commands import RESULTS
-from benchmark.commands.measured import measured, run_name
-from benchmark.commands.options import (
-    TOO_HIGH,
-    console,
-    manifest_of,
-    measured_cores,
-    one_of,
-    plainly,
-    positive_numbers,
-)
-from benchmark.runs.records import SERVERS, TASKS
+from benchmark.commands import options
+from benchmark.commands.draw import draw_experiments
+from benchmark.commands.output import console, print_line
+from benchmark.commands.session import ServerOptions, Session
+from benchmark.experiments import head_of_line_blocking as blocking
+from benchmark.experiments.closed_loop_capacity import closed_loop_rps
+from benchmark.experiments.open_loop import Offer, OpenLoop
+from benchmark.experiments.overload import overload_lines
+from benchmark.runs.records import SERVERS
+from benchmark.stats.formatting import format_ms
+from benchmark.stats.open_loop import recovery_line, table
+
+LIMIT_MS = 10_000
+
+
+@dataclass(frozen=True)
+class LoadOptions(ServerOptions):
+    """How long a rate is sent, and how the capacity is measured that rates are multiples of."""
+
+    duration: options.Duration = 20.0
+    warmup: options.Warmup = 3.0
+    capacity_users: options.CapacityUsers = 50
+    capacity_duration: options.CapacityDuration = 10.0
+
+
+@dataclass(frozen=True)
+class OpenLoopOptions(LoadOptions):
+    """What is sent to a server, with a deadline, and when it must have recovered."""
+
+    task: options.Task = "translation"
+    multiples: options.Multiples = ()
+    deadline_ms: options.DeadlineMs = 2000
+    recover: options.Recover = 60.0
+
+    def loop(self, session: Session, server: str, rates: tuple[float, ...] = ()) -> OpenLoop:
+        """The measurement of one server at `rates`, or else at multiples of its capacity."""
+        offer = Offer(
+            server=server,
+            task=self.task,
+            rates=rates or tuple(self.multiples),
+            multiples=not rates,
+            duration_s=self.duration,
+            warmup_s=self.warmup,
+            deadline_ms=self.deadline_ms,
+            recover_s=self.recover,
+            probe_users=self.capacity_users,
+            probe_s=self.capacity_duration,
+            seed=self.seed,
+        )
+        return OpenLoop(offer, session.folder, session.models, session.manifest, session.cores, print_line)
+
+
+@dataclass(frozen=True)
+class OverloadOptions(OpenLoopOptions):
+    """The same, with the defaults of an overload."""
+
+    task: options.Task = "sentiment"
+    multiples: options.Multiples = (0.5, 1.0, 2.0, 4.0)
+    deadline_ms: options.DeadlineMs = 1000
+    recover: options.Recover = 30.0
 
 
 def open_loop(
-    server: Annotated[str, typer.Option(help=f"One of {', '.join(SERVERS)}.")] = "dynamic_batching",
-    task: Annotated[str, typer.Option(help=f"One of {', '.join(TASKS)}.")] = "translation",
-    rates: Annotated[str, typer.Option(help="Requests a second to offer, comma-separated.")] = "",
-    multiples: Annotated[
-        str, typer.Option(help="Instead of --rates: multiples of the capacity that a closed loop measures.")
-    ] = "",
-    duration: Annotated[float, typer.Option(min=1, help="Measured seconds of a rate.")] = 20.0,
-    warmup: Annotated[float, typer.Option(min=0, help="Seconds of the same load before measuring.")] = 3.0,
-    deadline_ms: Annotated[
-        int, typer.Option(min=1, max=600_000, help="Sent as X-Timeout-Ms; later answers are no goodput.")
-    ] = 2000,
-    recover: Annotated[
-        float, typer.Option(min=0, help="Seconds after the highest rate until it must answer as before.")
-    ] = 60.0,
-    probe_users: Annotated[int, typer.Option(min=1, max=TOO_HIGH, help="Of the closed loop.")] = 50,
-    probe_s: Annotated[float, typer.Option(min=1, help="Measured seconds of the closed loop.")] = 10.0,
-    seed: Annotated[int, typer.Option(help="Of the arrivals and the texts' order.")] = 0,
-    models: Annotated[Path, typer.Option(help="What optimize_model.py wrote.")] = Path("models"),
-    server_cores: Annotated[
-        int | None, typer.Option(min=1, help="Cores of the server; all but one unless given.")
-    ] = None,
-    name: Annotated[str, typer.Option(help="Of the run to write into; a new one unless given.")] = "",
-    results: Annotated[Path, typer.Option(help="The folder that holds runs.")] = RESULTS,
+    load: OpenLoopOptions, server: options.Server = "dynamic_batching", rates: options.Rates = ()
 ) -> None:
-    """Offers rates whatever the server does: goodput, refusals, latency from the scheduled send, recovery."""
-    if bool(rates) == bool(multiples):
+    """Send Poisson arrivals at set rates.
+
+    Measures goodput, refusals, latency from the scheduled send, and recovery. Give either --rates or
+    --multiples.
+    """
+    if bool(rates) == bool(load.multiples):
         raise typer.BadParameter("give either --rates or --multiples", param_hint="--rates")
-    levels = positive_numbers(rates or multiples, "--rates" if rates else "--multiples")
-    manifest = manifest_of(models)
-
-    from benchmark.experiments.open_loop import Offer, OpenLoop
-    from benchmark.stats.open_loop import recovery_line, table
-
-    offer = Offer(
-        server=one_of(server, SERVERS, "--server"),
-        task=one_of(task, TASKS, "--task"),
-        rates=levels,
-        multiples=bool(multiples),
-        duration_s=duration,
-        warmup_s=warmup,
-        deadline_ms=deadline_ms,
-        recover_s=recover,
-        probe_users=probe_users,
-        probe_s=probe_s,
-        seed=seed,
-    )
-    run = results / (name or run_name("open-loop", manifest))
-    with measured(results):
-        loop = OpenLoop(offer, run, models, manifest, measured_cores(server_cores), plainly)
+    with load.session("open-loop", load.server_cores) as session:
+        loop = load.loop(session, server, tuple(rates))
         record = loop.run()
-    console.print(table(record))
-    plainly(recovery_line(record))
-    plainly(f"{loop.folder / loop.name}.json")
+        console.print(table(record))
+        print_line(recovery_line(record))
+        print_line(f"{loop.folder / loop.name}.json")
+
+
+def overload(load: OverloadOptions, servers: options.Servers = SERVERS) -> None:
+    """Send multiples of each server's capacity.
+
+    Requests have a deadline. Measures goodput, refusals, and recovery.
+    """
+    with load.session("overload", load.server_cores) as session:
+        for server in servers:
+            print_line(f"{server}, {load.task}")
+            record = load.loop(session, server).run()
+            console.print(table(record))
+            for line in (*overload_lines(record), recovery_line(record)):
+                print_line(line)
+        draw_experiments(session.folder)
+
+
+def head_of_line_blocking(
+    load: LoadOptions,
+    server: options.Server = "dynamic_batching",
+    rate: Annotated[
+        float, typer.Option(min=0, help="Requests per second; 0: half of the capacity with long texts.")
+    ] = 0.0,
+    long_share: Annotated[float, typer.Option(min=0.01, max=0.5, help="Share of long requests.")] = 0.05,
+    long_tokens: Annotated[int, typer.Option(min=2, help="Source tokens of a long text, about.")] = 200,
+    repeats: options.Repeats = 3,
+) -> None:
+    """Measure what long texts cost short ones.
+
+    Compares the p95 of short translations at one rate, without and with a share of long texts.
+    """
+    with load.session("head-of-line-blocking", load.server_cores) as session:
+        target = session.target(server, blocking.TASK, blocking.FOLDER)
+        target.folder.mkdir(parents=True, exist_ok=True)
+        with target.with_cache():
+            if not rate:
+                probe = (load.capacity_users, load.capacity_duration, load.warmup, load.seed)
+                long_texts = blocking.texts_in_a_long_one(target, long_tokens)
+                rate = closed_loop_rps(target, *probe) / (1 + long_share * (long_texts - 1)) / 2
+            mix = blocking.Mix(
+                rate, long_share, long_tokens, repeats, load.duration, load.warmup, LIMIT_MS, load.seed
+            )
+            figures = blocking.measure_mix(target, mix, print_line)["figures"]
+        if figures["p95_ratio"] is None:
+            print_line("too few requests for a p95; use a longer --duration")
+        else:
+            print_line(
+                f"p95 of short texts at {rate:.1f} requests/s: {format_ms(figures['short_p95_ms'])} without "
+                f"long ones, {format_ms(figures['mixed_p95_ms'])} with them, {figures['p95_ratio']:.2f} times"
+            )
+        print_line(target.folder / f"{target.name}.json")

@@ -1,105 +1,72 @@
-"""What a user writes on the command line as values, and what it prints back in one line."""
+"""Command line options that several commands share, each with its help."""
 
-import json
-import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
-from rich.console import Console
+from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 
-from benchmark.runs.plan import Cores
-from benchmark.runs.records import WORKLOADS
-from dynamic_batching.web.cpus import cpu_quota
+from benchmark.runs.records import SERVERS, TASKS, WORKLOADS, ServerName, TaskName, WorkloadName
 
-TOO_HIGH = 10_000
-
-# Off a terminal rich assumes 80 columns, which cuts tables in a log.
-console = Console(width=None if sys.stdout.isatty() else 150)
-
-
-def one_of(name: str, known: tuple[str, ...], option: str) -> str:
-    if name not in known:
-        raise typer.BadParameter(f"{name!r} is not one of {', '.join(known)}", param_hint=option)
-    return name
+MAX = 10_000
+RESULTS = Path("results")
+Count = Annotated[int, Field(ge=1, le=MAX)]
+PositiveNumber = Annotated[float, Field(gt=0, le=MAX)]
+# A name and the texts per request: `unique` or `unique:16`.
+Workload = Annotated[
+    tuple[WorkloadName, Annotated[int, Field(ge=1, le=64)]],
+    BeforeValidator(lambda text: tuple(text.split(":")) if ":" in text else (text, 1)),
+]
 
 
-def chosen(text: str, known: tuple[str, ...], option: str) -> tuple[str, ...]:
-    names = tuple(name.strip() for name in text.split(",") if name.strip())
-    for name in names:
-        one_of(name, known, option)
-    if not names:
-        raise typer.BadParameter(f"names at least one of {', '.join(known)}", param_hint=option)
-    return tuple(dict.fromkeys(names))
+def comma_list(item: Any, help: str, metavar: str = "NAME,...", default: str | bool = True) -> Any:
+    """A typer option of comma-separated items of the type `item`; equal ones count once."""
+    adapter = TypeAdapter(Annotated[list[item], Field(min_length=1)])
+
+    def parse(text: str | Sequence[Any]) -> Sequence[Any]:
+        if not isinstance(text, str):  # the default
+            return text
+        parts = [part.strip() for part in text.split(",") if part.strip()]
+        try:
+            return tuple(dict.fromkeys(adapter.validate_python(parts)))
+        except ValidationError as errors:
+            error = errors.errors()[0]
+            raise typer.BadParameter(f"{error['input'] or text!r}: {error['msg']}") from None
+
+    return typer.Option(parser=parse, metavar=metavar, help=help, show_default=default)
 
 
-def user_counts(text: str) -> tuple[int, ...]:
-    try:
-        counts = tuple(sorted({int(part) for part in text.split(",")}))
-    except ValueError:
-        raise typer.BadParameter(
-            f"{text!r} is not a list of numbers such as 10,50,100", param_hint="--users"
-        ) from None
-    if counts[0] < 1 or counts[-1] > TOO_HIGH:
-        raise typer.BadParameter(f"each should be from 1 to {TOO_HIGH}", param_hint="--users")
-    return counts
+Servers = Annotated[Sequence[str], comma_list(ServerName, f"Servers: {', '.join(SERVERS)}.")]
+Tasks = Annotated[Sequence[str], comma_list(TaskName, f"Tasks: {', '.join(TASKS)}.")]
+Workloads = Annotated[
+    Sequence[tuple[str, int]],
+    comma_list(Workload, f"{', '.join(WORKLOADS)}; unique:16 sends batches of 16.", default="unique"),
+]
+UserCounts = Annotated[Sequence[int], comma_list(Count, "Numbers of concurrent users.", "N,...")]
+BatchSizes = Annotated[Sequence[int], comma_list(Count, "Texts per batch.", "N,...")]
+Rates = Annotated[Sequence[float], comma_list(PositiveNumber, "Requests per second.", "RPS,...")]
+Multiples = Annotated[Sequence[float], comma_list(PositiveNumber, "Rates over the capacity.", "X,...")]
+Server = Annotated[ServerName, typer.Option(help="Server to measure.")]
+Task = Annotated[TaskName, typer.Option(help="Task to measure.")]
+Users = Annotated[int, typer.Option(min=1, max=MAX, help="Concurrent users (closed loop).")]
+Repeats = Annotated[int, typer.Option(min=1, max=100, help="Rounds; servers take turns in each.")]
 
+Duration = Annotated[float, typer.Option(min=1, help="Measured seconds of each cell, rate or step.")]
+MaxDuration = Annotated[float | None, typer.Option(min=1, help="Longest duration of an unstable cell.")]
+Warmup = Annotated[float, typer.Option(min=0, help="Seconds of load before measuring.")]
+Settle = Annotated[float, typer.Option(min=0, help="Longest wait for each user's first answer, in seconds.")]
+LoadGeneratorLimit = Annotated[
+    float, typer.Option(min=0, help="Seconds to measure the load generator's own limit per level; 0: skip.")
+]
+DeadlineMs = Annotated[int, typer.Option(min=1, max=600_000, help="Deadline of requests (X-Timeout-Ms).")]
+Recover = Annotated[float, typer.Option(min=0, help="Seconds without load before the recovery check.")]
+CapacityUsers = Annotated[int, typer.Option(min=1, max=MAX, help="Users when measuring the capacity.")]
+CapacityDuration = Annotated[float, typer.Option(min=1, help="Seconds of measuring the capacity.")]
 
-def positive_numbers(text: str, option: str) -> tuple[float, ...]:
-    try:
-        numbers = tuple(sorted({float(part) for part in text.split(",")}))
-    except ValueError:
-        raise typer.BadParameter(
-            f"{text!r} is not a list of numbers such as 0.5,1,2", param_hint=option
-        ) from None
-    if not (numbers[0] > 0 and numbers[-1] <= TOO_HIGH):
-        raise typer.BadParameter(f"each should be over 0 and at most {TOO_HIGH}", param_hint=option)
-    return numbers
-
-
-def workload_pairs(text: str) -> tuple[tuple[str, int], ...]:
-    pairs = []
-    for part in text.split(","):
-        name, _, size = part.strip().partition(":")
-        if name not in WORKLOADS or (size and not (size.isdigit() and 1 <= int(size) <= 64)):
-            raise typer.BadParameter(
-                f"{part!r} is not one of {', '.join(WORKLOADS)}, with :N for batches of N texts (1 to 64)",
-                param_hint="--workloads",
-            )
-        pairs.append((name, int(size or 1)))
-    return tuple(dict.fromkeys(pairs))
-
-
-def fail(message: object) -> typer.Exit:
-    console.print(f"error: {message}", style="red", soft_wrap=True, markup=False)
-    return typer.Exit(1)
-
-
-def plainly(line: object) -> None:
-    console.print(line, highlight=False, markup=False, soft_wrap=True)
-
-
-def manifest_of(models: Path) -> dict[str, Any]:
-    try:
-        return json.loads((models / "manifest.json").read_text())
-    except PermissionError as error:
-        raise fail(f"{error.filename} cannot be read by this user ({error.strerror})") from None
-    except (OSError, ValueError):
-        raise fail(f"{models} holds no models; `python optimize_model.py` prepares them") from None
-
-
-def measured_cores(server_cores: int | None = None) -> Cores:
-    """The cores of a server and its load; ends the command where the CPU quota is below them."""
-    cores = Cores.split(server_cores)
-    check_quota(len({*cores.server, *cores.load}))
-    return cores
-
-
-def check_quota(cores: int) -> None:
-    """Ends the command where the CPU quota is below `cores`: they would be throttled while they measure."""
-    quota = cpu_quota()
-    if quota is not None and quota < cores:
-        raise fail(
-            f"the CPU quota of this container is {quota:g} and this run pins {cores}, so that it would"
-            " be throttled; give it fewer cores (--server-cores) or more quota (docker run --cpus)"
-        )
+Seed = Annotated[int, typer.Option(help="Seed of the order of texts and of arrival times.")]
+Models = Annotated[Path, typer.Option(help="Folder that optimize_model.py prepared.")]
+ServerCores = Annotated[int | None, typer.Option(min=1, help="Cores of the server; by default all but one.")]
+Name = Annotated[str, typer.Option(help="Name of the run's folder; an unfinished run or ladder is resumed.")]
+Results = Annotated[Path, typer.Option(help="Folder of all runs.")]
+Charts = Annotated[bool, typer.Option(help="Draw charts and write the report at the end.")]

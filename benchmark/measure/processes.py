@@ -20,6 +20,7 @@ import httpx
 
 from benchmark.measure import loopback
 from benchmark.runs.environment import ROOT, can_pin
+from benchmark.runs.errors import BenchmarkError
 
 READY_POLL_S = 0.02
 STOP_TIMEOUT_S = 15.0
@@ -28,7 +29,7 @@ PR_SET_PDEATHSIG = 1
 ONE_WORKER: Mapping[str, str | None] = {"WEB_CONCURRENCY": None, "UVICORN_WORKERS": None}
 
 
-class ProcessFailed(Exception):
+class ProcessFailed(BenchmarkError):
     """A server or the load generator ended, or did not become ready; the text is one line for the user."""
 
 

@@ -14,13 +14,18 @@ import re
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import pandas as pd
 
-SERVERS = ("baseline", "optimized", "dynamic_batching")
-TASKS = ("translation", "sentiment")
-WORKLOADS = ("unique", "zipf", "paragraph")
+from benchmark.runs.errors import BenchmarkError
+
+ServerName = Literal["baseline", "optimized", "dynamic_batching"]
+TaskName = Literal["translation", "sentiment"]
+WorkloadName = Literal["unique", "zipf", "paragraph"]
+SERVERS: tuple[str, ...] = get_args(ServerName)
+TASKS: tuple[str, ...] = get_args(TaskName)
+WORKLOADS: tuple[str, ...] = get_args(WorkloadName)
 
 REQUEST_COLUMNS = {
     "start_s": "float64",  # since the window opened; negative: before it
@@ -81,7 +86,7 @@ class Cell:
         )
 
 
-class RunNotFound(Exception):
+class RunNotFound(BenchmarkError):
     """There is no run to read at the place named."""
 
 

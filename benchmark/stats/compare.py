@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.table import Table
 
+from benchmark.runs.errors import BenchmarkError
 from benchmark.runs.records import Cell, RunFiles, RunNotFound
 from benchmark.stats.formatting import format_count, format_significant
 from benchmark.stats.intervals import (
@@ -23,7 +24,7 @@ from benchmark.stats.repeats import COMPARED, Compared, compare, repeats_of
 STYLES = {FASTER: "green", SLOWER: "red"}
 
 
-class NotComparable(Exception):
+class NotComparable(BenchmarkError):
     """Two runs whose ratio would measure something else than the code."""
 
 

@@ -1,68 +1,59 @@
 """Command line: `python -m peers.engines`."""
 
-import signal
 import sys
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, Literal
 
 import typer
 
-from benchmark.commands.options import TOO_HIGH, check_quota, chosen, console, fail, manifest_of, plainly
-from benchmark.measure.processes import ProcessFailed
+from benchmark.commands.options import MAX, comma_list
+from benchmark.commands.output import console, print_line
+from benchmark.commands.session import RunOptions, check_quota, grouped
 from benchmark.runs.environment import ROOT
 from dynamic_batching.web.cpus import allowed_cpus
 from peers.engines.engines import ENGINES, check_installed
 from peers.engines.work import LENGTHS
 
+EngineName = Literal[tuple(ENGINES)]  # type: ignore[valid-type]
+Length = Literal[LENGTHS]  # type: ignore[valid-type]
+ENGINES_HELP = f"Engines: {', '.join(ENGINES)}."
+LENGTHS_HELP = "mixed: texts as they come; equal: full batches of texts of one length."
+
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
 @app.command()
+@grouped
 def peers(
-    engines: Annotated[str, typer.Option(help="Which, comma-separated.")] = ",".join(ENGINES),
-    lengths: Annotated[
-        str, typer.Option(help="mixed: texts as they come; equal: in full batches of one length.")
-    ] = ",".join(LENGTHS),
-    cores: Annotated[int, typer.Option(min=1, help="How many cores each engine has.")] = 1,
-    texts: Annotated[int, typer.Option(min=1, max=TOO_HIGH, help="Texts of a pass, for each core.")] = 512,
-    rounds: Annotated[int, typer.Option(min=1, max=100, help="Passes of each engine, in turn.")] = 5,
-    models: Annotated[Path, typer.Option(help="What optimize_model.py wrote.")] = Path("models"),
-    name: Annotated[str, typer.Option(help="Of the run to write into; a new one unless given.")] = "",
-    results: Annotated[Path, typer.Option(help="The folder that holds runs.")] = Path("results"),
+    where: RunOptions,
+    engines: Annotated[Sequence[str], comma_list(EngineName, ENGINES_HELP)] = tuple(ENGINES),
+    lengths: Annotated[Sequence[str], comma_list(Length, LENGTHS_HELP)] = LENGTHS,
+    cores: Annotated[int, typer.Option(min=1, help="Cores of each engine.")] = 1,
+    texts: Annotated[int, typer.Option(min=1, max=MAX, help="Texts per pass and core.")] = 512,
+    rounds: Annotated[int, typer.Option(min=1, max=100, help="Passes of each engine, in turns.")] = 5,
 ) -> None:
-    """Greedy translation in process beside CTranslate2 and Optimum: same weights, texts, lengths and cores.
+    """Compare greedy translation in process with CTranslate2 and Optimum.
 
-    Each engine first searches its best settings on these cores; then all take turns. Tokens a second are of
-    the answers, end tokens included, and the time holds the encoder; tokenizing is no part of it.
+    All engines have the same weights, texts, lengths and cores. Each first searches its best settings on
+    these cores, then all take turns. Tokens per second count those of the answers, end tokens included; the
+    time includes the encoder but not tokenizing.
     """
-    names = chosen(engines, tuple(ENGINES), "--engines")
-    kinds = chosen(lengths, LENGTHS, "--lengths")
     usable = allowed_cpus()
     if cores > len(usable):
         raise typer.BadParameter(f"this process may use {len(usable)}", param_hint="--cores")
     check_quota(cores)
-    manifest = manifest_of(models)
 
     from peers.engines.contest import Contest
     from peers.engines.table import table
 
-    name = name or f"{datetime.now(UTC):%Y-%m-%dT%H-%M-%S}-peers-{manifest['source']}"
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        check_installed(names)
-        contest = Contest(models, names, tuple(usable[-cores:]), kinds, texts, rounds)
-        path, record = contest.run(results / name, ROOT / ".cache" / "peers", plainly)
-    except KeyboardInterrupt:
-        console.print("\nstopped; nothing was written")
-        raise typer.Exit(130) from None
-    except ProcessFailed as error:
-        raise fail(error) from None
-    except OSError as error:
-        raise fail(f"cannot write the results under {results}: {error.strerror or error}") from None
-    for kind, found in record["workloads"].items():
-        console.print(table(kind, found))
-    plainly(path)
+    with where.session("peers") as session:
+        check_installed(tuple(engines))
+        used = tuple(usable[-cores:])
+        contest = Contest(session.models, tuple(engines), used, tuple(lengths), texts, rounds)
+        path, record = contest.run(session.folder, ROOT / ".cache" / "peers", print_line)
+        for kind, found in record["workloads"].items():
+            console.print(table(kind, found))
+        print_line(path)
 
 
 if __name__ == "__main__":

@@ -251,24 +251,3 @@ def test_a_real_servers_capacity_is_searched_and_every_step_kept(tmp_path: Path)
         stem = f"dynamic_batching-sentiment-{step['rate']:.4g}rps"
         assert (tmp_path / "run" / "capacity" / f"{stem}.requests.csv.xz").is_file()
     assert (tmp_path / "run" / "charts" / "capacity-sentiment.png").is_file()
-
-
-@pytest.mark.parametrize(
-    ("command", "options", "message"),
-    [
-        ("capacity", ["--servers", "best"], "'best' is not one of"),
-        ("overload", ["--multiples", "0"], "over 0"),
-        ("overload", ["--task", "sums"], "'sums' is not one of"),
-        ("head-of-line-blocking", ["--server", "best"], "'best' is not one of"),
-        ("batch-timeline", ["--models", "nowhere"], "optimize_model.py"),
-        ("soak", ["--models", "nowhere"], "optimize_model.py"),
-    ],
-)
-def test_a_bad_option_is_one_clear_line(
-    tmp_path: Path, command: str, options: list[str], message: str
-) -> None:
-    ended = CliRunner().invoke(
-        app, [command, "--models", str(EMBEDDED), "--results", str(tmp_path), *options]
-    )
-    assert ended.exit_code != 0 and message in " ".join(ended.output.split())
-    assert "Traceback" not in ended.output and not list(tmp_path.iterdir())

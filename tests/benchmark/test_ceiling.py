@@ -55,21 +55,3 @@ def test_a_ceiling_is_written_with_its_best_batch_size(tmp_path: Path, task: str
     assert found["best"]["texts_per_s"] == max(one["texts_per_s"] for one in found["batch_sizes"])
     assert all((one["target_tokens_per_s"] is None) == (task == "sentiment") for one in found["batch_sizes"])
     assert found["model"]["task"] == task and record["environment"]["machine"]["cpu"]
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (["--batch-sizes", "0.5"], "at least 1"),
-        (["--batch-sizes", "many"], "not a list of numbers"),
-        (["--tasks", "chess"], "'chess' is not one of"),
-    ],
-)
-def test_a_bad_option_is_one_clear_line(tmp_path: Path, options: list[str], message: str) -> None:
-    code, output = command(tmp_path, *options)
-    assert code != 0 and message in output and "Traceback" not in output
-
-
-def test_missing_models_are_one_clear_line(tmp_path: Path) -> None:
-    code, output = command(tmp_path, models=tmp_path / "nowhere")
-    assert code != 0 and "optimize_model.py" in output and "Traceback" not in output

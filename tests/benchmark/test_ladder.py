@@ -11,7 +11,7 @@ from conftest import EMBEDDED
 from benchmark.charts import draw as plots
 from benchmark.charts.data import RunData
 from benchmark.charts.ladder import factor_text
-from benchmark.commands.options import manifest_of
+from benchmark.commands.session import read_manifest
 from benchmark.experiments.ladder import KIND, LadderPlan, Models, configurations, rungs
 from benchmark.experiments.ladder_figures import ladder_of, write_ladder
 from benchmark.measure.configurations import usual
@@ -60,7 +60,7 @@ def answered(rate: float, seed: int, hits: bool) -> pd.DataFrame:
 @pytest.fixture
 def run(tmp_path: Path) -> RunFiles:
     """A ladder whose machine is 20 % slower in each round than in the one before: no factor feels it."""
-    models = Models(EMBEDDED, manifest_of(EMBEDDED))
+    models = Models(EMBEDDED, read_manifest(EMBEDDED))
     known = {"native_kernels": usual("optimized", EMBEDDED, models.manifest)}
     known |= configurations(models, models, models)
     files = RunFiles(tmp_path / "ladder")

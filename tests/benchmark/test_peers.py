@@ -315,7 +315,7 @@ def test_missing_models_and_peers_are_one_clear_line(monkeypatch: pytest.MonkeyP
     code, output = command(tmp_path)
     assert code != 0 and "`make peers` installs it" in output and "Traceback" not in output
     code, output = command(tmp_path, "--engines", "chess")
-    assert code != 0 and "'chess' is not one of" in output
+    assert code != 0 and "'chess': Input should be" in output
 
 
 def test_models_without_a_translator_are_one_clear_line(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmark.charts.caption import machine
-from benchmark.commands import options
-from benchmark.commands.options import measured_cores
+from benchmark.commands import session
+from benchmark.commands.session import Session
 from benchmark.measure import processes
 from benchmark.measure.processes import Child, Server
 from benchmark.runs import environment, plan
@@ -111,13 +111,14 @@ def test_a_run_that_its_quota_would_throttle_is_refused_in_one_line(
     pinned: int | None,
 ) -> None:
     monkeypatch.setattr(plan, "allowed_cpus", lambda: [0, 1, 2, 3])
-    for module in (plan, options):
+    for module in (plan, session):
         monkeypatch.setattr(module, "cpu_quota", lambda: quota)
+    run = Session(Path("run"), Path("models"), {}, wanted)
     if pinned is None:
-        measured_cores(wanted)
+        assert run.cores
         return
     with pytest.raises(typer.Exit):
-        measured_cores(wanted)
+        _ = run.cores
     said = capsys.readouterr().out
     assert f"CPU quota of this container is {quota:g}" in said and f"pins {pinned}," in said
     assert said.count("\n") == 1

@@ -26,7 +26,7 @@ def start(
     results: Path, *options: str, setup: Callable[[], None] | None = None, **environment: str
 ) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "benchmark", "run", "--models", str(EMBEDDED), "--results", str(results)]
-    command += ["--name", "run", "--warmup", "0.5", "--client-ceiling", "0", "--no-charts", *options]
+    command += ["--name", "run", "--warmup", "0.5", "--load-generator-limit", "0", "--no-charts", *options]
     return subprocess.Popen(
         command,
         cwd=ROOT,
@@ -64,7 +64,7 @@ def test_a_full_disk_is_one_clear_line_and_leaves_no_half_cell(tmp_path: Path) -
     ended = end(running)
     assert ended.returncode == 1, ended.stdout + ended.stderr
     assert "cannot write the results" in ended.stdout and "File too large" in ended.stdout, ended.stdout
-    assert "To go on: --name run" in ended.stdout
+    assert "to resume: --name run" in ended.stdout
     assert "Traceback" not in ended.stdout + ended.stderr
     assert files.read_run() and not list(files.cells_folder.iterdir())
 

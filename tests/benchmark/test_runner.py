@@ -24,7 +24,7 @@ TIMEOUT_S = 120
 def command(results: Path, *options: str) -> list[str]:
     run = [sys.executable, "-m", "benchmark", "run", "--models", str(EMBEDDED), "--results", str(results)]
     run += ["--name", "run", "--duration", "2", "--warmup", "0.5", "--tasks", "sentiment"]
-    run += ["--max-duration", "2", "--client-ceiling", "0", "--servers", "dynamic_batching"]
+    run += ["--max-duration", "2", "--load-generator-limit", "0", "--servers", "dynamic_batching"]
     return [*run, *options]
 
 
@@ -147,7 +147,7 @@ def interrupt(process: subprocess.Popen[str], children: list[psutil.Process]) ->
             "dynamic_batching ended in mid-run (killed by signal 9)",
             ["failed", "ok"],
         ),
-        (interrupt, "u2-r1  warm-up", 130, "stopped; the cells measured so far stay", ["ok"]),
+        (interrupt, "u2-r1  warm-up", 130, "interrupted; what was measured before is kept", ["ok"]),
     ],
 )
 def test_a_fault_costs_the_cell_it_falls_on_and_the_same_command_measures_it(
@@ -179,7 +179,7 @@ def test_a_fault_costs_the_cell_it_falls_on_and_the_same_command_measures_it(
         timeout=TIMEOUT_S,
     )
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
-    assert "going on with run run" in resumed.stdout
+    assert "resuming run run" in resumed.stdout
     assert "[1/2]" not in resumed.stdout and "[2/2]" in resumed.stdout
     assert list(RunFiles(tmp_path / "run").table()["status"]) == ["ok", "ok"]
 
@@ -191,25 +191,6 @@ def test_a_killed_runner_leaves_no_process_behind(tmp_path: Path) -> None:
     assert len(children) >= 2
     process.kill()
     finish(process, children)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (["--servers", "best"], "'best' is not one of"),
-        (["--tasks", ""], "names at least one"),
-        (["--users", "ten"], "not a list of numbers"),
-        (["--users", "0"], "from 1 to"),
-        (["--workloads", "unique:99"], "not one of unique, zipf, paragraph"),
-        (["--models", "nowhere"], "optimize_model.py"),
-        (["--duration", "0"], "equal to 1"),
-    ],
-)
-def test_a_bad_option_is_one_clear_line(tmp_path: Path, options: list[str], message: str) -> None:
-    ended = subprocess.run(command(tmp_path, *options), cwd=ROOT, capture_output=True, text=True)
-    output = ended.stdout + ended.stderr
-    assert ended.returncode != 0 and message in " ".join(output.split()) and "Traceback" not in output
-    assert not list(tmp_path.iterdir())
 
 
 def test_a_port_in_use_is_one_clear_line(tmp_path: Path) -> None:

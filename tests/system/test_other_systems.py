@@ -66,7 +66,7 @@ def test_a_benchmark_measures_and_says_what_it_could_not_have(
     command = [sys.executable, "-m", "benchmark", "run", "--models", str(models), "--results", str(tmp_path)]
     command += ["--name", "run", "--servers", "optimized,dynamic_batching", "--tasks", "sentiment"]
     command += ["--users", "2", "--duration", "1", "--max-duration", "1", "--warmup", "0.2"]
-    command += ["--client-ceiling", "0"]
+    command += ["--load-generator-limit", "0"]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert ended.stdout.startswith(f"optimized runs without its cache: {NO_REDIS}")

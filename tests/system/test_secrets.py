@@ -122,7 +122,7 @@ def with_password(server: RedisProcess) -> str:
 def bench(results: Path, url: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "benchmark", "run", "--models", str(EMBEDDED), "--results", str(results)]
     command += ["--servers", "optimized", "--tasks", "sentiment", "--users", "1", "--warmup", "0.5"]
-    command += ["--duration", "1", "--max-duration", "1", "--client-ceiling", "0"]
+    command += ["--duration", "1", "--max-duration", "1", "--load-generator-limit", "0"]
     environment = {**os.environ, "GAP_REDIS_URL": url}
     return subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=TIMEOUT_S

@@ -1,0 +1,163 @@
+"""`python -m benchmark run|ladder`: measure cells under closed-loop load; both can be resumed."""
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+from benchmark.commands import options
+from benchmark.commands.draw import draw_run
+from benchmark.commands.output import console, fail, print_line
+from benchmark.commands.session import ServerOptions, read_manifest
+from benchmark.experiments.ladder import APART, CLIMB, KIND, NATIVE, LadderPlan, Models, configurations
+from benchmark.experiments.ladder_figures import ladder_of, table, write_ladder
+from benchmark.measure.configurations import CACHED_SERVERS
+from benchmark.measure.progress import summary_table
+from benchmark.measure.redis_server import NO_REDIS
+from benchmark.measure.runner import CellsFailed, Runner
+from benchmark.runs.errors import BenchmarkError
+from benchmark.runs.plan import Plan
+from benchmark.runs.records import TASKS, RunFiles
+from benchmark.runs.reuse_baseline import reuse_baseline
+from model_export.manifest import float32_folder
+
+AnyPlan = TypeVar("AnyPlan", bound=Plan)
+
+
+@dataclass(frozen=True)
+class ClosedLoopOptions(ServerOptions):
+    """Which cells are measured, and for how long."""
+
+    tasks: options.Tasks = TASKS
+    users: options.UserCounts = (10, 50, 100)
+    duration: options.Duration = 20.0
+    max_duration: options.MaxDuration = None
+    repeats: options.Repeats = 1
+    warmup: options.Warmup = 3.0
+    settle: options.Settle = 120.0
+    load_generator_limit: options.LoadGeneratorLimit = 3.0
+    charts: options.Charts = True
+
+    def plan(
+        self, kind: type[AnyPlan], servers: tuple[str, ...], workloads: tuple[tuple[str, int], ...]
+    ) -> AnyPlan:
+        return kind(
+            servers=servers,
+            tasks=tuple(self.tasks),
+            workloads=workloads,
+            users=tuple(sorted(self.users)),
+            repeats=self.repeats,
+            duration_s=self.duration,
+            warmup_s=self.warmup,
+            settle_s=self.settle,
+            seed=self.seed,
+            max_duration_s=max(self.duration, self.max_duration or 3 * self.duration),
+            client_ceiling_s=self.load_generator_limit,
+        )
+
+
+@dataclass(frozen=True)
+class LadderOptions(ClosedLoopOptions):
+    """The same, with the defaults of figures to publish."""
+
+    users: options.UserCounts = (50,)
+    max_duration: options.MaxDuration = 120.0
+    repeats: options.Repeats = 3
+
+
+def run(
+    load: ClosedLoopOptions,
+    servers: options.Servers = ("baseline",),
+    workloads: options.Workloads = (("unique", 1),),
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the server; 0: a free one.")] = 0,
+) -> None:
+    """Measure servers under closed-loop load.
+
+    Measures each server, task, workload and number of users (a cell), then draws charts and a report. The
+    same command with --name resumes an interrupted run.
+    """
+    plan = load.plan(Plan, tuple(servers), tuple(workloads))
+    with load.session("-".join(servers), load.server_cores, resumable=True) as session:
+        files = RunFiles(session.folder)
+        runner = Runner(plan, files, session.models, session.manifest, session.cores, port)
+        for server, used in runner.configurations.items():
+            if server in CACHED_SERVERS and not used.cached:
+                print_line(f"{server} runs without its cache: {NO_REDIS}")
+        failed = measure_cells(runner, session.manifest)
+        if reused := reuse_baseline(files, load.results):
+            print_line(reused)
+        cells = [record["cell"] | record | record["figures"] for record in files.read_cells()]
+        console.print(summary_table(cells))
+        if load.charts:
+            draw_run(files)
+        if failed:
+            raise failed
+
+
+def ladder(
+    load: LadderOptions,
+    onnxruntime_models: Annotated[
+        Path | None,
+        typer.Option(help="Models of --kernels onnxruntime; by default MODELS-onnxruntime."),
+    ] = None,
+) -> None:
+    """Measure each engineering decision alone.
+
+    Measures one configuration per decision, from the baseline to the fastest server. Its models must be
+    prepared with --float32. The same command with --name resumes an interrupted run.
+    """
+    with load.session(KIND, load.server_cores, resumable=True) as session:
+        int8 = Models(session.models, session.manifest)
+        float32_dir = float32_folder(session.models)
+        if not (float32_dir / "manifest.json").is_file():
+            raise fail(f"{float32_dir} is missing; `python optimize_model.py --float32` prepares it")
+        other_dir = onnxruntime_models or session.models.with_name(f"{session.models.name}-onnxruntime")
+        other = Models(other_dir, read_manifest(other_dir)) if int8.kernels == NATIVE else int8
+        if other.kernels == NATIVE:
+            raise fail(f"{other.folder} is prepared for native kernels, not for ONNX Runtime's")
+        known = configurations(int8, other, Models(float32_dir, read_manifest(float32_dir)))
+        plan = load.plan(LadderPlan, tuple(known), ((CLIMB, 1), (APART, 1)))
+        files = RunFiles(session.folder)
+        runner = Runner(plan, files, session.models, session.manifest, session.cores, 0, known)
+        failed = measure_cells(runner, session.manifest, kind=KIND)
+        steps = ladder_of(files)
+        console.print(table(steps))
+        print_line(write_ladder(files, steps))
+        if load.charts:
+            draw_run(files)
+        if failed:
+            raise failed
+
+
+def measure_cells(runner: Runner, manifest: dict[str, Any], **more: Any) -> CellsFailed | None:
+    """Measures the missing cells of a run; returns the failure of some of them.
+
+    A new run.json has `more` in it. A run of the same name must have the same plan and models; its failed
+    cells are measured again.
+    """
+    files, plan, environment = runner.files, runner.plan, runner.environment
+    name = files.folder.name
+    if (files.folder / "run.json").is_file():
+        earlier = files.read_run()
+        if type(plan).from_json(earlier["plan"]) != plan:
+            raise BenchmarkError(f"run {name} has another plan ({earlier['plan']}); use a new name")
+        if earlier["models"] != manifest:
+            raise BenchmarkError(f"run {name} measured other models; use a new name")
+        if (before := earlier["environment"]["commit"]) != environment["commit"]:
+            print_line(f"warning: run {name} started at commit {before}, this is {environment['commit']}")
+        for path in files.cells_folder.glob("*.json"):
+            if json.loads(path.read_text())["status"] == "failed":
+                path.unlink()
+        print_line(f"resuming run {name}")
+    else:
+        started_at = datetime.now(UTC).isoformat(timespec="seconds")
+        record = {"name": name, "started_at": started_at, **more, "plan": plan.as_json()}
+        files.write_run({**record, "environment": environment, "models": manifest})
+    try:
+        runner.run()
+    except CellsFailed as failed:
+        return failed
+    return None
