@@ -1,1 +1,1 @@
-"""Load generation: what is sent (inputs) and when it is sent (closed and open loop)."""
+"""Load generation: texts (grammar, inputs) and when they are sent (closed and open loop)."""

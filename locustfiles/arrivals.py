@@ -1,4 +1,4 @@
-"""When an open loop sends: a Poisson process, drawn from a seed, that no answer can delay."""
+"""The send times of an open loop: a seeded Poisson process that no answer can delay."""
 
 import math
 import random
@@ -9,7 +9,7 @@ MAX_SEND_LAG_P95_MS = 10.0
 
 
 def arrivals(rate: float, seed: int = 0) -> Iterator[float]:
-    """Yield seconds from the start, `rate` of them a second on average, the gaps exponential, without end.
+    """Send times in seconds from the start, `rate` of them a second on average, without end.
 
     Raises ValueError unless `rate` is over 0.
     """

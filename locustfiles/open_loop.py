@@ -1,7 +1,7 @@
-"""Open-loop load: requests come when a Poisson schedule says, whatever the server does.
+"""Open-loop load: requests are sent on a Poisson schedule, whatever the server does.
 
-Latency counts from the scheduled send: a stall is felt by every request that comes meanwhile, where a
-closed loop would not have sent them (coordinated omission: Gil Tene, "How NOT to Measure Latency"; wrk2).
+Latency counts from the scheduled send: a stall delays every request due meanwhile, which a closed loop
+would not have sent (coordinated omission: Gil Tene, "How NOT to Measure Latency"; wrk2).
 `locust -f locustfiles/open_loop.py --headless --rate 20 --measure-s 30 --requests-file requests.csv.xz`
 """
 
@@ -16,7 +16,7 @@ from typing import Any
 
 import gevent
 from gevent.pool import Pool
-from locust import FastHttpUser, events, task
+from locust import events, task
 from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
 from locust.exception import StopUser
@@ -24,10 +24,9 @@ from locust.exception import StopUser
 # Locust puts this file's own folder on the path, not the one that holds the package.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from locustfiles.answers import problem, request_body
 from locustfiles.arrivals import MAX_SEND_LAG_P95_MS, arrivals
 from locustfiles.inputs import InputsExhausted, Sample
-from locustfiles.options import HEADERS, NETWORK_TIMEOUT_S, Inputs, add_common_arguments, add_seconds
+from locustfiles.load_user import HEADERS, LoadUser, add_common_arguments, add_hidden
 from locustfiles.recorder import REPORT_INTERVAL_S, Recorder
 
 MAX_IN_FLIGHT = 8192
@@ -36,16 +35,20 @@ MORE_COLUMNS = ("outcome", "status", "send_lag_ms", "long")
 
 @dataclass(eq=False)
 class Arrival:
-    """A request of the schedule; times are seconds of time.perf_counter."""
+    """A request of the schedule, and its outcome; times are seconds of time.perf_counter."""
 
     due_s: float
     samples: list[Sample]
     long: bool = False
-    sent_s: float = field(default=math.nan)
+    sent_s: float = math.nan
+    outcome: str = "unanswered"
+    error: str | None = "unanswered"
+    status: int = 0
+    headers: Any = field(default_factory=dict)
 
     @property
     def lag_ms(self) -> float:
-        """By how much the generator itself was late; NaN where it never sent."""
+        """How late the generator sent it; NaN where it never did."""
         return (self.sent_s - self.due_s) * 1e3
 
 
@@ -55,10 +58,10 @@ def add_arguments(parser: LocustArgumentParser) -> None:
     parser.set_defaults(num_users=1, spawn_rate=1)
     parser.add_argument("--rate", type=float, default=10.0, help="requests a second, on average")
     parser.add_argument("--timeout-ms", type=int, default=0, help="sent as X-Timeout-Ms; 0: not sent")
-    parser.add_argument("--long-share", type=float, default=0.0, help="of the requests that hold a long text")
+    parser.add_argument("--long-share", type=float, default=0.0, help="share of requests with a long text")
     parser.add_argument("--long-texts", type=int, default=10, help="texts joined into a long one")
     parser.add_argument("--only-short", action="store_true", help="leave the long ones out of the schedule")
-    add_seconds(parser, "--drain-s", 10.0, "longest wait for the last answers")
+    add_hidden(parser, "--drain-s", 10.0, "longest wait for the last answers")
 
 
 @events.init.add_listener
@@ -69,17 +72,10 @@ def prepare(environment: Environment, **_: Any) -> None:
     environment.recorder = Recorder(MORE_COLUMNS)  # type: ignore[attr-defined]
 
 
-@events.quitting.add_listener
-def finish(environment: Environment, **_: Any) -> None:
-    options = environment.parsed_options
-    if options is not None and options.requests_file:
-        environment.recorder.write(Path(options.requests_file))  # type: ignore[attr-defined]
-
-
 def outcome(status: int, headers: Mapping[str, str], wrong: str | None) -> tuple[str, str | None]:
-    """What became of a request, and what is wrong with it where that is not "right".
+    """The outcome of a request by its status, and its error unless that is "right".
 
-    A server that says when to come back has refused; one that gave up at the deadline has expired.
+    503 with Retry-After is a refusal, 504 an expired deadline.
     """
     if status == 503 and "retry-after" in headers:
         return "refused", "refused"
@@ -91,7 +87,7 @@ def outcome(status: int, headers: Mapping[str, str], wrong: str | None) -> tuple
 
 
 def wait_until(due_s: float) -> None:
-    """Returns at `due_s` (time.perf_counter) or later; even where that has passed, the sends run first."""
+    """Returns at `due_s` (time.perf_counter) or later; pending sends run first even where it has passed."""
     while True:
         gevent.sleep(max(0.0, due_s - time.perf_counter()))
         # A timer may fire early: it counts from when the event loop last looked at the clock.
@@ -99,18 +95,14 @@ def wait_until(due_s: float) -> None:
             return
 
 
-class OpenLoopUser(FastHttpUser):
+class OpenLoopUser(LoadUser):
     """Sends the whole schedule, each request on a greenlet of its own, over connections that stay open."""
 
     fixed_count = 1
     concurrency = MAX_IN_FLIGHT
-    network_timeout = NETWORK_TIMEOUT_S
-    connection_timeout = NETWORK_TIMEOUT_S
 
     def on_start(self) -> None:
-        self.options = self.environment.parsed_options
         self.recorder: Recorder = self.environment.recorder
-        self.inputs = Inputs(self.options)
         self.headers = dict(HEADERS)
         if self.options.timeout_ms:
             self.headers["X-Timeout-Ms"] = str(self.options.timeout_ms)
@@ -119,7 +111,7 @@ class OpenLoopUser(FastHttpUser):
         self.measured: list[Arrival] = []
 
     @task
-    def offer(self) -> None:
+    def send_schedule(self) -> None:
         options = self.options
         pool = Pool(MAX_IN_FLIGHT)
         started_s = time.perf_counter()
@@ -149,58 +141,34 @@ class OpenLoopUser(FastHttpUser):
         raise StopUser
 
     def arrival(self, due_s: float) -> Arrival:
-        """The next request of the schedule: a seed gives the same ones at every `--only-short`."""
+        """The next request of the schedule, the same with and without `--only-short`."""
         options = self.options
         if self.lengths.random() >= options.long_share:
-            return Arrival(due_s, self.inputs.draw())
-        texts = [sample.text for _ in range(options.long_texts) for sample in self.inputs.draw()]
+            return Arrival(due_s, self.draw())
+        texts = [sample.text for _ in range(options.long_texts) for sample in self.draw()]
         return Arrival(due_s, [Sample(" ".join(texts))], long=True)
 
     def send(self, arrival: Arrival) -> None:
-        options, inputs = self.options, self.inputs
-        body = request_body(arrival.samples, inputs.batch)
         arrival.sent_s = time.perf_counter()
-        with self.client.post(inputs.route, data=body, headers=self.headers, catch_response=True) as response:
-            wrong = problem(
-                options.task,
-                response.status_code,
-                response.content or b"",
-                arrival.samples,
-                batch=inputs.batch,
-                check_labels=options.check_labels,
-            )
-            headers = response.headers or {}
-            became, error = outcome(response.status_code, headers, wrong)
-            latency_ms = (time.perf_counter() - arrival.due_s) * 1e3
-            # Locust's own table: what was refused or expired has a row of its own, and is no failure.
-            response.request_meta["response_time"] = latency_ms
-            if became == "wrong":
-                response.failure(error)
-            elif became != "right":
-                response.request_meta["name"] = f"{inputs.route} ({became})"
+        with self.post(arrival.samples, self.headers) as (response, wrong):
+            arrival.status, arrival.headers = response.status_code, response.headers or {}
+            arrival.outcome, arrival.error = outcome(arrival.status, arrival.headers, wrong)
+            # Locust's own table: refused and expired requests have a row of their own, and are no failures.
+            response.request_meta["response_time"] = self.record(arrival)
+            if arrival.outcome == "wrong":
+                response.failure(arrival.error)
+            elif arrival.outcome != "right":
+                response.request_meta["name"] = f"{self.route} ({arrival.outcome})"
                 response.success()
-            self.keep(arrival, latency_ms, became, error, response.status_code, headers)
         self.in_flight.discard(arrival)
 
-    def keep(
-        self,
-        arrival: Arrival,
-        latency_ms: float,
-        became: str,
-        error: str | None,
-        status: int,
-        headers: Mapping[str, str],
-    ) -> None:
-        self.recorder.add(
-            user=0,
-            start_s=arrival.due_s,
-            latency_ms=latency_ms,
-            texts=len(arrival.samples),
-            error=error,
-            server_timing=headers.get("server-timing") or "",
-            cache=headers.get("x-cache") or "",
-            more=(became, status, f"{arrival.lag_ms:.4f}", arrival.long),
-        )
+    def record(self, arrival: Arrival) -> float:
+        """Keeps the request with its latency up to now, in ms."""
+        latency_ms = (time.perf_counter() - arrival.due_s) * 1e3
+        more = (arrival.outcome, arrival.status, f"{arrival.lag_ms:.4f}", arrival.long)
+        count = len(arrival.samples)
+        self.recorder.add(0, arrival.due_s, latency_ms, count, arrival.error, arrival.headers, more)
+        return latency_ms
 
     def watch(self, opened_s: float, ends_s: float) -> None:
         """Reports the phase and the live figures until killed."""
@@ -216,20 +184,19 @@ class OpenLoopUser(FastHttpUser):
             gevent.sleep(REPORT_INTERVAL_S if opened else min(REPORT_INTERVAL_S, max(0, opened_s - now_s)))
 
     def end(self, pool: Pool) -> None:
-        """Keeps what was never answered, and says whether the generator kept its schedule."""
+        """Records the unanswered requests, and reports whether the generator kept its schedule."""
         pool.kill()
-        now_s = time.perf_counter()
         for arrival in self.in_flight:
-            self.keep(arrival, (now_s - arrival.due_s) * 1e3, "unanswered", "unanswered", 0, {})
+            self.record(arrival)
         lags_ms = sorted(arrival.lag_ms for arrival in self.measured if not math.isnan(arrival.lag_ms))
         lag_ms = lags_ms[int(0.95 * len(lags_ms))] if lags_ms else 0.0
         behind = lag_ms > MAX_SEND_LAG_P95_MS
         if behind:
             print(
-                f"the load generator fell behind: 5 % of requests left over {lag_ms:.0f} ms after their "
-                f"time (limit {MAX_SEND_LAG_P95_MS:g} ms), and the latencies hold that",
+                f"the load generator fell behind: 5 % of requests were sent over {lag_ms:.0f} ms late "
+                f"(limit {MAX_SEND_LAG_P95_MS:g} ms), which their latencies include",
                 file=sys.stderr,
                 flush=True,
             )
-        self.recorder.report("end", now_s, {"send_lag_p95_ms": lag_ms, "behind": behind})
+        self.recorder.report("end", time.perf_counter(), {"send_lag_p95_ms": lag_ms, "behind": behind})
         self.environment.process_exit_code = 0

@@ -10,6 +10,7 @@ import json
 import lzma
 import time
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ COLUMNS = ("start_s", "latency_ms", "texts", "ok", "error", "queue_ms", "inferen
 class Recorder:
     """Requests as rows; times are seconds of time.perf_counter until they are written.
 
-    `more_columns` are those that a kind of load needs beside COLUMNS, in the order of `add`'s `more`.
+    `more_columns` are those of one kind of load in addition to COLUMNS, in the order of `add`'s `more`.
     """
 
     more_columns: tuple[str, ...] = ()
@@ -40,30 +41,19 @@ class Recorder:
 
     def add(
         self,
-        *,
         user: int,
         start_s: float,
         latency_ms: float,
         texts: int,
         error: str | None,
-        server_timing: str,
-        cache: str,
+        headers: Mapping[str, str],
         more: tuple[Any, ...] = (),
     ) -> None:
-        phases = dict(part.strip().partition(";dur=")[::2] for part in server_timing.split(","))
-        self.rows.append(
-            (
-                start_s,
-                latency_ms,
-                texts,
-                error is None,
-                error or "",
-                phases.get("queue", ""),
-                phases.get("inference", ""),
-                cache,
-                *more,
-            )
+        durations = dict(
+            part.strip().partition(";dur=")[::2] for part in headers.get("server-timing", "").split(",")
         )
+        server = durations.get("queue", ""), durations.get("inference", ""), headers.get("x-cache", "")
+        self.rows.append((start_s, latency_ms, texts, error is None, error or "", *server, *more))
         answered_s = start_s + latency_ms / 1e3
         if error is None:
             self.right_s.append(answered_s)
@@ -82,18 +72,12 @@ class Recorder:
         }
 
     def measure(
-        self,
-        environment: Environment,
-        *,
-        users: int,
-        warmup_s: float,
-        settle_s: float,
-        window: MeasuredWindow,
+        self, environment: Environment, users: int, warmup_s: float, settle_s: float, window: MeasuredWindow
     ) -> None:
         """Warms up, waits until the load is steady, measures until `window` has enough, and ends the run.
 
-        `warmup_s` is the least time before the window opens; `settle_s` the longest wait for the
-        slowest user's first answer.
+        `warmup_s` is the least time before the window opens, `settle_s` the longest wait for the first answer
+        of the slowest user.
         """
         assert environment.runner is not None
         started_s = time.perf_counter()
@@ -116,15 +100,9 @@ class Recorder:
             if part >= window.parts and window.is_enough([one - opened_s for one in self.right_s]):
                 break
         self.window_opened_s = opened_s + window.start_s
-        self.report(
-            "end",
-            time.perf_counter(),
-            {
-                "first_part": window.first_part,
-                "duration_s": window.end_s - window.start_s,
-                "extension": window.extension,
-            },
-        )
+        duration_s = window.end_s - window.start_s
+        end = {"first_part": window.first_part, "duration_s": duration_s, "extension": window.extension}
+        self.report("end", time.perf_counter(), end)
         environment.process_exit_code = 0
         environment.runner.quit()
 
@@ -138,18 +116,15 @@ class Recorder:
         The file is whole or absent: where it cannot be written, the phase "unwritten" is reported instead.
         """
         unfinished = path.with_name(f".{path.name}.tmp")
+        zero_s = self.window_opened_s or 0.0
         try:
-            self._write(unfinished)
+            with lzma.open(unfinished, "wt", newline="") as file:
+                writer = csv.writer(file)
+                writer.writerow(COLUMNS + self.more_columns)
+                for start_s, latency_ms, *rest in self.rows:
+                    writer.writerow((f"{start_s - zero_s:.6f}", f"{latency_ms:.4f}", *rest))
             unfinished.replace(path)
         except OSError as error:
             with contextlib.suppress(OSError):
                 unfinished.unlink()
             self.report("unwritten", time.perf_counter(), {"errno": error.errno})
-
-    def _write(self, path: Path) -> None:
-        zero_s = self.window_opened_s or 0.0
-        with lzma.open(path, "wt", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(COLUMNS + self.more_columns)
-            for start_s, latency_ms, *rest in self.rows:
-                writer.writerow((f"{start_s - zero_s:.6f}", f"{latency_ms:.4f}", *rest))

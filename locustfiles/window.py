@@ -1,4 +1,4 @@
-"""How long a cell is measured: until its figures can be trusted, or up to a cap."""
+"""How long a cell is measured: until it has enough answers at a stable throughput, or up to a cap."""
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -11,9 +11,8 @@ STABLE_WITHIN = 0.10
 def window_spread(answered_s: ArrayLike, duration_s: float) -> float | None:
     """How far throughput differs between WINDOWS equal parts of a window: largest / smallest - 1.
 
-    `answered_s`: the moments of the right answers; those outside `[0, duration_s)` do not count. None where
-    a part has fewer than WINDOW_FLOOR of them: one answer more or less would then be a good part of
-    STABLE_WITHIN.
+    `answered_s`: the times of the right answers; those outside `[0, duration_s)` do not count. None where a
+    part has fewer than WINDOW_FLOOR of them: one answer would then be a good part of STABLE_WITHIN.
     """
     counts, _ = np.histogram(np.asarray(answered_s, dtype=float), WINDOWS, (0, duration_s))
     return float(counts.max() / counts.min() - 1) if counts.min() >= WINDOW_FLOOR else None
@@ -47,14 +46,14 @@ class MeasuredWindow:
 
     @property
     def extension(self) -> str:
-        """Why the window is not the planned one, or falls short of what it should be; else empty."""
-        told = "; ".join(self._reasons)
+        """Why the window is not the planned one, or why it was stopped at the cap; else empty."""
         if self._capped:
             return f"stopped at the cap of {self.end_s:g} s: {self._capped}"
         if self.parts == WINDOWS:
             return ""
         cut = f", the first {self.start_s:g} s cut off" if self.first_part else ""
-        return f"measured {self.end_s:g} s instead of {self.planned_s:g}{cut}: {told}"
+        reasons = "; ".join(self._reasons)
+        return f"measured {self.end_s:g} s instead of {self.planned_s:g}{cut}: {reasons}"
 
     def is_enough(self, answered_s: ArrayLike) -> bool:
         """Whether the window may close at `end_s`; where not, it is a part longer from here on."""
@@ -71,7 +70,7 @@ class MeasuredWindow:
         return False
 
     def _shortfall(self, moments: np.ndarray) -> tuple[str, str]:
-        """What is missing, in general and with its figure; two empty texts where nothing is."""
+        """What is missing, in general and with its figure; empty where nothing is."""
         count = int(((moments >= 0) & (moments < self.end_s)).sum())
         if count < self.least_answers:
             return (
