@@ -1,1 +1,1 @@
-"""Sends servers what clients and machines do wrong, and checks that every answer is right all the same."""
+"""Chaos test: sends malformed requests, disconnects and injects faults, and checks every response."""

@@ -1,6 +1,5 @@
 """Command line: `python -m chaos`."""
 
-import json
 import sys
 from functools import partial
 from typing import Annotated
@@ -13,9 +12,10 @@ from benchmark.commands.output import console, print_line
 from benchmark.commands.session import RunOptions, grouped
 from benchmark.runs.environment import environment_record
 from benchmark.runs.plan import Cores
-from chaos.plan import SERVERS, Plan
+from benchmark.runs.records import SERVERS, write_json
+from chaos.plan import Plan
 from chaos.run import run
-from chaos.summary import record, table
+from chaos.summary import make_record, make_table
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -29,34 +29,29 @@ def chaos(
     clients: Annotated[int, typer.Option(min=1, max=options.MAX, help="Concurrent clients.")] = 100,
     seed: Annotated[int, typer.Option(help="Seed of the requests and of the order of faults.")] = 0,
 ) -> None:
-    """Send servers malformed, slow and aborted requests while faults are injected.
-
-    Fails unless every answer is correct.
-    """
+    """Send malformed, slow and aborted requests while faults are injected, and check every response."""
     records = []
     with where.session("chaos") as session:
         folder = session.folder
-        folder.mkdir(parents=True, exist_ok=True)
+        environment = environment_record(Cores.split(None), {})
+        write_json(folder / "environment.json", {"models": session.manifest["source"], **environment})
         for server in servers:
-            say = partial(say_of, server)
-            result = run(Plan(server, requests, clients, seed), session.models, folder / f"{server}.log", say)
-            records.append(record(result))
-            (folder / f"{server}.json").write_text(json.dumps(records[-1], indent=1) + "\n")
-            say("passed" if records[-1]["passed"] else "FAILED")
-        console.print(table(records))
+            print_progress = partial(print_line_of, server)
+            plan = Plan(server, requests, clients, seed)
+            result = run(plan, session.models, folder / f"{server}.log", print_progress)
+            records.append(make_record(result))
+            write_json(folder / f"{server}.json", records[-1])
+            for violation in records[-1]["first_violations"]:
+                print_progress(violation)
+        console.print(make_table(records))
         with (folder / "summary.txt").open("w") as file:
-            Console(file=file, width=150).print(table(records))
-        environment = {"models": session.manifest["source"], **environment_record(Cores.split(None), {})}
-        (folder / "environment.json").write_text(json.dumps(environment, indent=1) + "\n")
-        for found in records:
-            for line in found["first_breaches"]:
-                print_line(f"{found['plan']['server']}: {line}")
+            Console(file=file, width=150).print(make_table(records))
         print_line(folder)
-    if not all(found["passed"] for found in records):
+    if not all(record["passed"] for record in records):
         raise typer.Exit(1)
 
 
-def say_of(server: str, line: str) -> None:
+def print_line_of(server: str, line: str) -> None:
     print_line(f"{server}: {line}")
 
 

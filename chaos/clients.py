@@ -1,138 +1,122 @@
-"""A client: sends one request after the other, each in its manner, and notes what came back."""
+"""A client that sends one request after the other and records what came back."""
 
 import asyncio
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
-from chaos import asks
-from chaos.asks import Ask
-from chaos.wire import Answer, Connection
+from chaos.plan import Plan
+from chaos.raw_http import Connection, NoResponse, Response
+from chaos.requests import DISCONNECTS, Delivery, Request
 
-# Below the time after which a server gives an idle connection up: a request is never sent into that.
-LONGEST_IDLE_S = 1.5
+# Shorter than the server's keep-alive timeout: no request is sent on a connection the server is closing.
+MAX_IDLE_S = 1.5
+DISCONNECTED = "client disconnected"
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a request: an answer, or none and why; times by time.perf_counter()."""
+    """The response to a request, or the reason why there is none; times by time.perf_counter().
 
-    ask: Ask
+    `extra` are bytes on the connection that belong to no response expected.
+    """
+
+    request: Request
     sent_s: float
     ended_s: float
-    answer: Answer | None = None
-    lost: str = ""
-    surplus: bytes = b""
+    response: Response | None = None
+    reason: str = ""
+    extra: bytes = b""
 
 
 class Client:
-    """Keeps a connection alive where its server does, as browsers and proxies do."""
+    """Keeps its connection alive where the server does."""
 
-    def __init__(self, port: int, patience_s: float, slow_byte_s: float) -> None:
-        self._port = port
-        self._slow_byte_s = slow_byte_s
-        self._patience_s = patience_s
+    def __init__(self, url: str, plan: Plan) -> None:
+        self._address = urlsplit(url).hostname, urlsplit(url).port
+        self._plan = plan
         self._kept: Connection | None = None
 
-    async def run(self, source: Iterator[tuple[float, Ask]], note: Callable[[Outcome], None]) -> None:
-        """Takes from `source`, which other clients share, until it is empty: each not before its time."""
-        for due_s, ask in source:
-            if (wait_s := due_s - time.perf_counter()) > 0:
-                await asyncio.sleep(wait_s)
-            note(await self.perform(ask))
-        self.close()
+    async def run(self, schedule: Iterator[tuple[float, Request]], record: Callable[[Outcome], None]) -> None:
+        """Sends the requests of a schedule that clients share, none before its time."""
+        try:
+            for due_s, request in schedule:
+                await asyncio.sleep(due_s - time.perf_counter())
+                record(await self.send(request))
+        finally:
+            self.close()
 
     def close(self) -> None:
         if self._kept is not None:
             self._kept.close()
             self._kept = None
 
-    async def perform(self, ask: Ask) -> Outcome:
-        """Sends one request in its manner; a server that is not there is an outcome as well."""
-        started_s = time.perf_counter()
+    async def send(self, request: Request) -> Outcome:
+        """Sends one request; does not raise where the server is not there or misbehaves."""
+        sent_s, response, reason = time.perf_counter(), None, ""
         try:
-            connection = await self._connection()
+            connection, extra = await self._connect()
         except OSError as error:
-            return Outcome(ask, started_s, time.perf_counter(), lost=f"no connection: {error}")
-        surplus = bytes(connection.received)
-        if surplus:
-            connection.received.clear()
+            return Outcome(request, sent_s, time.perf_counter(), reason=f"no connection: {error}")
+        timeout_s = self._plan.response_timeout_s + request.slow_bytes * self._plan.slow_byte_interval_s
         try:
-            answer, lost = await self._exchange(connection, ask)
-        except asyncio.CancelledError:
-            connection.close()
-            raise
-        ended_s = time.perf_counter()
-        if answer is not None and ask.manner in (asks.WHOLE, asks.SLOW) and not ask.raw:
-            self._keep(connection, answer)
-            surplus += b"" if self._kept else bytes(connection.received)
-        else:
-            connection.close()
-        return Outcome(ask, started_s, ended_s, answer, lost, surplus)
-
-    async def _exchange(self, connection: Connection, ask: Ask) -> tuple[Answer | None, str]:
-        head, body = (ask.raw, b"") if ask.raw else (ask.head(), ask.body)
-        cut = round(len(body) * ask.cut)
-        match ask.manner:
-            case asks.GONE_IN_HEAD:
-                await connection.send(head[: round(len(head) * ask.cut)])
+            async with asyncio.timeout(timeout_s):
+                if request.delivery in DISCONNECTS:
+                    await self._disconnect(connection, request)
+                    reason = DISCONNECTED
+                else:
+                    await self._send_all(connection, request)
+                    response = await connection.response()
+                    extra += connection.take()
+                    self._keep(connection, request, response)
+        except TimeoutError:
+            reason = "response timeout"
+        except NoResponse as error:
+            reason = str(error)
+        finally:
+            if connection is not self._kept:
                 connection.close()
-            case asks.GONE_IN_BODY:
-                await connection.send(head + body[: min(cut, len(body) - 1)])
-                await asyncio.sleep(ask.delay_s)
-                connection.close()
-            case asks.GONE_WAITING | asks.RESET_WAITING:
-                await connection.send(head + body)
-                await asyncio.sleep(ask.delay_s)
-                connection.close() if ask.manner == asks.GONE_WAITING else connection.reset()
-            case asks.GONE_READING:
-                await connection.send(head + body)
-                try:
-                    await connection.first_bytes(self._patience_s)
-                except TimeoutError:
-                    return None, "no answer in time"
-                finally:
-                    connection.reset()
-            case _:
-                await self._send_all(connection, ask, head, body, cut)
-                return await self._answer(connection)
-        return None, "left early"
+        return Outcome(request, sent_s, time.perf_counter(), response, reason, extra)
 
-    async def _send_all(self, connection: Connection, ask: Ask, head: bytes, body: bytes, cut: int) -> None:
-        if ask.manner == asks.SLOW:
-            slow = body[cut : cut + round(ask.delay_s)]
-            await connection.send(head + body[:cut])
-            for at in range(len(slow)):
-                await asyncio.sleep(self._slow_byte_s)
-                if connection.ended:
+    async def _connect(self) -> tuple[Connection, bytes]:
+        """A connection, and bytes that arrived on it after its last response. Raises OSError."""
+        extra = self._kept.take() if self._kept else b""
+        if self._kept and (self._kept.ended or time.perf_counter() - self._kept.last_used_s > MAX_IDLE_S):
+            self.close()
+        connection, self._kept = self._kept or await Connection.open(*self._address), None
+        return connection, extra
+
+    async def _send_all(self, connection: Connection, request: Request) -> None:
+        message = request.encode()
+        if request.delivery == Delivery.SLOW:
+            slow = len(message) - round(len(request.body) * (1 - request.cut))
+            await connection.send(message[:slow])
+            message, rest = message[slow : slow + request.slow_bytes], message[slow + request.slow_bytes :]
+            for byte in message:
+                await asyncio.sleep(self._plan.slow_byte_interval_s)
+                if connection.has_response():
                     return
-                await connection.send(slow[at : at + 1])
-            await connection.send(body[cut + len(slow) :])
-            return
-        await connection.send(head + body)
-        if ask.manner == asks.HALF_CLOSED:
+                await connection.send(bytes([byte]))
+            message = rest
+        await connection.send(message)
+        if request.delivery == Delivery.HALF_CLOSE:
             connection.half_close()
 
-    async def _answer(self, connection: Connection) -> tuple[Answer | None, str]:
-        try:
-            answer = await connection.answer(self._patience_s)
-        except TimeoutError:
-            return None, "no answer in time"
-        if answer is None:
-            return None, "cut off in its answer" if connection.received else "closed without an answer"
-        return answer, ""
+    async def _disconnect(self, connection: Connection, request: Request) -> None:
+        message = request.encode()
+        if request.delivery == Delivery.CLOSE_SENDING:
+            message = message[: int(len(message) * request.cut)]
+        await connection.send(message)
+        if request.delivery == Delivery.RESET_READING:
+            await connection.read()
+        else:
+            await asyncio.sleep(request.delay_s)
+        connection.close(reset=request.delivery.startswith("reset"))
 
-    async def _connection(self) -> Connection:
-        kept, self._kept = self._kept, None
-        if kept is not None:
-            if not kept.ended and time.perf_counter() - kept.last_used_s < LONGEST_IDLE_S:
-                return kept
-            kept.close()
-        return await Connection.open(self._port)
-
-    def _keep(self, connection: Connection, answer: Answer) -> None:
-        if connection.ended or answer.headers.get("connection", "").lower() == "close":
-            connection.close()
-            return
-        connection.last_used_s = time.perf_counter()
-        self._kept = connection
+    def _keep(self, connection: Connection, request: Request, response: Response) -> None:
+        """Keeps the connection for the next request where both sides allow it."""
+        reusable = request.delivery in (Delivery.COMPLETE, Delivery.SLOW) and not request.raw
+        if reusable and not connection.ended and response.headers.get("connection", "").lower() != "close":
+            connection.last_used_s = time.perf_counter()
+            self._kept = connection

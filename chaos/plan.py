@@ -1,32 +1,29 @@
-"""How much is sent to each server, in which mix, and the bounds that it must keep."""
+"""The settings of a chaos run: how many requests, the mix of their kinds, and the limits that must hold."""
 
 from dataclasses import dataclass
 
-from chaos.asks import MAX_BODY_BYTES, OFTEN_ASKED, Mix
+MAX_BODY_BYTES = 65_536
+# Texts that are sent often, so that concurrent requests for the same text are common.
+FREQUENT_TEXTS = 8
 
-SERVERS = ("baseline", "optimized", "dynamic_batching")
-ODD = {
-    "short deadline": 8.0,
-    "hangs up": 12.0,
-    "half closed": 2.0,
-    "slow": 0.6,
-    "malformed": 10.0,
-    "broken HTTP": 3.0,
-    "too large": 3.0,
-    "bad item": 5.0,
-    "poisoned": 1.5,
-    "no such route": 2.0,
-}
-# The baseline translates one text after the other: of its requests fewer are translations.
+
+@dataclass(frozen=True)
+class Mix:
+    """Shares of requests, and how many texts of each task have a golden answer."""
+
+    valid: float
+    beam_search: float
+    translation_share: float
+    max_batch_size: int
+    translations: int
+    sentiments: int
+
+
+# The baseline translates one text at a time, so fewer of its requests are translations.
 MIXES = {
-    "baseline": Mix({"valid": 40.0, "beams": 0.1, **ODD}, translated=0.05, largest_batch=3),
-    "optimized": Mix({"valid": 50.0, "beams": 2.0, **ODD}, translated=0.5, largest_batch=8),
-    "dynamic_batching": Mix({"valid": 50.0, "beams": 2.0, **ODD}, translated=0.5, largest_batch=8),
-}
-TEXTS = {
-    "baseline": {"translation": 96, "sentiment": 400},
-    "optimized": {"translation": 1_024, "sentiment": 1_024},
-    "dynamic_batching": {"translation": 1_024, "sentiment": 1_024},
+    "baseline": Mix(40.0, 0.1, 0.05, 3, 96, 400),
+    "optimized": Mix(50.0, 2.0, 0.5, 8, 1_024, 1_024),
+    "dynamic_batching": Mix(50.0, 2.0, 0.5, 8, 1_024, 1_024),
 }
 
 
@@ -34,78 +31,54 @@ TEXTS = {
 class Plan:
     """One server's run.
 
-    Requests are sent over at least `least_s`, so that faults find some under way, and more of them are until
-    every fault has struck. A phase that takes longer than `longest_s` is cut off.
+    Requests are spread over at least `min_duration_s`, so that every fault meets requests in flight, and
+    more are sent until every fault has been injected. A phase that exceeds `phase_timeout_s` is cancelled.
     """
 
     server: str
     requests: int = 10_000
     clients: int = 100
     seed: int = 0
-    least_s: float = 80.0
-    longest_s: float = 600.0
-    pause_s: float = 0.5
+    min_duration_s: float = 80.0
+    phase_timeout_s: float = 600.0
+    fault_interval_s: float = 0.5
     warmup_share: float = 0.3
-    longest_down_s: float = 1.5
-    slow_byte_s: float = 1.0
+    max_redis_outage_s: float = 1.5
+    slow_byte_interval_s: float = 1.0
     stall_ms: int = 5_000
     worker_stall_ms: int = 2_000
     timeout_ms: int = 20_000
     receive_timeout_ms: int = 6_000
     drain_timeout_ms: int = 4_000
-    largest_growth: float = 0.10
-    texts_share: float = 1.0
-    beam_texts: int = 16
-    in_flight: int = 60
+    max_memory_growth: float = 0.10
+    text_share: float = 1.0
+    beam_search_texts: int = 16
+    requests_at_shutdown: int = 60
 
     @property
     def mix(self) -> Mix:
         return MIXES[self.server]
 
-    def texts(self) -> dict[str, int]:
-        """How many texts of each task have a known answer."""
-        return {
-            task: max(OFTEN_ASKED, round(count * self.texts_share))
-            for task, count in TEXTS[self.server].items()
-        }
+    @property
+    def text_counts(self) -> dict[str, int]:
+        """How many texts of each task have a golden answer."""
+        counts = {"translation": self.mix.translations, "sentiment": self.mix.sentiments}
+        return {task: max(FREQUENT_TEXTS, round(count * self.text_share)) for task, count in counts.items()}
 
+    @property
+    def response_timeout_s(self) -> float:
+        """How long a client waits for its response: longer than any deadline of the server."""
+        return self.timeout_ms / 1e3 + 15.0
+
+    @property
     def settings(self) -> dict[str, str]:
-        """The server's own, on top of its defaults."""
-        settings = {
+        """The server's environment variables that differ from its defaults."""
+        return {
             "GAP_MAX_BODY_BYTES": str(MAX_BODY_BYTES),
             "GAP_TIMEOUT_MS": str(self.timeout_ms),
             "GAP_RECEIVE_TIMEOUT_MS": str(self.receive_timeout_ms),
             "GAP_DRAIN_TIMEOUT_MS": str(self.drain_timeout_ms),
+            "GAP_WORKER_STALL_MS": str(self.worker_stall_ms),
+            # Short, so that cached texts expire and are computed again.
+            "GAP_CACHE_TTL_S": "2",
         }
-        if self.server == "optimized":
-            # Short, so that texts are computed again and again.
-            settings["GAP_CACHE_TTL_S"] = "2"
-        if self.server == "dynamic_batching":
-            settings["GAP_WORKER_STALL_MS"] = str(self.worker_stall_ms)
-        return settings
-
-    @property
-    def patience_s(self) -> float:
-        """How long a client waits for its answer: longer than any deadline of the server's."""
-        return self.timeout_ms / 1e3 + 15.0
-
-
-# For `make test`: every kind of request and of fault, in seconds.
-SHORT = {
-    "requests": 160,
-    "clients": 30,
-    "least_s": 1.0,
-    "longest_s": 60.0,
-    "pause_s": 0.02,
-    "longest_down_s": 0.4,
-    "slow_byte_s": 0.2,
-    "stall_ms": 1_000,
-    "worker_stall_ms": 500,
-    "receive_timeout_ms": 2_500,
-    "drain_timeout_ms": 1_000,
-    "texts_share": 0.02,
-    "beam_texts": 3,
-    "in_flight": 10,
-    # Too short to tell growth from warming up.
-    "largest_growth": 1.0,
-}

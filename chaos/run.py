@@ -1,239 +1,212 @@
-"""One server's run: learn, warm up, go wrong in every way, come to rest, look, and stop it amid requests."""
+"""One server's chaos run: warm up, inject every fault, check the idle server, shut it down under load."""
 
 import asyncio
 import contextlib
 import re
-import signal
-import subprocess
 import tempfile
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
+
+import psutil
 
 from benchmark.measure import loopback
+from benchmark.measure.process_sampler import ProcessUsage
 from benchmark.measure.processes import Server, free_port
 from benchmark.measure.redis_server import clear_cache, running_redis
-from chaos.asks import Ask, Asks
+from benchmark.measure.server_metrics import ServerMetrics
+from chaos import assertions
+from chaos.assertions import Violation, in_flight
 from chaos.clients import Client, Outcome
-from chaos.counters import Counts, contradictions, disagreements
-from chaos.faults import Faults
+from chaos.faults import FaultInjector
+from chaos.golden_answers import GoldenAnswers, read_golden_answers
 from chaos.plan import Plan
-from chaos.resources import Resources, leaks
-from chaos.texts import Known, learn
-from chaos.verdicts import breach, unanswered
+from chaos.request_generator import RequestGenerator
+from chaos.requests import Request
 from dynamic_batching.web.cpus import allowed_cpus
 
 READY_TIMEOUT_S = 120.0
-LARGEST_BATCH, LARGE_BATCHES, SLOW_SENDERS = 64, 2, 3
-REST_TIMEOUT_S = 30.0
-REST_POLL_S = 0.1
-# uvicorn grants requests 5 s; a run that hangs may hold a thread that much longer.
-STOP_BOUND_S = 8.0
-STOPPED = 0
-UNFORESEEN = re.compile(r"^[\w.]*(?:Error|Exception|Interrupt|Exit)\b.*", re.MULTILINE)
+MAX_BATCH_SIZE, LARGE_BATCHES, INCOMPLETE_BODIES = 64, 2, 3
+NEVER_COMPLETE = 1_000
+IDLE_TIMEOUT_S = 30.0
+IDLE_POLL_S = 0.1
+# uvicorn grants requests 5 s; a stalled engine run can hold a thread that much longer.
+SHUTDOWN_LIMIT_S = 8.0
+LOGGED_ERROR = re.compile(r"^[\w.]*(?:Error|Exception|Interrupt|Exit)\b.*", re.MULTILINE)
 
 
 @dataclass
-class Result:
-    """What a run found; `breaches` are pairs of a kind and what was seen."""
+class Run:
+    """One server's run; `violations` are the assertions that did not hold."""
 
     plan: Plan
+    server: Server
+    golden: GoldenAnswers
+    injector: FaultInjector
+    print_line: Callable[[str], None]
     outcomes: list[Outcome] = field(default_factory=list)
-    breaches: list[tuple[str, str]] = field(default_factory=list)
-    faults: Counter[str] = field(default_factory=Counter)
-    warm: Resources | None = None
-    rested: Resources | None = None
-    dropped: dict[str, int] = field(default_factory=dict)
-    refused: dict[str, int] = field(default_factory=dict)
-    stopped_at: int = 0
-    stop_s: float = 0.0
-    duration_s: float = 0.0
+    violations: list[Violation] = field(default_factory=list)
+    figures: dict[str, Any] = field(default_factory=dict)
 
-    def add(self, kind: str, found: list[str]) -> None:
-        self.breaches += [(kind, what) for what in found]
+    def __post_init__(self) -> None:
+        self.generator = RequestGenerator(self.golden, self.plan.mix, self.plan.seed)
+        self.clients = [Client(self.server.url, self.plan) for _ in range(self.plan.clients)]
+
+    async def execute(self) -> None:
+        start_s = time.perf_counter()
+        before = await self._read_metrics()
+        warmup = round(self.plan.requests * self.plan.warmup_share)
+        await self._send_under_faults(warmup, until_all_injected=False)
+        warm = self._read_usage()
+        await self._send_under_faults(self.plan.requests - warmup, until_all_injected=True)
+        await self._check_idle_server(before, warm)
+        await self._shut_down_under_load()
+        self.figures["duration_s"] = round(time.perf_counter() - start_s, 1)
+        self.figures["faults"] = dict(sorted(self.injector.injected.items()))
+        self._add("fault not injected", self.injector.missing)
+        self._check_outcomes()
+
+    def _add(self, assertion: str, errors: Iterable[str]) -> None:
+        self.violations += [Violation(assertion, error) for error in errors]
+
+    async def _read_metrics(self) -> ServerMetrics:
+        return await asyncio.to_thread(ServerMetrics.read, self.server.url)
+
+    def _read_usage(self) -> ProcessUsage:
+        return ProcessUsage.of(psutil.Process(self.server.pid))
+
+    async def _send_under_faults(self, count: int, until_all_injected: bool) -> None:
+        """Sends at least `count` requests while faults are injected, then waits until the server is idle."""
+        injecting = asyncio.create_task(self.injector.run())
+
+        def unfinished() -> bool:
+            return until_all_injected and bool(self.injector.missing) and not injecting.done()
+
+        schedule = self._schedule(count, unfinished)
+        try:
+            async with asyncio.timeout(self.plan.phase_timeout_s):
+                await asyncio.gather(*(client.run(schedule, self.outcomes.append) for client in self.clients))
+        except TimeoutError:
+            self._add("phase timeout", [f"requests in flight after {self.plan.phase_timeout_s:g} s"])
+        injecting.cancel()
+        (error,) = await asyncio.gather(injecting, return_exceptions=True)
+        if not isinstance(error, asyncio.CancelledError):
+            self._add("fault not injected", [repr(error)])
+        self.injector.recover()
+        await self._wait_idle()
+
+    def _schedule(self, count: int, unfinished: Callable[[], bool]) -> Iterator[tuple[float, Request]]:
+        start_s, interval_s = time.perf_counter(), self.plan.min_duration_s / self.plan.requests
+        for number, request in enumerate(self.generator.draw()):
+            if number >= count and not unfinished():
+                return
+            if number % max(1, self.plan.requests // 10) == 0:
+                faults = self.injector.injected.total()
+                self.print_line(f"{len(self.outcomes)} of {self.plan.requests} requests, {faults} faults")
+            yield start_s + interval_s * number, request
+
+    async def _wait_idle(self) -> None:
+        """Waits until no request is in flight and the server is ready, which a stalled worker is not."""
+        end_s = time.perf_counter() + IDLE_TIMEOUT_S
+        while time.perf_counter() < end_s:
+            ready = await asyncio.to_thread(loopback.get, f"{self.server.url}/ready", timeout=10.0)
+            metrics = await self._read_metrics()
+            pending = in_flight(metrics) + metrics.total("gap_pending")
+            if not pending and ready.status_code == 200:
+                return
+            await asyncio.sleep(IDLE_POLL_S)
+        self._add("not idle", [f"{pending} requests in flight, /ready answers {ready.text}"])
+
+    async def _check_idle_server(self, before: ServerMetrics, warm: ProcessUsage) -> None:
+        """Checks counters and leaks, and that valid requests are answered after all faults."""
+        idle, metrics = self._read_usage(), await self._read_metrics()
+        self.figures |= {
+            "dropped": metrics.total_by("gap_dropped_total", "cause"),
+            "refused": metrics.total_by("gap_refused_total", "cause"),
+            "warm": asdict(warm),
+            "idle": asdict(idle),
+        }
+        self._add("inconsistent counters", assertions.check_counters(metrics))
+        self._add(
+            "inconsistent counters",
+            assertions.check_counters_against_clients(before, metrics, self.outcomes),
+        )
+        self._add("leak", assertions.check_leaks(warm, idle, self.plan.max_memory_growth))
+        for _ in range(self.plan.requests_at_shutdown):
+            request = self.generator.valid(kind="after faults", statuses=frozenset({200}))
+            self.outcomes.append(await self.clients[0].send(request))
+        self.clients[0].close()
+
+    async def _shut_down_under_load(self) -> None:
+        """SIGTERM with requests in flight: each must be answered, and the process end in time.
+
+        There is more work than can be completed in time, and some bodies are never complete.
+        """
+        generator, refused = self.generator, frozenset({503})
+        requests = [generator.valid() for _ in range(self.plan.requests_at_shutdown)]
+        requests += [generator.large_batch(MAX_BATCH_SIZE) for _ in range(LARGE_BATCHES)]
+        requests += [generator.slow(0.1, NEVER_COMPLETE, refused) for _ in range(INCOMPLETE_BODIES)]
+        received = (await self._read_metrics()).total("gap_received_total")
+        sending = [
+            asyncio.create_task(client.send(replace(request, kind="during shutdown")))
+            for client, request in zip(self.clients, requests, strict=False)
+        ]
+        while True:
+            metrics = await self._read_metrics()
+            if metrics.total("gap_received_total") - received > len(sending):
+                break
+        self.figures["in_flight_at_shutdown"] = in_flight(metrics)
+        stopping = asyncio.create_task(asyncio.to_thread(self._stop_server))
+        self.outcomes += await asyncio.gather(*sending)
+        shutdown_s = await stopping
+        for client in self.clients:
+            client.close()
+        self.figures["shutdown_s"] = round(shutdown_s, 2)
+        exit_code = self.server.process.returncode
+        if exit_code != 0 or shutdown_s > SHUTDOWN_LIMIT_S:
+            self._add("shutdown", [f"exit code {exit_code} after {shutdown_s:.1f} s"])
+
+    def _stop_server(self) -> float:
+        """Sends SIGTERM; the seconds until the server has ended."""
+        start_s = time.perf_counter()
+        self.server.stop()
+        return time.perf_counter() - start_s
+
+    def _check_outcomes(self) -> None:
+        """Checks every response, and the server's log for errors that were not injected."""
+        overlaps = self.injector.overlaps
+        for outcome in self.outcomes:
+            if violation := assertions.check_outcome(outcome, overlaps):
+                self._add(violation.assertion, [f"{outcome.request}: {violation.detail}"])
+        self._add("too few answers", assertions.check_answered_share(self.outcomes, overlaps))
+        log = self.server.log_path.read_text(errors="replace")
+        errors = {line for line in LOGGED_ERROR.findall(log) if "Injected" not in line}
+        self._add("unexpected error in log", sorted(errors))
 
 
-def run(plan: Plan, models: Path, log_path: Path, say: Callable[[str], None]) -> Result:
-    """Runs `plan` against a server of its own.
+def run(plan: Plan, models: Path, log_path: Path, print_line: Callable[[str], None]) -> Run:
+    """Executes `plan` against a server that it starts.
 
     Raises:
         ProcessFailed: the server or its Redis does not start.
-        httpx.HTTPError: the server does not answer while all is quiet.
+        httpx.HTTPError: the server does not answer before the first fault.
     """
-    cores = tuple(allowed_cpus())
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="inference-gap-chaos-")))
-        cache = stack.enter_context(running_redis()) if plan.server == "optimized" else None
-        faults = Faults(folder, plan.stall_ms, plan.longest_down_s, cache, plan.seed)
-        settings = {"GAP_MODELS_DIR": str(models), "GAP_FAULTS": str(folder), **plan.settings()}
-        if cache is not None:
-            settings["REDIS_URL"] = cache.url
-        port = free_port()
-        server = Server(plan.server, port, cores, log_path, settings)
+        redis = stack.enter_context(running_redis()) if plan.server == "optimized" else None
+        injector = FaultInjector(folder, plan, redis)
+        settings = {"GAP_MODELS_DIR": str(models), "GAP_FAULTS": str(folder), **plan.settings}
+        if redis is not None:
+            settings["REDIS_URL"] = redis.url
+        server = Server(plan.server, free_port(), tuple(allowed_cpus()), log_path, settings)
         stack.callback(server.stop)
         server.wait_ready(READY_TIMEOUT_S)
-        say("the quiet server is asked for the right answers")
-        known = learn(server.url, plan.texts(), plan.beam_texts, plan.seed)
-        if cache is not None:
-            clear_cache(cache.url)
-        return asyncio.run(Run(plan, server, port, known, faults, say).go())
-
-
-class Run:
-    def __init__(
-        self,
-        plan: Plan,
-        server: Server,
-        port: int,
-        known: Known,
-        faults: Faults,
-        say: Callable[[str], None],
-    ) -> None:
-        self.plan = plan
-        self.server = server
-        self.known = known
-        self.faults = faults
-        self.say = say
-        self.result = Result(plan)
-        self.asks = Asks(known, plan.mix, plan.seed)
-        self.clients = [Client(port, plan.patience_s, plan.slow_byte_s) for _ in range(plan.clients)]
-
-    async def go(self) -> Result:
-        plan, result = self.plan, self.result
-        started_s = time.perf_counter()
-        self.before = await asyncio.to_thread(Counts.read, self.server.url)
-        warmup = round(plan.requests * plan.warmup_share)
-        await self._phase(warmup)
-        result.warm = Resources.of(self.server.pid)
-        await self._phase(plan.requests - warmup, every_fault=True)
-        await self._look()
-        await self._stop()
-        result.duration_s = time.perf_counter() - started_s
-        result.faults = self.faults.struck
-        result.add("fault never struck", self.faults.missing)
-        self._judge()
-        return result
-
-    async def _phase(self, count: int, every_fault: bool = False) -> None:
-        """Sends `count` requests while faults strike, then waits until the server is at rest.
-
-        With `every_fault`, more are sent until none is missing.
-        """
-        striking = asyncio.create_task(self.faults.run(self.plan.pause_s))
-        source = self._source(count, lambda: every_fault and self.faults.missing and not striking.done())
-        running = [asyncio.create_task(client.run(source, self._note)) for client in self.clients]
-        done, late = await asyncio.wait(running, timeout=self.plan.longest_s)
-        for task in (*late, striking):
-            task.cancel()
-        await asyncio.wait([*late, striking])
-        self.faults.mend()
-        if not striking.cancelled():
-            striking.result()
-        if late:
-            self.result.add(
-                "too slow", [f"{len(late)} clients were not done after {self.plan.longest_s:g} s"]
-            )
-        for task in done:
-            task.result()
-        for client in self.clients:
-            client.close()
-        await self._rest()
-
-    def _source(self, count: int, goes_on: Callable[[], object]) -> Iterator[tuple[float, Ask]]:
-        start_s, each_s = time.perf_counter(), self.plan.least_s / self.plan.requests
-        for number, ask in enumerate(self.asks.draw()):
-            if number >= count and not goes_on():
-                return
-            yield start_s + each_s * number, ask
-
-    def _note(self, outcome: Outcome) -> None:
-        outcomes = self.result.outcomes
-        outcomes.append(outcome)
-        if len(outcomes) % max(1, self.plan.requests // 10) == 0:
-            struck = self.faults.struck.total()
-            self.say(f"{len(outcomes)} of {self.plan.requests} requests sent, {struck} faults struck")
-
-    async def _rest(self) -> None:
-        """Waits until nothing is under way, in a bounded time."""
-        ends_s = time.perf_counter() + REST_TIMEOUT_S
-        while time.perf_counter() < ends_s:
-            counts = await asyncio.to_thread(Counts.read, self.server.url)
-            if not counts.unfinished() and not counts.total("gap_pending"):
-                return
-            await asyncio.sleep(REST_POLL_S)
-        self.result.add("not at rest", [f"requests are under way {REST_TIMEOUT_S:g} s after the last one"])
-
-    async def _look(self) -> None:
-        """All that is to be seen of a server at rest: counts, leaks, and whether it answers as before."""
-        result, url = self.result, self.server.url
-        result.rested = Resources.of(self.server.pid)
-        counts = await asyncio.to_thread(Counts.read, url)
-        result.dropped, result.refused = (
-            counts.causes("gap_dropped_total"),
-            counts.causes("gap_refused_total"),
-        )
-        result.add("counts do not add up", contradictions(counts))
-        result.add("counts do not add up", disagreements(self.before, counts, result.outcomes))
-        assert result.warm is not None
-        result.add("leak", leaks(result.warm, result.rested, self.plan.largest_growth))
-        ready = await asyncio.to_thread(loopback.get, f"{url}/ready", timeout=10.0)
-        if ready.status_code != 200:
-            result.add("not ready after all faults", [ready.text])
-        for _ in range(self.plan.in_flight):
-            outcome = await self.clients[0].perform(
-                self.asks.valid("after all faults", statuses=frozenset({200}))
-            )
-            result.outcomes.append(outcome)
-        self.clients[0].close()
-
-    async def _stop(self) -> None:
-        """SIGTERM with requests under way: each is answered, and the process ends in its bound."""
-        before = (await asyncio.to_thread(Counts.read, self.server.url)).total("gap_received_total")
-        asks = self._asks_at_stop()
-        asked = [
-            asyncio.create_task(client.perform(ask)) for client, ask in zip(self.clients, asks, strict=False)
-        ]
-        while True:
-            counts = await asyncio.to_thread(Counts.read, self.server.url)
-            if counts.total("gap_received_total") - before > len(asked):
-                break
-        self.result.stopped_at = counts.unfinished()
-        ending = asyncio.create_task(self._ending())
-        self.result.outcomes += await asyncio.gather(*asked)
-        for client in self.clients:
-            client.close()
-        code = await ending
-        if code != STOPPED or self.result.stop_s > STOP_BOUND_S:
-            self.result.add("bad stop", [f"it ended with {code} after {self.result.stop_s:.1f} s"])
-
-    async def _ending(self) -> int | None:
-        """Stops the server; its exit code, None if it goes on for too long."""
-        stopped_s = time.perf_counter()
-        self.server.process.send_signal(signal.SIGTERM)
-        code = None
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            code = await asyncio.to_thread(self.server.process.wait, STOP_BOUND_S + 5)
-        self.result.stop_s = time.perf_counter() - stopped_s
-        return code
-
-    def _asks_at_stop(self) -> list[Ask]:
-        """Plain requests, more work than can be done in time, and bodies that never get whole."""
-        name = "at the stop"
-        asks = [self.asks.valid(name) for _ in range(self.plan.in_flight)]
-        asks += [self.asks.large_batch(name, LARGEST_BATCH) for _ in range(LARGE_BATCHES)]
-        return asks + [self.asks.endless(name) for _ in range(SLOW_SENDERS)]
-
-    def _judge(self) -> None:
-        result, excuse = self.result, self.faults.excuse
-        for outcome in result.outcomes:
-            if found := breach(outcome, self.known, excuse):
-                kind, what = found
-                ask = outcome.ask
-                result.add(kind, [f"{ask.kind}, {ask.manner}, {ask.method} {ask.route}: {what}"])
-        if few := unanswered(result.outcomes, excuse):
-            result.add("too few answers", [few])
-        log = self.server.log_path.read_text(errors="replace")
-        unforeseen = {line for line in UNFORESEEN.findall(log) if "Injected" not in line}
-        result.add("unforeseen error in the log", sorted(unforeseen))
+        print_line("reading the golden answers")
+        golden = read_golden_answers(server.url, plan.text_counts, plan.beam_search_texts, plan.seed)
+        if redis is not None:
+            clear_cache(redis.url)
+        chaos = Run(plan, server, golden, injector, print_line)
+        asyncio.run(chaos.execute())
+        return chaos

@@ -1,10 +1,11 @@
-"""The chaos run: its short form against every server, and that it sees what it looks for."""
+"""The chaos test: its short form against every server, and that each of its assertions can fail."""
 
 import asyncio
 import gc
 import sys
 import weakref
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -13,38 +14,69 @@ from typing import Any
 import pytest
 from conftest import EMBEDDED, SERVERS
 
-from chaos.asks import GONE_WAITING, Ask, Asks
-from chaos.clients import Client, Outcome
-from chaos.counters import Counts, contradictions, disagreements
-from chaos.plan import MIXES, SHORT, Plan
-from chaos.resources import Resources, leaks
+from benchmark.measure.process_sampler import ProcessUsage
+from benchmark.measure.server_metrics import ServerMetrics
+from chaos.assertions import (
+    EXTRA,
+    MISSING,
+    UNEXPECTED,
+    WRONG,
+    check_answered_share,
+    check_counters,
+    check_counters_against_clients,
+    check_leaks,
+    check_outcome,
+)
+from chaos.clients import DISCONNECTED, Client, Outcome
+from chaos.golden_answers import same
+from chaos.plan import MIXES, Plan
+from chaos.raw_http import CLOSED, Response
+from chaos.request_generator import RequestGenerator
+from chaos.requests import Delivery, Request
 from chaos.run import run
-from chaos.summary import record
-from chaos.texts import Known
-from chaos.verdicts import LOST, SURPLUS, UNEXPECTED, WRONG, breach, unanswered
-from chaos.wire import Answer
+from chaos.summary import make_record, make_table
 from dynamic_batching.config import Settings
 from dynamic_batching.models import Models
 from dynamic_batching.runtime.onnx_files import find_onnx_files
 
-KNOWN = Known(
-    {
-        ("translation", 1): {"a": "A", "b": "B"},
-        ("translation", 3): {"a": "AA"},
-        ("sentiment", 1): {
-            "c": {"label": "POSITIVE", "score": 0.9},
-            "d": {"label": "NEGATIVE", "score": 0.8},
-        },
-    }
-)
-ONE = Ask("valid", "/translate", b"{}", task="translation", texts=("a",))
+# Every kind of request and of fault, in seconds.
+SHORT: dict[str, Any] = {
+    "requests": 160,
+    "clients": 30,
+    "min_duration_s": 1.0,
+    "phase_timeout_s": 60.0,
+    "fault_interval_s": 0.02,
+    "max_redis_outage_s": 0.4,
+    "slow_byte_interval_s": 0.2,
+    "stall_ms": 1_000,
+    "worker_stall_ms": 500,
+    "receive_timeout_ms": 2_500,
+    "drain_timeout_ms": 1_000,
+    "text_share": 0.02,
+    "beam_search_texts": 3,
+    "requests_at_shutdown": 10,
+    # Too short to tell a leak from warm-up.
+    "max_memory_growth": 1.0,
+}
+GOLDEN: Any = {
+    ("translation", 1): {"a": "A", "b": "B"},
+    ("translation", 3): {"a": "AA"},
+    ("sentiment", 1): {"c": {"label": "POSITIVE", "score": 0.9}, "d": {"label": "NEGATIVE", "score": 0.8}},
+}
+TRANSLATION = Request("/translate", b"{}", task="translation", golden={"translation": "A"})
+SENTIMENT = Request("/sentiment", b"{}", task="sentiment", golden=GOLDEN["sentiment", 1]["c"])
+POISON = replace(TRANSLATION, statuses=frozenset({500}))
+CLOSING = replace(TRANSLATION, delivery=Delivery.CLOSE_WAITING)
+CONSTANT_500 = b'{"detail": "internal server error"}'
 
 
 @pytest.mark.parametrize("name", SERVERS)
-def test_a_server_keeps_answering_whatever_goes_wrong(name: str, tmp_path: Path) -> None:
-    result = run(Plan(name, **SHORT), EMBEDDED, tmp_path / "log", lambda line: None)  # type: ignore[arg-type]
-    assert not result.breaches, record(result)
+def test_a_server_answers_correctly_under_every_fault(name: str, tmp_path: Path) -> None:
+    result = run(Plan(name, **SHORT), EMBEDDED, tmp_path / "log", print)
+    record = make_record(result)
+    assert not result.violations, record
     assert len(result.outcomes) > SHORT["requests"]
+    assert make_table([record]).row_count > len(record["summary"])
 
 
 @pytest.mark.parametrize("name", SERVERS)
@@ -98,150 +130,210 @@ def test_the_memory_of_a_lost_decoder_is_freed_at_once(injected: bool, tmp_path:
         gc.enable()
 
 
-def outcome(ask: Ask = ONE, status: int = 200, body: bytes = b'{"translation": "A"}', **more: Any) -> Outcome:
-    return Outcome(ask, 1.0, 2.0, Answer(status, more.pop("headers", {}), body), **more)
+def responded(
+    request: Request = TRANSLATION, status: int = 200, body: bytes = b'{"translation": "A"}', **fields: Any
+) -> Outcome:
+    return Outcome(request, 1.0, 2.0, Response(status, fields.pop("headers", {}), body), **fields)
 
 
-def judged(found: Outcome, excused: bool = False) -> str | None:
-    what = breach(found, KNOWN, lambda task, start_s, end_s: excused)
-    return what[0] if what else None
+def no_response(request: Request, reason: str) -> Outcome:
+    return Outcome(request, 1.0, 2.0, reason=reason)
 
 
-BATCH = replace(ONE, batch=True, texts=("a", "b"))
-FILM = Ask("valid", "/sentiment", b"{}", task="sentiment", texts=("c",))
-POISONED = replace(ONE, poisoned=True, statuses=frozenset({500}))
-FIXED = b'{"detail": "internal server error"}'
+def violated(outcome: Outcome, fault: bool = False) -> str | None:
+    violation = check_outcome(outcome, lambda task, start_s, end_s: fault)
+    return violation.assertion if violation else None
 
 
 @pytest.mark.parametrize(
-    ("found", "verdict"),
+    ("outcome", "assertion"),
     [
-        (outcome(), None),
-        (outcome(body=b'{"translation": "B"}'), WRONG),
-        (outcome(body=b"not json"), WRONG),
-        (outcome(replace(ONE, num_beams=3)), WRONG),
-        (outcome(BATCH, body=b'{"translations": ["A", "B"]}'), None),
-        (outcome(BATCH, body=b'{"translations": ["B", "A"]}'), WRONG),
-        (outcome(BATCH, body=b'{"translations": ["A"]}'), WRONG),
-        (outcome(FILM, body=b'{"label": "POSITIVE", "score": 0.90001}'), None),
-        (outcome(FILM, body=b'{"label": "POSITIVE", "score": 0.91}'), WRONG),
-        (outcome(FILM, body=b'{"label": "NEGATIVE", "score": 0.9}'), WRONG),
-        (Outcome(ONE, 1.0, 2.0, lost="closed without an answer"), LOST),
-        (Outcome(replace(ONE, mute=True), 1.0, 2.0, lost="closed without an answer"), None),
-        (Outcome(replace(ONE, manner=GONE_WAITING), 1.0, 2.0, lost="left early"), None),
-        (Outcome(replace(ONE, manner=GONE_WAITING), 1.0, 2.0, lost="no connection: refused"), LOST),
-        (outcome(surplus=b"HTTP/1.1 200 OK"), SURPLUS),
-        (outcome(status=500, body=FIXED), UNEXPECTED),
-        (outcome(POISONED, status=500, body=FIXED), None),
-        (outcome(POISONED, status=500, body=b'{"detail": "/home/x.py"}'), UNEXPECTED),
-        (outcome(POISONED), UNEXPECTED),
-        (outcome(status=503, body=b'{"detail": ""}', headers={"retry-after": "1"}), None),
-        (outcome(status=503, body=b'{"detail": ""}'), UNEXPECTED),
-        (outcome(status=504, body=b"late"), UNEXPECTED),
-        (outcome(status=422, body=b'{"detail": ""}'), UNEXPECTED),
+        (responded(), None),
+        (responded(body=b'{"translation": "B"}'), WRONG),
+        (responded(body=b"not json"), WRONG),
+        (responded(SENTIMENT, body=b'{"label": "POSITIVE", "score": 0.90001}'), None),
+        (responded(SENTIMENT, body=b'{"label": "POSITIVE", "score": 0.91}'), WRONG),
+        (no_response(TRANSLATION, CLOSED), MISSING),
+        (no_response(TRANSLATION, "response timeout"), MISSING),
+        (no_response(replace(TRANSLATION, response_optional=True), CLOSED), None),
+        (no_response(replace(TRANSLATION, response_optional=True), "response timeout"), MISSING),
+        (no_response(CLOSING, DISCONNECTED), None),
+        (no_response(CLOSING, "no connection: refused"), MISSING),
+        (responded(extra=b"HTTP/1.1 200 OK"), EXTRA),
+        (responded(status=500, body=CONSTANT_500), UNEXPECTED),
+        (responded(POISON, status=500, body=CONSTANT_500), None),
+        (responded(POISON, status=500, body=b'{"detail": "/home/x.py"}'), UNEXPECTED),
+        (responded(POISON), UNEXPECTED),
+        (responded(status=503, body=b'{"detail": ""}', headers={"retry-after": "1"}), None),
+        (responded(status=503, body=b'{"detail": ""}'), UNEXPECTED),
+        (responded(status=503, body=b"busy", headers={"retry-after": "1"}), UNEXPECTED),
+        (responded(status=504, body=b"late"), UNEXPECTED),
+        (responded(status=422, body=b'{"detail": ""}'), UNEXPECTED),
     ],
 )
-def test_a_breach_is_seen(found: Outcome, verdict: str | None) -> None:
-    assert judged(found) == verdict
+def test_an_outcome_that_violates_an_assertion_is_reported(outcome: Outcome, assertion: str | None) -> None:
+    assert violated(outcome) == assertion
 
 
-def test_an_injected_fault_excuses_a_500_and_nothing_else() -> None:
-    assert judged(outcome(status=500, body=FIXED), excused=True) is None
-    assert judged(outcome(body=b'{"translation": "B"}'), excused=True) == WRONG
-    assert judged(Outcome(ONE, 1.0, 2.0, lost="no answer in time"), excused=True) == LOST
+def test_an_injected_fault_allows_a_500_and_nothing_else() -> None:
+    assert violated(responded(status=500, body=CONSTANT_500), fault=True) is None
+    assert violated(responded(body=b'{"translation": "B"}'), fault=True) == WRONG
+    assert violated(no_response(TRANSLATION, "response timeout"), fault=True) == MISSING
 
 
-def test_a_server_that_refuses_too_much_fails() -> None:
-    late = [outcome(status=504, body=b'{"detail": ""}')]
-    assert unanswered([outcome()] * 9 + late, lambda *_: False) is None
-    assert unanswered([outcome()] * 8 + late * 2, lambda *_: False)
-    assert unanswered([outcome()] * 8 + late * 2, lambda *_: True) is None
+def test_golden_answers_differ_from_any_other_body() -> None:
+    batch = {"results": [{"label": "POSITIVE", "score": 0.9}, {"label": "NEGATIVE", "score": 0.8}]}
+    first, second = batch["results"]
+    assert same(batch, {"results": [{**first, "score": 0.90001}, second]})
+    for results in ([second, first], [first], [first, {**second, "label": "POSITIVE"}], [first, None], None):
+        assert not same(batch, {"results": results}), results
 
 
-def page(**changed: int) -> str:
-    """The /metrics of a batching server at rest after three requests, and this one for the page itself."""
-    counts = {"received": 4, "ok": 1, "failed": 1, "late": 1, "admitted": 3, "answered": 1} | changed
+def test_a_server_that_refuses_too_many_requests_is_reported() -> None:
+    late = [responded(status=504, body=b'{"detail": ""}')]
+    assert not check_answered_share([responded()] * 9 + late, lambda *_: False)
+    assert check_answered_share([responded()] * 8 + late * 2, lambda *_: False)
+    assert not check_answered_share([responded()] * 8 + late * 2, lambda *_: True)
+
+
+def metrics(**changed: int) -> ServerMetrics:
+    """Those of an idle batching server after three requests, and one for the metrics themselves."""
+    counts = {
+        "received": 4,
+        "ok": 1,
+        "failed": 1,
+        "late": 1,
+        "admitted": 3,
+        "answered": 1,
+        "slots": 0,
+    } | changed
     lines = [f"gap_received_total {counts['received']}"]
     for status, name in ((200, "ok"), (500, "failed"), (504, "late")):
         lines.append(f'gap_requests_total{{route="/translate",status="{status}"}} {counts[name]}')
     for name in ("admitted", "answered", "failed"):
         lines.append(f'gap_{name}_total{{task="translation"}} {counts[name]}')
     lines.append('gap_dropped_total{task="translation",cause="deadline_passed"} 1')
-    return "\n".join(
-        [
-            *(
-                f"# TYPE {line.partition('{')[0].partition(' ')[0].removesuffix('_total')} counter\n{line}"
-                for line in lines
-            ),
-            "",
-        ]
-    )
+    lines.append(f'gap_occupied_slots{{task="translation"}} {counts["slots"]}')
+    return ServerMetrics("\n".join([*lines, ""]))
 
 
-def test_counts_that_add_up_are_accepted_and_others_are_not() -> None:
-    assert contradictions(Counts(page())) == []
-    for changed in ({"received": 5}, {"ok": 2, "received": 5}, {"admitted": 4}, {"answered": 2}, {"late": 0}):
-        assert contradictions(Counts(page(**changed))), changed
+def test_counters_that_contradict_each_other_are_reported() -> None:
+    assert check_counters(metrics()) == []
+    for changed in (
+        {"received": 5},
+        {"ok": 2, "received": 5},
+        {"admitted": 4},
+        {"answered": 2},
+        {"late": 0},
+        {"slots": 1},
+    ):
+        assert check_counters(metrics(**changed)), changed
 
 
-def test_a_server_must_count_what_its_clients_saw() -> None:
-    empty, counts = Counts(""), Counts(page(failed=0, late=0))
-    assert disagreements(empty, counts, [outcome()]) == []
-    assert disagreements(counts, counts, []) == []
-    assert disagreements(empty, counts, [outcome()] * 2)
-    assert disagreements(empty, counts, [])
-    unseen = Outcome(replace(ONE, manner=GONE_WAITING), 1.0, 2.0, lost="left early")
-    assert disagreements(empty, counts, [unseen]) == []
+def test_counters_that_contradict_the_clients_are_reported() -> None:
+    before, after = ServerMetrics(""), metrics(failed=0, late=0)
+    assert check_counters_against_clients(before, after, [responded()]) == []
+    assert check_counters_against_clients(after, after, []) == []
+    assert check_counters_against_clients(before, after, [responded()] * 2)
+    assert check_counters_against_clients(before, after, [])
+    assert check_counters_against_clients(before, after, [no_response(CLOSING, DISCONNECTED)]) == []
 
 
-def test_leaks_are_seen() -> None:
-    before = Resources(100_000_000, 20, 10)
-    assert leaks(before, Resources(104_000_000, 22, 12), 0.1) == []
-    assert len(leaks(before, Resources(120_000_000, 30, 10), 0.1)) == 2
+def test_leaks_are_reported() -> None:
+    before = ProcessUsage(100_000_000, 20, 10)
+    assert check_leaks(before, ProcessUsage(104_000_000, 22, 12), 0.1) == []
+    assert len(check_leaks(before, ProcessUsage(120_000_000, 30, 10), 0.1)) == 2
 
 
-def test_the_same_seed_sends_the_same_and_every_kind() -> None:
-    def drawn(seed: int) -> list[Ask]:
-        draws = Asks(KNOWN, MIXES["optimized"], seed).draw()
-        return [next(draws) for _ in range(2_000)]
+def test_the_same_seed_generates_the_same_requests_and_every_kind() -> None:
+    def generate(seed: int) -> list[Request]:
+        requests = RequestGenerator(GOLDEN, MIXES["optimized"], seed).draw()
+        return [next(requests) for _ in range(2_000)]
 
-    assert drawn(1) == drawn(1) != drawn(2)
-    assert {ask.kind for ask in drawn(1)} == set(MIXES["optimized"].shares)
+    requests = generate(1)
+    assert requests == generate(1) != generate(2)
+    assert {request.kind for request in requests} == {*RequestGenerator(GOLDEN, MIXES["optimized"], 1).kinds}
+    assert {request.delivery for request in requests} == {*Delivery}
+    golden = [request.golden for request in requests if request.kind == "beam search"]
+    assert golden and all(one == {"translation": "AA"} for one in golden)
 
 
-def against(
-    serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]], ask: Ask
-) -> Outcome:
-    """What a client makes of a server that does `serve` with every connection."""
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
+
+@asynccontextmanager
+async def client_of(serve: Serve) -> AsyncIterator[Client]:
+    """A client of a server that runs `serve` for every connection."""
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        client = Client(
+            f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", Plan("baseline", timeout_ms=-14_500)
+        )
+        yield client
+        client.close()
+
+
+def send_one(serve: Serve) -> Outcome:
     async def scenario() -> Outcome:
-        server = await asyncio.start_server(serve, "127.0.0.1", 0)
-        async with server:
-            client = Client(server.sockets[0].getsockname()[1], 0.5, 0.01)
-            return await client.perform(ask)
+        async with client_of(serve) as client:
+            return await client.send(TRANSLATION)
 
     return asyncio.run(scenario())
 
 
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 20\r\nConnection: close\r\n\r\n" + b'{"translation": "A"}'
+BODY = b'{"translation": "A"}'
+KEPT = b"HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\n" + BODY
+OK = KEPT.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+TO_THE_END = b"HTTP/1.1 200 OK\r\n\r\n" + BODY
 
 
 @pytest.mark.parametrize(
-    ("sent", "verdict"),
-    [(OK, None), (OK + OK, SURPLUS), (OK[:-5], LOST), (b"", LOST), (OK.replace(b'"A"', b'"B"'), WRONG)],
+    ("sent", "assertion"),
+    [
+        (OK, None),
+        (TO_THE_END, None),
+        (OK + OK, EXTRA),
+        (OK[:-5], MISSING),
+        (b"", MISSING),
+        (b"no HTTP\r\n\r\n", MISSING),
+        (OK.replace(b'"A"', b'"B"'), WRONG),
+    ],
 )
-def test_a_client_sees_what_a_server_does_wrong(sent: bytes, verdict: str | None) -> None:
+def test_a_client_records_what_a_server_does_wrong(sent: bytes, assertion: str | None) -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"{}")
         writer.write(sent)
         await writer.drain()
         writer.close()
 
-    assert judged(against(serve, ONE)) == verdict
+    assert violated(send_one(serve)) == assertion
+
+
+def test_an_extra_response_between_two_requests_is_recorded() -> None:
+    async def scenario() -> tuple[Outcome, Outcome]:
+        answered, sent = asyncio.Event(), asyncio.Event()
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"{}")
+            writer.write(KEPT)
+            await answered.wait()
+            writer.write(KEPT)
+            sent.set()
+            await reader.readuntil(b"{}")
+            writer.write(KEPT)
+
+        async with client_of(serve) as client:
+            first = await client.send(TRANSLATION)
+            answered.set()
+            await sent.wait()
+            return first, await client.send(TRANSLATION)
+
+    first, second = asyncio.run(scenario())
+    assert violated(first) is None
+    assert second.extra == KEPT and second.response == first.response
 
 
 def test_a_client_does_not_wait_forever() -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
 
-    assert against(serve, ONE).lost == "no answer in time"
+    assert send_one(serve).reason == "response timeout"
