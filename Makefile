@@ -105,7 +105,8 @@ batch-timeline: models ## Draw when each sequence of a running batch starts and 
 offline-throughput: models ## Measure one core without a server: the limit of any server
 	$(BENCHMARK) offline-throughput --models $(MODELS) --tasks $(TASKS)
 
-peers: models .venv-peers/installed ## Compare translation with CTranslate2 and Optimum, in process, on one core
+peers: models ## Compare translation with CTranslate2 and Optimum, in process, on one core
+	@$(PYTHON) bootstrap.py peers
 	$(BIN)/python -m peers.engines --models $(MODELS)
 
 ##@ Draw and compare
@@ -166,7 +167,3 @@ help: ## Show this help
 		/^#: / {text = substr($$0, 4)} \
 		/^[A-Z_]+ \?=/ {split($$0, part, " \\?= ?"); all = all sprintf("  %-28s %s\n", part[1] "=" part[2], text)} \
 		END {print "\nVariables, with their defaults\n" all}' $(MAKEFILE_LIST)
-
-.venv-peers/installed: requirements-peers.txt | setup
-	@$(PYTHON) bootstrap.py peers
-	@touch $@

@@ -33,7 +33,7 @@ class Place:
         vnni = "avx512_vnni" in cpu_flags()
         digest = hashlib.sha256(f"{self.weights_sha256} {vnni}".encode())
         code = [*sorted(Path(__file__).parent.glob(f"{name}_*.py")), ROOT / "model_export" / "compare.py"]
-        for path in (ROOT / "requirements-peers.txt", ROOT / "constraints.txt", *code):
+        for path in (ROOT / "constraints.txt", *code):
             digest.update(path.read_bytes())
         return self.cache / f"{name}-{digest.hexdigest()[:16]}"
 

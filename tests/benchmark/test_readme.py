@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from packaging.requirements import Requirement
 
 from benchmark.report.readme import REFERENCE, section, write_readme
 from benchmark.runs.environment import ROOT
@@ -77,39 +76,3 @@ def test_a_section_is_replaced_once_and_again() -> None:
     assert section(once, "x", "2") == "a\n<!-- x -->\n2\n<!-- /x -->\nb"
     with pytest.raises(ValueError, match="not 0"):
         section("a", "x", "1")
-
-
-@pytest.mark.parametrize(
-    ("setting", "message"),
-    [
-        ("bootstrap.OLDEST = (9, 9)", "Python 9.9 or newer is needed"),
-        ("bootstrap.shutil.disk_usage = lambda path: type('Usage', (), {'free': 10**9})", "1.0 GB are free"),
-        ("sys.modules['ensurepip'] = None", "apt-get install python3-venv"),
-    ],
-)
-def test_a_machine_that_cannot_run_this_gets_one_clear_line(
-    tmp_path: Path, setting: str, message: str
-) -> None:
-    for name in ("bootstrap.py", "requirements.txt", "requirements-models.txt", "constraints.txt"):
-        shutil.copy(ROOT / name, tmp_path)
-    code = f"import sys, bootstrap; {setting}; sys.exit(bootstrap.main())"
-    ended = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
-    assert ended.returncode == 1
-    assert message in ended.stderr and len(ended.stderr.splitlines()) == 1
-    assert not (tmp_path / ".venv").exists()
-
-
-def test_every_requirement_is_pinned() -> None:
-    for name in ("requirements.txt", "requirements-models.txt", "constraints.txt"):
-        lines = [line for line in (ROOT / name).read_text().splitlines() if line and line[0] != "#"]
-        assert lines and all(re.fullmatch(r"[\w.\-\[\]]+==[\w.]+(; .+)?", line) for line in lines), name
-
-
-@pytest.mark.parametrize("sys_platform", ["linux", "darwin"])
-@pytest.mark.parametrize("python_version", ["3.11", "3.12", "3.13"])
-def test_every_package_has_one_version_on_each_system(sys_platform: str, python_version: str) -> None:
-    lines = (ROOT / "constraints.txt").read_text().splitlines()
-    pins = [Requirement(line) for line in lines if line and line[0] != "#"]
-    system = {"sys_platform": sys_platform, "python_version": python_version}
-    valid = [pin.name for pin in pins if pin.marker is None or pin.marker.evaluate(system)]
-    assert sorted(valid) == sorted({pin.name for pin in pins})
