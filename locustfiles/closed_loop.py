@@ -2,6 +2,7 @@
 
 In Locust's web UI: `locust -f locustfiles/closed_loop.py`, then open http://localhost:8089.
 With --measure-s it measures by itself: warm up, wait until steady, measure, write every request, end.
+With --answers it ends after so many answers.
 """
 
 import sys
@@ -30,6 +31,7 @@ def add_arguments(parser: LocustArgumentParser) -> None:
     add_hidden(parser, "--settle-s", 60.0, "longest wait for every user's first answer")
     add_hidden(parser, "--max-measure-s", 0.0, "measure up to this long where --measure-s is not enough")
     add_hidden(parser, "--least-answers", 0, "measure until so many right answers")
+    add_hidden(parser, "--answers", 0, "instead of --measure-s: end after so many answers, right or wrong")
 
 
 @events.init.add_listener
@@ -41,9 +43,11 @@ def prepare(environment: Environment, **_: Any) -> None:
 def measure(environment: Environment, **_: Any) -> None:
     options = environment.parsed_options
     assert options is not None
-    if options.measure_s > 0:
+    recorder: Recorder = environment.recorder  # type: ignore[attr-defined]
+    if options.answers:
+        gevent.spawn(recorder.wait_for_answers, environment, options.answers)
+    elif options.measure_s > 0:
         window = MeasuredWindow(options.measure_s, options.max_measure_s, options.least_answers)
-        recorder: Recorder = environment.recorder  # type: ignore[attr-defined]
         gevent.spawn(
             recorder.measure, environment, options.num_users, options.warmup_s, options.settle_s, window
         )

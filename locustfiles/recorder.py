@@ -61,11 +61,12 @@ class Recorder:
         self.recent.append((answered_s, latency_ms, error is None))
 
     def live(self, now_s: float) -> dict[str, float]:
-        """Throughput, p95 and errors of the last LIVE_WINDOW_S seconds, to show while it runs."""
+        """All answers so far; throughput, p95 and errors of the last LIVE_WINDOW_S seconds."""
         while self.recent and self.recent[0][0] < now_s - LIVE_WINDOW_S:
             self.recent.popleft()
         latencies = sorted(latency for _, latency, _ in self.recent)
         return {
+            "answered": len(self.rows),
             "rps": len(latencies) / LIVE_WINDOW_S,
             "p95_ms": latencies[int(0.95 * len(latencies))] if latencies else 0.0,
             "errors": sum(not ok for _, _, ok in self.recent),
@@ -103,6 +104,18 @@ class Recorder:
         duration_s = window.end_s - window.start_s
         end = {"first_part": window.first_part, "duration_s": duration_s, "extension": window.extension}
         self.report("end", time.perf_counter(), end)
+        environment.process_exit_code = 0
+        environment.runner.quit()
+
+    def wait_for_answers(self, environment: Environment, answers: int) -> None:
+        """Ends the run once there are so many answers, right or wrong."""
+        assert environment.runner is not None
+        self.window_opened_s = time.perf_counter()
+        self.report("window", self.window_opened_s, {"at_s": self.window_opened_s})
+        while len(self.rows) < answers:
+            gevent.sleep(REPORT_INTERVAL_S)
+            self.report("measure", time.perf_counter(), {})
+        self.report("end", time.perf_counter(), {})
         environment.process_exit_code = 0
         environment.runner.quit()
 

@@ -85,7 +85,7 @@ def soak(
             f"{figures['rss_peak_bytes'] / 1e6:.1f} MB ({figures['rss_growth']:+.1%}); open files "
             f"{figures['open_files_first_tenth']} after a tenth, peak {figures['open_files_peak']}"
         )
-        print_line(experiment.path("json"))
+        print_line(target.record_path)
         left = {key: figures[key] for key in ("occupied_slots_after", "pending_after") if figures[key]}
         if left or figures["wrong"] or figures["rss_growth"] > MAX_MEMORY_GROWTH:
             raise fail(

@@ -11,7 +11,7 @@ from benchmark.commands.output import console, print_line
 from benchmark.commands.session import ServerOptions, Session
 from benchmark.experiments import head_of_line_blocking as blocking
 from benchmark.experiments.closed_loop_capacity import closed_loop_rps
-from benchmark.experiments.open_loop import Offer, OpenLoop
+from benchmark.experiments.open_loop import FOLDER, Offer, OpenLoop
 from benchmark.experiments.overload import overload_lines
 from benchmark.runs.records import SERVERS
 from benchmark.stats.formatting import format_ms
@@ -54,7 +54,7 @@ class OpenLoopOptions(LoadOptions):
             probe_s=self.capacity_duration,
             seed=self.seed,
         )
-        return OpenLoop(offer, session.folder, session.models, session.manifest, session.cores, print_line)
+        return OpenLoop(offer, session.target(server, self.task, FOLDER), print_line)
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def open_loop(
         record = loop.run()
         console.print(table(record))
         print_line(recovery_line(record))
-        print_line(f"{loop.folder / loop.name}.json")
+        print_line(loop.target.record_path)
 
 
 def overload(load: OverloadOptions, servers: options.Servers = SERVERS) -> None:
@@ -116,16 +116,15 @@ def head_of_line_blocking(
     """
     with load.session("head-of-line-blocking", load.server_cores) as session:
         target = session.target(server, blocking.TASK, blocking.FOLDER)
-        target.folder.mkdir(parents=True, exist_ok=True)
         with target.with_cache():
             if not rate:
                 probe = (load.capacity_users, load.capacity_duration, load.warmup, load.seed)
                 long_texts = blocking.texts_in_a_long_one(target, long_tokens)
                 rate = closed_loop_rps(target, *probe) / (1 + long_share * (long_texts - 1)) / 2
-            mix = blocking.Mix(
+            mixed = blocking.MixedLoad(
                 rate, long_share, long_tokens, repeats, load.duration, load.warmup, LIMIT_MS, load.seed
             )
-            figures = blocking.measure_mix(target, mix, print_line)["figures"]
+            figures = blocking.measure_blocking(target, mixed, print_line)["figures"]
         if figures["p95_ratio"] is None:
             print_line("too few requests for a p95; use a longer --duration")
         else:
@@ -133,4 +132,4 @@ def head_of_line_blocking(
                 f"p95 of short texts at {rate:.1f} requests/s: {format_ms(figures['short_p95_ms'])} without "
                 f"long ones, {format_ms(figures['mixed_p95_ms'])} with them, {figures['p95_ratio']:.2f} times"
             )
-        print_line(target.folder / f"{target.name}.json")
+        print_line(target.record_path)

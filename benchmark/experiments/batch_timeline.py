@@ -1,4 +1,4 @@
-"""The batch's life: what the texts of a loaded server waited for, when they were encoded, and decoded.
+"""The batch timeline: when each text of a loaded server was admitted, scheduled, encoded and answered.
 
 results/<run>/slots/<batching>.trace.jsonl   what the server wrote of each text (GAP_TRACE_PATH)
 results/<run>/slots/<batching>.json          the circumstances
@@ -10,15 +10,16 @@ from typing import Any
 
 import pandas as pd
 
-from benchmark.measure.processes import Load, ProcessFailed
-from benchmark.measure.runner import SERVER_SETTINGS
+from benchmark.measure.configurations import CLOSED_LOOP_SETTINGS
+from benchmark.measure.load import LOAD_GRACE_S
 from benchmark.measure.target import Target
-from benchmark.runs.environment import environment_record
 from benchmark.runs.records import write_json
 
 FOLDER = "slots"
 BATCHINGS = ("continuous", "request")
 TASK = "translation"
+WARMUP_S = 1.0
+COLUMNS = ("admitted_s", "started_s", "decoding_s", "ended_s")
 
 
 def record_trace(target: Target, batching: str, users: int, duration_s: float, seed: int) -> dict[str, Any]:
@@ -27,53 +28,55 @@ def record_trace(target: Target, batching: str, users: int, duration_s: float, s
     Raises:
         ProcessFailed: the server or the load generator ended early.
     """
-    target.folder.mkdir(parents=True, exist_ok=True)
     trace = trace_path(target.folder, batching)
     trace.unlink(missing_ok=True)
-    settings = {"GAP_TRACE_PATH": str(trace.resolve()), "GAP_TRANSLATION_BATCHING": batching}
-    with target.serving(target.folder / f"{batching}.server.log", **SERVER_SETTINGS, **settings) as server:
-        arguments = ["--host", server.url, "--task", TASK, "--seed", str(seed)]
-        arguments += ["--users", str(users), "--spawn-rate", str(users)]
-        arguments += ["--measure-s", f"{duration_s:g}", "--warmup-s", "1"]
-        load = Load(arguments, target.cores.load, target.folder / f"{batching}.load.log")
-        try:
-            phases = {event["phase"] for event in load.events()}
-        finally:
-            load.stop()
-    if "end" not in phases:
-        raise ProcessFailed(f"the load generator ended early: {load.last_line()}")
+    settings = {
+        **CLOSED_LOOP_SETTINGS,
+        "GAP_TRACE_PATH": str(trace.resolve()),
+        "GAP_TRANSLATION_BATCHING": batching,
+    }
+    with target.serving(batching, **settings) as server:
+        target.load(
+            server,
+            batching,
+            limit_s=WARMUP_S + duration_s + 2 * LOAD_GRACE_S,
+            users=users,
+            spawn_rate=users,
+            seed=seed,
+            measure_s=duration_s,
+            warmup_s=WARMUP_S,
+        )
     record = {
         "batching": batching,
         "users": users,
         "duration_s": duration_s,
         "seed": seed,
-        "model": target.model,
-        "environment": environment_record(target.cores, settings | SERVER_SETTINGS),
+        **target.context(**settings),
     }
-    write_json(target.folder / f"{batching}.json", record)
+    write_json(target.path(batching, "json"), record)
     return record
 
 
 def read_trace(path: Path, duration_s: float) -> pd.DataFrame:
     """One row an answered text, in the order of admission; times in seconds from the first.
 
-    Columns: admitted_s, started_s (it left the queue), decoding_s (it was encoded; its start where that is
-    not told), ended_s. Without the texts that ended in the last tenth of `duration_s`: the load is
-    broken off while they run.
+    Columns: admitted_s, started_s (it left the queue), decoding_s (it was encoded; its start where the
+    trace does not hold that), ended_s. Without the texts that ended in the last tenth of `duration_s`:
+    the load is broken off while they run.
     """
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     joins = {line["started_s"]: line["decoding_s"] for line in lines if line["event"] == "join"}
     rows = [
-        {
-            "admitted_s": line["admitted_s"],
-            "started_s": line["started_s"],
-            "decoding_s": joins.get(line["started_s"], line["started_s"]),
-            "ended_s": line["ended_s"],
-        }
+        (
+            line["admitted_s"],
+            line["started_s"],
+            joins.get(line["started_s"], line["started_s"]),
+            line["ended_s"],
+        )
         for line in lines
         if line["event"] == "text" and line["task"] == TASK and line["answered"]
     ]
-    texts = pd.DataFrame(rows, columns=["admitted_s", "started_s", "decoding_s", "ended_s"])
+    texts = pd.DataFrame(rows, columns=list(COLUMNS), dtype=float)
     texts = (texts - texts["admitted_s"].min()).sort_values("admitted_s", ignore_index=True)
     return texts[texts["ended_s"] <= texts["ended_s"].max() - duration_s / 10]
 

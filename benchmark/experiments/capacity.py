@@ -1,23 +1,20 @@
 """Capacity at an SLO: the highest Poisson rate at which p95 stays within a limit and nearly nothing fails.
 
-results/<run>/capacity/<server>-<task>.json                       every step, and what was found
+results/<run>/capacity/<server>-<task>.json                       the capacity, and every step of its search
 results/<run>/capacity/<server>-<task>-<rate>rps.requests.csv.xz  one row a request of a step
 """
 
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from benchmark.experiments.capacity_search import Bounds, Verdict, search
 from benchmark.measure.target import Offered, Target
-from benchmark.runs.environment import environment_record
-from benchmark.runs.plan import Cores
 from benchmark.runs.records import write_json
 from benchmark.stats.figures import sample_floor
 from benchmark.stats.formatting import format_ms
-from benchmark.stats.open_loop import summary
+from benchmark.stats.open_loop import figures, summary
 
 FOLDER = "capacity"
 MAX_ERROR_SHARE = 0.001
@@ -30,14 +27,14 @@ class Slo:
 
     p95_ms: int
 
-    def verdict(self, found: dict[str, Any]) -> Verdict:
+    def verdict(self, step: dict[str, Any]) -> Verdict:
         """Of a step's figures; a saturated generator, or too few requests for a p95, make it invalid."""
-        if found["generator_behind"] or found["requests"] < sample_floor(95):
+        if step["generator_behind"] or step["requests"] < sample_floor(95):
             return Verdict.INVALID
-        errors = sum(found[name] for name in ERRORS)
+        errors = sum(step[name] for name in ERRORS)
         # No p95 although there are enough requests: it falls among those without an answer.
-        held = found["p95_ms"] is not None and found["p95_ms"] <= self.p95_ms
-        return Verdict.HELD if held and errors < MAX_ERROR_SHARE * found["requests"] else Verdict.MISSED
+        held = step["p95_ms"] is not None and step["p95_ms"] <= self.p95_ms
+        return Verdict.HELD if held and errors < MAX_ERROR_SHARE * step["requests"] else Verdict.MISSED
 
 
 def step_duration_s(rate: float, least_s: float) -> float:
@@ -53,14 +50,13 @@ def measure_capacity(
     duration_s: float,
     warmup_s: float,
     seed: int,
-    say: Callable[[str], None],
+    print_line: Callable[[str], None],
 ) -> dict[str, Any]:
     """Searches the capacity of one server, each step on a fresh one; writes the record after each step.
 
     Raises:
-        ProcessFailed: a server or the load generator failed, or a server answered wrongly unloaded.
+        ProcessFailed: a server or the load generator failed, or a server answered wrongly without load.
     """
-    target.folder.mkdir(parents=True, exist_ok=True)
     record: dict[str, Any] = {
         "server": target.server,
         "task": target.task,
@@ -71,34 +67,23 @@ def measure_capacity(
         "seed": seed,
         "capacity": None,
         "steps": [],
-        "model": target.model,
-        "environment": environment_record(target.cores, {}),
+        **target.context(),
     }
 
-    def step(rate: float) -> Verdict:
+    def measure_step(rate: float) -> Verdict:
         stem = f"{target.name}-{rate:.4g}rps"
-        with target.serving(target.folder / f"{stem}.server.log") as server:
-            target.ask(server, seed)
-            offered = Offered(rate, step_duration_s(rate, duration_s), warmup_s, slo.p95_ms, seed=seed)
-            found = target.offer(server, offered, stem)
-        verdict = slo.verdict(found)
-        record["steps"].append(found | {"duration_s": offered.duration_s, "verdict": verdict.value})
-        write_json(record_path(target), record)
-        say(f"{target.server}: {summary(found)}, p95 {format_ms(found['p95_ms'])}: {verdict}")
+        offered = Offered(rate, step_duration_s(rate, duration_s), warmup_s, slo.p95_ms, seed=seed)
+        with target.serving(stem) as server:
+            target.check_answers(server, seed)
+            requests = target.offer(server, offered, stem)
+        step = {"rate": rate} | figures(requests, offered.duration_s, slo.p95_ms)
+        verdict = slo.verdict(step)
+        record["steps"].append(step | {"duration_s": offered.duration_s, "verdict": verdict.value})
+        write_json(target.record_path, record)
+        print_line(f"{target.server}: {summary(step)}, p95 {format_ms(step['p95_ms'])}: {verdict}")
         return verdict
 
     with target.with_cache():
-        record["capacity"] = asdict(search(step, bounds))
-    write_json(record_path(target), record)
+        record["capacity"] = asdict(search(measure_step, bounds))
+    write_json(target.record_path, record)
     return record
-
-
-def record_path(target: Target) -> Path:
-    return target.folder / f"{target.name}.json"
-
-
-def new_target(
-    server: str, task: str, run: Path, models_dir: Path, manifest: dict[str, Any], cores: Cores
-) -> Target:
-    """A target whose files go where those of a run's capacities are."""
-    return Target(server, task, run / FOLDER, models_dir, manifest, cores)

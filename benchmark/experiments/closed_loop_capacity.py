@@ -1,19 +1,19 @@
-"""What a server does in a closed loop: the measure of the rates that an open loop then offers it."""
+"""The closed-loop capacity of a server: what the rates of an open loop are multiples of."""
 
+from benchmark.measure.closed_loop import measure_closed_loop
+from benchmark.measure.configurations import CLOSED_LOOP_SETTINGS
 from benchmark.measure.load import LOAD_GRACE_S
 from benchmark.measure.processes import ProcessFailed
-from benchmark.measure.runner import Runner
 from benchmark.measure.target import Target
+from benchmark.measure.validity import invalid_reasons
 from benchmark.runs.plan import Plan
-from benchmark.runs.records import RunFiles
 
 
 def closed_loop_rps(target: Target, users: int, duration_s: float, warmup_s: float, seed: int) -> float:
-    """Requests a second that `users` get answered, measured over `duration_s`.
+    """Requests a second that `users` get answered, measured over `duration_s` on a fresh server.
 
     Raises:
-        ProcessFailed: a process failed, or the closed loop was not valid: a multiple of its figure would mean
-            nothing.
+        ProcessFailed: a process failed, or a request did: a multiple of such a figure would mean nothing.
     """
     plan = Plan(
         servers=(target.server,),
@@ -26,12 +26,21 @@ def closed_loop_rps(target: Target, users: int, duration_s: float, warmup_s: flo
         settle_s=LOAD_GRACE_S,
         seed=seed,
     )
-    files = RunFiles(target.folder / f"{target.name}-probe")
     (cell,) = plan.cells()
-    (files.cells_folder / f"{cell.name}.json").unlink(missing_ok=True)
-    Runner(plan, files, target.models_dir, target.manifest, target.cores, port=0).run()
-    (record,) = files.read_cells()
-    capacity_rps: float = record["figures"]["throughput_rps"]
-    if capacity_rps == 0 or record["errors"]:
-        raise ProcessFailed(f"no capacity was measured: {'; '.join(record['invalid_reasons'])}")
-    return capacity_rps
+    stem = f"{target.name}-closed-loop"
+    with target.serving(stem, **CLOSED_LOOP_SETTINGS) as server:
+        target.check_answers(server, seed)
+        measured = measure_closed_loop(
+            server,
+            plan,
+            cell,
+            target.cores.load,
+            target.path(stem, "load.log"),
+            target.requests_path(stem),
+            target.trained,
+        )
+    rps: float = measured.figures["throughput_rps"]
+    if rps == 0 or measured.errors:
+        reasons = invalid_reasons(measured, target.cores.apart, plan.settle_s)
+        raise ProcessFailed(f"no capacity was measured: {'; '.join(reasons)}")
+    return rps

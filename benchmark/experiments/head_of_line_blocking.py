@@ -1,4 +1,4 @@
-"""What long texts do to short ones: the same short requests without the long ones, then among them.
+"""Head-of-line blocking: p95 of the same short requests without long ones, and among them.
 
 results/<run>/mix/<server>-translation.json                              figures of every round
 results/<run>/mix/<server>-translation-<short|mixed>-<n>.requests.csv.xz  one row a request
@@ -10,15 +10,13 @@ from itertools import islice
 from statistics import mean, median
 from typing import Any
 
-import pandas as pd
 import sentencepiece
 
 from benchmark.measure.configurations import MODEL_FORMATS
 from benchmark.measure.target import Offered, Target
-from benchmark.runs.environment import environment_record
 from benchmark.runs.records import write_json
 from benchmark.stats.formatting import format_ms
-from benchmark.stats.open_loop import COLUMNS, figures
+from benchmark.stats.open_loop import figures
 from locustfiles.inputs import unique
 
 FOLDER = "mix"
@@ -28,8 +26,8 @@ COUNTED_TEXTS = 200
 
 
 @dataclass(frozen=True)
-class Mix:
-    """`rate` requests a second, `long_share` of them with texts of about `long_tokens`; rounds of both."""
+class MixedLoad:
+    """`rate` requests a second, `long_share` of them with texts of about `long_tokens`; `repeats` rounds."""
 
     rate: float
     long_share: float
@@ -43,64 +41,61 @@ class Mix:
 
 def texts_in_a_long_one(target: Target, long_tokens: int) -> int:
     """How many texts of the workload, joined, have about `long_tokens` of the model's source tokens."""
-    folder = target.models_dir / TASK / MODEL_FORMATS[target.server]
+    folder = target.configuration.models_dir / TASK / MODEL_FORMATS[target.server]
     pieces = sentencepiece.SentencePieceProcessor(model_file=str(folder / "source.spm"))
     lengths = [len(pieces.encode(sample.text)) for sample in islice(unique(TASK), COUNTED_TEXTS)]
     return max(2, round(long_tokens / mean(lengths)))
 
 
-def measure_mix(target: Target, mix: Mix, say: Callable[[str], None]) -> dict[str, Any]:
+def measure_blocking(target: Target, load: MixedLoad, print_line: Callable[[str], None]) -> dict[str, Any]:
     """Rounds of both kinds in turn, each on a fresh server.
 
     An open loop: the same short requests come at the same moments in both, where in a closed loop the users
     whose texts are long would hold back the short ones that they are to disturb.
 
     Raises:
-        ProcessFailed: a server or the load generator failed, or a server answered wrongly unloaded.
+        ProcessFailed: a server or the load generator failed, or a server answered wrongly without load.
     """
-    target.folder.mkdir(parents=True, exist_ok=True)
-    long_texts = texts_in_a_long_one(target, mix.long_tokens)
+    long_texts = texts_in_a_long_one(target, load.long_tokens)
     offered = Offered(
-        mix.rate,
-        mix.duration_s,
-        mix.warmup_s,
-        mix.limit_ms,
-        seed=mix.seed,
-        long_share=mix.long_share,
+        load.rate,
+        load.duration_s,
+        load.warmup_s,
+        load.limit_ms,
+        seed=load.seed,
+        long_share=load.long_share,
         long_texts=long_texts,
     )
     record: dict[str, Any] = {
         "server": target.server,
-        "mix": asdict(mix),
+        "mix": asdict(load),
         "long_texts": long_texts,
         "rounds": [],
         "figures": None,
-        "model": target.model,
-        "environment": environment_record(target.cores, {}),
+        **target.context(),
     }
-    for number in range(1, mix.repeats + 1):
-        found = {}
+    for number in range(1, load.repeats + 1):
+        figures_by_kind = {}
         for kind in KINDS if number % 2 else KINDS[::-1]:
             stem = f"{target.name}-{kind}-{number}"
-            with target.serving(target.folder / f"{stem}.server.log") as server:
-                target.ask(server, mix.seed)
-                target.offer(server, replace(offered, only_short=kind == "short"), stem)
-            requests = pd.read_csv(target.folder / f"{stem}.requests.csv.xz", dtype=COLUMNS)
+            with target.serving(stem) as server:
+                target.check_answers(server, load.seed)
+                requests = target.offer(server, replace(offered, only_short=kind == "short"), stem)
             parts = {"short": requests[~requests["long"]], "long": requests[requests["long"]]}
-            found[kind] = {
-                name: figures(part, mix.duration_s, mix.limit_ms) for name, part in parts.items() if len(part)
+            figures_by_kind[kind] = {
+                name: figures(part, load.duration_s, load.limit_ms)
+                for name, part in parts.items()
+                if len(part)
             }
-            say(
-                f"{kind}, round {number}: "
-                + "; ".join(
-                    f"{one['requests']} {name}, {one['right']} right, p50 {format_ms(one['p50_ms'])}, "
-                    f"p95 {format_ms(one['p95_ms'])}"
-                    for name, one in found[kind].items()
-                )
-            )
-        record["rounds"].append(found)
+            lines = [
+                f"{part['requests']} {name}, {part['right']} right, p50 {format_ms(part['p50_ms'])}, "
+                f"p95 {format_ms(part['p95_ms'])}"
+                for name, part in figures_by_kind[kind].items()
+            ]
+            print_line(f"{kind}, round {number}: {'; '.join(lines)}")
+        record["rounds"].append(figures_by_kind)
         record["figures"] = ratios(record["rounds"])
-        write_json(target.folder / f"{target.name}.json", record)
+        write_json(target.record_path, record)
     return record
 
 

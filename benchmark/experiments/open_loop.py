@@ -1,4 +1,4 @@
-"""What a server does at rates it is not asked for in a closed loop: offered and achieved, refused, recovered.
+"""A server at rates that it cannot hold back: offered and achieved, refused, and its recovery afterwards.
 
 results/<run>/open_loop/<server>-<task>.json, .csv                 one row an offered rate
 results/<run>/open_loop/<server>-<task>-<rate>rps.requests.csv.xz  one row a request
@@ -7,7 +7,6 @@ results/<run>/open_loop/<server>-<task>-<rate>rps.requests.csv.xz  one row a req
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -16,10 +15,9 @@ from benchmark.experiments.closed_loop_capacity import closed_loop_rps
 from benchmark.measure.processes import ProcessFailed, Server
 from benchmark.measure.redis_server import clear_cache
 from benchmark.measure.target import Offered, Target
-from benchmark.runs.environment import environment_record
-from benchmark.runs.plan import Cores
 from benchmark.runs.records import write_json
-from benchmark.stats.open_loop import summary
+from benchmark.stats.formatting import format_ms
+from benchmark.stats.open_loop import figures, summary
 
 FOLDER = "open_loop"
 
@@ -47,89 +45,78 @@ class OpenLoop:
     def __init__(
         self,
         offer: Offer,
-        folder: Path,
-        models_dir: Path,
-        manifest: dict[str, Any],
-        cores: Cores,
-        say: Callable[[str], None],
+        target: Target,
+        print_line: Callable[[str], None],
     ) -> None:
-        """Raises ProcessFailed where the models lack what the server needs."""
         self.offer = offer
-        self.folder = folder / FOLDER
-        self.say = say
-        self.target = Target(offer.server, offer.task, self.folder, models_dir, manifest, cores)
-        self.name = self.target.name
+        self.target = target
+        self.print_line = print_line
 
     def run(self) -> dict[str, Any]:
         """Measures every rate and writes the files after each.
 
         Raises:
-            ProcessFailed: a server or the load generator failed, or a server answered wrongly unloaded;
+            ProcessFailed: a server or the load generator failed, or a server answered wrongly without load;
                 the rates before it stay.
         """
         offer, target = self.offer, self.target
-        self.folder.mkdir(parents=True, exist_ok=True)
         record: dict[str, Any] = {
             "offer": asdict(offer),
             "capacity_rps": None,
             "rates": [],
             "recovery": None,
-            "model": target.model,
-            "environment": environment_record(target.cores, {}),
+            **target.context(),
         }
         rates = sorted(offer.rates)
-        if offer.multiples:
-            probe = (offer.probe_users, offer.probe_s, offer.warmup_s, offer.seed)
-            record["capacity_rps"] = capacity = closed_loop_rps(target, *probe)
-            self.say(f"capacity {capacity:.1f} RPS in a closed loop of {offer.probe_users} users")
-            rates = [multiple * capacity for multiple in rates]
         with target.with_cache():
+            if offer.multiples:
+                self.print_line(f"closed loop of {offer.probe_users} users, {offer.probe_s:g} s")
+                capacity_rps = closed_loop_rps(
+                    target, offer.probe_users, offer.probe_s, offer.warmup_s, offer.seed
+                )
+                self.print_line(f"capacity {capacity_rps:.1f} RPS")
+                record["capacity_rps"] = capacity_rps
+                rates = [multiple * capacity_rps for multiple in rates]
             for rate in rates:
-                stem = f"{self.name}-{rate:.4g}rps"
-                with target.serving(self.folder / f"{stem}.server.log") as server:
-                    before = target.ask(server, offer.seed)
-                    offered = Offered(
-                        rate,
-                        offer.duration_s,
-                        offer.warmup_s,
-                        offer.deadline_ms,
-                        offer.deadline_ms,
-                        offer.seed,
-                    )
-                    found = target.offer(server, offered, stem)
-                    record["rates"].append(found)
-                    self.say(summary(found))
+                stem = f"{target.name}-{rate:.4g}rps"
+                offered = Offered(
+                    rate, offer.duration_s, offer.warmup_s, offer.deadline_ms, offer.deadline_ms, offer.seed
+                )
+                with target.serving(stem) as server:
+                    before = target.check_answers(server, offer.seed)
+                    requests = target.offer(server, offered, stem)
+                    row = {"rate": rate} | figures(requests, offer.duration_s, offer.deadline_ms)
+                    record["rates"].append(row)
+                    self.print_line(summary(row))
                     if rate == rates[-1]:
                         record["recovery"] = self.recovery(server, before)
-                self.write(record)
+                write_json(target.record_path, record)
+                pd.DataFrame(record["rates"]).to_csv(target.path(target.name, "csv"), index=False)
         return record
 
     def recovery(self, server: Server, before: list[dict[str, Any]]) -> dict[str, Any]:
-        """Whether the server, left alone for a while, answers the same as before it was loaded."""
+        """Whether the server, without load for a while, answers the same as before it was loaded."""
         offer, target = self.offer, self.target
-        self.say(f"{offer.recover_s:g} s without load, then a few requests")
+        self.print_line(f"{offer.recover_s:g} s without load, then a few requests")
         time.sleep(offer.recover_s)
         if target.redis_url:
             clear_cache(target.redis_url)
-        found: dict[str, Any] = {
+        recovery: dict[str, Any] = {
             "after_s": offer.recover_s,
             "before_ms": [one["latency_ms"] for one in before],
             "after_ms": None,
             "problem": None,
         }
         try:
-            after = target.ask(server, offer.seed)
+            after = target.check_answers(server, offer.seed)
         except ProcessFailed as error:
-            found["problem"] = str(error)
+            recovery["problem"] = str(error)
         else:
-            found["after_ms"] = [one["latency_ms"] for one in after]
+            recovery["after_ms"] = [one["latency_ms"] for one in after]
+            slowest_ms = max(recovery["after_ms"])
             if [one["answer"] for one in after] != [one["answer"] for one in before]:
-                found["problem"] = "other answers than before the load"
-            elif max(found["after_ms"]) > offer.deadline_ms:
-                found["problem"] = f"an answer after {max(found['after_ms']):,.0f} ms"
-        found["recovered"] = found["problem"] is None
-        return found
-
-    def write(self, record: dict[str, Any]) -> None:
-        write_json(self.folder / f"{self.name}.json", record)
-        pd.DataFrame(record["rates"]).to_csv(self.folder / f"{self.name}.csv", index=False)
+                recovery["problem"] = "other answers than before the load"
+            elif slowest_ms > offer.deadline_ms:
+                recovery["problem"] = f"an answer after {format_ms(slowest_ms)}"
+        recovery["recovered"] = recovery["problem"] is None
+        return recovery

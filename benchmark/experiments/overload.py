@@ -1,4 +1,4 @@
-"""What a record of multiples of a server's capacity says of its overload: one dict, and its lines."""
+"""Figures of a server in overload: its goodput at the highest rate as a share of its best goodput."""
 
 from typing import Any
 
@@ -11,29 +11,30 @@ def overload_figures(record: dict[str, Any]) -> dict[str, Any]:
     `goodput_share` is None where no rate had goodput; a p95 is None where there are too few requests, or it
     falls among those that got no answer.
     """
-    rates = sorted(record["rates"], key=lambda found: found["rate"])
-    last = rates[-1]
-    peak_rps = max(found["goodput_rps"] for found in rates)
+    rates = sorted(record["rates"], key=lambda row: row["rate"])
+    highest = rates[-1]
+    peak_rps = max(row["goodput_rps"] for row in rates)
     return {
-        "multiple": last["rate"] / record["capacity_rps"],
+        "multiple": highest["rate"] / record["capacity_rps"],
         "peak_goodput_rps": peak_rps,
-        "goodput_rps": last["goodput_rps"],
-        "goodput_share": last["goodput_rps"] / peak_rps if peak_rps else None,
-        "accepted_p95_ms": last["p95_ms"],
-        "refuse_p95_ms": last["refuse_p95_ms"],
+        "goodput_rps": highest["goodput_rps"],
+        "goodput_share": highest["goodput_rps"] / peak_rps if peak_rps else None,
+        "accepted_p95_ms": highest["p95_ms"],
+        "refuse_p95_ms": highest["refuse_p95_ms"],
         "recovered": record["recovery"]["recovered"] if record["recovery"] else None,
-        "generator_behind": any(found["generator_behind"] for found in rates),
+        "generator_behind": any(row["generator_behind"] for row in rates),
     }
 
 
 def overload_lines(record: dict[str, Any]) -> list[str]:
-    found = overload_figures(record)
-    share = found["goodput_share"]
+    figures = overload_figures(record)
+    share = figures["goodput_share"]
     lines = [
-        f"at {format_figure(found['multiple'])} times its capacity: goodput {found['goodput_rps']:.1f} RPS, "
+        f"at {format_figure(figures['multiple'])} times its capacity: "
+        f"goodput {figures['goodput_rps']:.1f} RPS, "
         f"{'none at any rate' if share is None else f'{share:.0%} of its peak'}; p95 of accepted requests "
-        f"{format_ms(found['accepted_p95_ms'])}; p95 to refuse {format_ms(found['refuse_p95_ms'])}"
+        f"{format_ms(figures['accepted_p95_ms'])}; p95 to refuse {format_ms(figures['refuse_p95_ms'])}"
     ]
-    if found["generator_behind"]:
-        lines.append("the load generator fell behind its schedule, and the latencies hold that")
+    if figures["generator_behind"]:
+        lines.append("the load generator fell behind its schedule, and the latencies include that delay")
     return lines

@@ -1,4 +1,4 @@
-"""Many requests in a row on one server: its memory and its open files must stay as they are.
+"""A soak: many requests in a row on one server, whose memory and open files must stay as they are.
 
 results/<run>/soak/<server>-<task>.json          what grew, and what was left behind
 results/<run>/soak/<server>-<task>.samples.csv   one row a sample
@@ -7,22 +7,24 @@ results/<run>/soak/<server>-<task>.requests.csv.xz   one row a request
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, astuple, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import psutil
 
-from benchmark.measure.processes import Load, ProcessFailed, Server
-from benchmark.measure.runner import SERVER_SETTINGS
+from benchmark.measure.configurations import CLOSED_LOOP_SETTINGS
+from benchmark.measure.load import Event
+from benchmark.measure.process_sampler import ProcessUsage
+from benchmark.measure.processes import ProcessFailed, Server
 from benchmark.measure.server_metrics import ServerMetrics
 from benchmark.measure.target import Target
-from benchmark.runs.environment import environment_record
 from benchmark.runs.records import REQUEST_COLUMNS, write_json
 
 FOLDER = "soak"
-INTERVAL_S = 0.5
+REPORT_EVERY_S = 10.0
 SETTLE_S = 2.0
 STALLED_S = 120.0
 
@@ -38,24 +40,13 @@ class Plan:
     seed: int = 0
 
 
-@dataclass(frozen=True)
-class Sample:
-    """The server at one moment; `answered` is by its own count."""
-
-    time_s: float
-    answered: int
-    rss_bytes: int
-    open_files: int
-    threads: int
-
-
 class Soak:
     """Loads one server with a closed loop until it has answered as many requests as planned."""
 
-    def __init__(self, plan: Plan, target: Target, say: Callable[[str], None]) -> None:
+    def __init__(self, plan: Plan, target: Target, print_line: Callable[[str], None]) -> None:
         self.plan = plan
         self.target = target
-        self.say = say
+        self.print_line = print_line
 
     def run(self) -> dict[str, Any]:
         """Loads, samples, and writes the files.
@@ -63,80 +54,63 @@ class Soak:
         Raises:
             ProcessFailed: the server or the load generator ended, or no request was answered any more.
         """
-        target = self.target
-        target.folder.mkdir(parents=True, exist_ok=True)
-        with target.with_cache(), target.serving(self.path("server.log"), **SERVER_SETTINGS) as server:
+        plan, target = self.plan, self.target
+        with target.with_cache(), target.serving(target.name, **CLOSED_LOOP_SETTINGS) as server:
             samples = self._load(server)
             time.sleep(SETTLE_S)
             metrics = ServerMetrics.read(server.url)
-            occupied, pending = metrics.sum("gap_occupied_slots"), metrics.sum("gap_pending")
-        table = pd.DataFrame(
-            [astuple(sample) for sample in samples], columns=[f.name for f in fields(Sample)]
-        )
-        table.to_csv(self.path("samples.csv"), index=False)
-        requests = pd.read_csv(self.path("requests.csv.xz"), dtype=REQUEST_COLUMNS)
+        requests = pd.read_csv(target.requests_path(target.name), dtype=REQUEST_COLUMNS)
+        answered_s = np.sort(requests["start_s"] + requests["latency_ms"] / 1e3)
+        samples["answered"] = np.searchsorted(answered_s, samples["time_s"], side="right")
+        samples.to_csv(self.path("samples.csv"), index=False)
         record = {
-            "plan": asdict(self.plan),
-            "figures": growth(table, self.plan.requests)
+            "plan": asdict(plan),
+            "figures": growth(samples, plan.requests)
             | {
                 "requests": len(requests),
                 "wrong": int((~requests["ok"]).sum()),
-                "occupied_slots_after": occupied,
-                "pending_after": pending,
+                "occupied_slots_after": metrics.sum("gap_occupied_slots"),
+                "pending_after": metrics.sum("gap_pending"),
             },
-            "model": target.model,
-            "environment": environment_record(target.cores, SERVER_SETTINGS),
+            **target.context(**CLOSED_LOOP_SETTINGS),
         }
-        write_json(self.path("json"), record)
+        write_json(target.record_path, record)
         return record
 
-    def _load(self, server: Server) -> list[Sample]:
+    def _load(self, server: Server) -> pd.DataFrame:
+        """The samples of both processes, `time_s` since the load began."""
         plan = self.plan
-        arguments = ["--host", server.url, "--task", plan.task, "--seed", str(plan.seed)]
-        arguments += ["--users", str(plan.users), "--spawn-rate", str(plan.users)]
-        arguments += ["--requests-file", str(self.path("requests.csv.xz").resolve())]
-        if self.target.artefact["trained"]:
-            arguments.append("--check-labels")
-        load = Load(arguments, self.target.cores.load, self.path("load.log"))
-        process = psutil.Process(server.pid)
-        samples: list[Sample] = []
-        started_s = moved_s = time.perf_counter()
-        try:
-            while not samples or samples[-1].answered < plan.requests:
-                time.sleep(INTERVAL_S)
-                for child, what in ((server, plan.server), (load, "the load generator")):
-                    if child.process.poll() is not None:
-                        raise ProcessFailed(f"{what} ended in mid-run: {child.last_line()}")
-                now_s = time.perf_counter()
-                sample = Sample(
-                    round(now_s - started_s, 3),
-                    answered(server.url, plan.task),
-                    process.memory_info().rss,
-                    process.num_fds(),
-                    process.num_threads(),
-                )
-                if not samples or sample.answered > samples[-1].answered:
-                    moved_s = now_s
-                elif now_s - moved_s > STALLED_S:
-                    raise ProcessFailed(f"{plan.server} answered nothing for {STALLED_S:g} s")
-                if len(samples) % 20 == 0:
-                    self.say(
-                        f"{sample.answered:,} of {plan.requests:,} answered, {sample.rss_bytes / 1e6:.1f} MB"
-                    )
-                samples.append(sample)
-        finally:
-            load.stop()
-        return samples
+        began_s = 0.0
+        answered, advanced_s, printed_s = -1, time.perf_counter(), -REPORT_EVERY_S
+
+        def on_event(event: Event) -> None:
+            nonlocal began_s, answered, advanced_s, printed_s
+            now_s = time.perf_counter()
+            began_s = event.get("at_s", began_s)
+            if event["answered"] > answered:
+                answered, advanced_s = event["answered"], now_s
+            elif now_s - advanced_s > STALLED_S:
+                raise ProcessFailed(f"{plan.server} answered nothing for {STALLED_S:g} s")
+            if now_s - printed_s >= REPORT_EVERY_S:
+                printed_s = now_s
+                self.print_line(f"{answered:,} of {plan.requests:,} answered")
+
+        sampler = self.target.load(
+            server,
+            self.target.name,
+            on_event=on_event,
+            users=plan.users,
+            spawn_rate=plan.users,
+            seed=plan.seed,
+            answers=plan.requests,
+        )
+        # The last state counts too: a short soak may end between two samples.
+        usage = asdict(ProcessUsage.of(psutil.Process(server.pid)))
+        last = {"time_s": time.perf_counter() - began_s} | {f"server_{name}": usage[name] for name in usage}
+        return pd.concat([sampler.table(began_s), pd.DataFrame([last])], ignore_index=True)
 
     def path(self, kind: str) -> Path:
-        return self.target.folder / f"{self.target.name}.{kind}"
-
-
-def answered(url: str, task: str) -> int:
-    """Requests to the task's route that the server says it answered with 200; 0 if it tells nothing."""
-    route = {"translation": "/translate", "sentiment": "/sentiment"}[task]
-    metrics = ServerMetrics.read_or_none(url)
-    return metrics.total("gap_requests_total", route=route, status="200") if metrics else 0
+        return self.target.path(self.target.name, kind)
 
 
 def growth(samples: pd.DataFrame, requests: int) -> dict[str, Any]:
@@ -145,7 +119,7 @@ def growth(samples: pd.DataFrame, requests: int) -> dict[str, Any]:
     The largest rather than the last: a server that swells and shrinks again has not stayed flat.
     """
     later = samples[samples["answered"] >= requests / 10]
-    rss, files = later["rss_bytes"], later["open_files"]
+    rss, files = later["server_rss_bytes"], later["server_open_files"]
     return {
         "answered": int(samples["answered"].iloc[-1]),
         "duration_s": float(samples["time_s"].iloc[-1]),

@@ -1,21 +1,24 @@
 """How the server behind a cell is run: its folder, its models, its settings, with a cache or without."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmark.measure.redis_server import has_redis
+from benchmark.measure.processes import ProcessFailed, Server, free_port
+from benchmark.measure.redis_server import clear_cache, has_redis
 
-# A server of the comparison must not refuse what another one answers late: latency is the finding.
-SERVER_SETTINGS = {"GAP_TIMEOUT_MS": "600000"}
+READY_TIMEOUT_S = 180.0
+# In a closed loop no server may refuse what another one answers late: latency is what is compared.
+CLOSED_LOOP_SETTINGS = {"GAP_TIMEOUT_MS": "600000"}
 CACHED_SERVERS = ("optimized",)
 MODEL_FORMATS = {"baseline": "pytorch", "optimized": "onnx", "dynamic_batching": "onnx"}
 
 
 @dataclass(frozen=True)
 class Configuration:
-    """A way to run one of the server folders; `settings` are environment variables beside the common ones."""
+    """A way to run one of the server folders; `settings` are environment variables of its own."""
 
     server: str
     models_dir: Path
@@ -24,25 +27,49 @@ class Configuration:
     settings: Mapping[str, str] = field(default_factory=dict)
 
     def artefact(self, task: str) -> dict[str, Any]:
-        """What the manifest says of the model that this server does `task` with."""
-        return self.manifest["artefacts"][f"{task}/{MODEL_FORMATS[self.server]}"]
+        """The manifest's entry of the model that this server does `task` with.
+
+        Raises ProcessFailed where the models folder lacks it.
+        """
+        name = f"{task}/{MODEL_FORMATS[self.server]}"
+        if name not in self.manifest["artefacts"]:
+            raise ProcessFailed(f"{self.models_dir} holds no {name}; `python optimize_model.py` prepares it")
+        return self.manifest["artefacts"][name]
+
+    def model(self, task: str) -> dict[str, Any]:
+        """The same without its files, for a record."""
+        return {key: value for key, value in self.artefact(task).items() if key != "files"}
 
     def environment(self, redis_url: str) -> dict[str, str | None]:
-        """The environment variables of its process; a cache that it should not have is taken away."""
-        cache = redis_url if self.cached else None
+        """The environment variables of its process; without a cache of its own it is kept from any other."""
         return {
-            **SERVER_SETTINGS,
             "GAP_MODELS_DIR": str(self.models_dir.resolve()),
             "GAP_REDIS_URL": None,
-            "REDIS_URL": cache,
+            "REDIS_URL": (redis_url or None) if self.cached else None,
             **self.settings,
         }
 
+    @contextmanager
+    def serving(
+        self,
+        cores: tuple[int, ...],
+        log_path: Path,
+        redis_url: str,
+        settings: Mapping[str, str],
+        port: int = 0,
+    ) -> Iterator[tuple[Server, float]]:
+        """A ready server with an empty cache and more `settings`, and its cold start in seconds."""
+        if self.cached and redis_url:
+            clear_cache(redis_url)
+        environment = {**self.environment(redis_url), **settings}
+        server = Server(self.server, port or free_port(), cores, log_path, environment)
+        try:
+            yield server, server.wait_ready(READY_TIMEOUT_S)
+        finally:
+            server.stop()
 
-def usual(server: str, models_dir: Path, manifest: dict[str, Any]) -> Configuration:
-    """A server as its folder's defaults have it; without its cache where there is no Redis."""
-    return Configuration(server, models_dir, manifest, cached=has_cache(server))
 
-
-def has_cache(server: str) -> bool:
-    return server in CACHED_SERVERS and has_redis()
+def default_configuration(server: str, models_dir: Path, manifest: dict[str, Any]) -> Configuration:
+    """A server with its folder's defaults; without its cache where there is no Redis."""
+    cached = server in CACHED_SERVERS and has_redis()
+    return Configuration(server, models_dir, manifest, cached)

@@ -1,106 +1,92 @@
-"""One closed loop of Locust against one server, watched from the opening of its window to its end."""
+"""Locust as a process that loads a server, and the watch over both until the load ends."""
 
+import contextlib
+import json
 import os
+import sys
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from benchmark.measure.process_sampler import Sampler
-from benchmark.measure.processes import Load, ProcessFailed, Server
-from benchmark.measure.server_metrics import ServerMetrics
-from benchmark.runs.plan import Plan
-from benchmark.runs.records import Cell
-from benchmark.stats.figures import sample_floor
+from benchmark.measure.processes import Child, ProcessFailed, Server
+from benchmark.runs.environment import ROOT
 
 LOAD_GRACE_S = 60.0
-RAMP_S = 1.0
-# A window grows until it has a p95; a p99 would take five times as long.
-WANTED_PERCENTILE = 95
+CLOSED_LOOP, OPEN_LOOP = "closed_loop.py", "open_loop.py"
 
-Show = Callable[[str, dict[str, Any]], None]
+Event = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Loaded:
-    """A measured window: times are of time.perf_counter, `duration_s` is its length."""
+class Load(Child):
+    """Locust, headless, on one of the locustfiles; its standard output is one JSON object a line."""
 
-    opened_s: float
-    ended_s: float
-    duration_s: float
-    steady: bool
-    extension: str
-    batch_size_mean: float | None
-    sampler: Sampler
+    def __init__(
+        self,
+        url: str,
+        options: Mapping[str, object],
+        cores: tuple[int, ...],
+        log_path: Path,
+        locustfile: str = CLOSED_LOOP,
+    ) -> None:
+        """`options` are the locustfile's own, `measure_s=2` for `--measure-s 2`; one that is True is a flag,
+        one that is False is left out."""
+        command = [sys.executable, "-m", "locust", "-f", str(ROOT / "locustfiles" / locustfile), "--headless"]
+        command += ["--only-summary", "--loglevel", "WARNING", "--stop-timeout", "0", "--host", url]
+        for name, value in options.items():
+            option = f"--{name.replace('_', '-')}"
+            if isinstance(value, bool):
+                command += [option] if value else []
+            else:
+                command += [option, str(value.resolve() if isinstance(value, Path) else value)]
+        super().__init__(command, cores, log_path, {"PYTHONUNBUFFERED": "1"}, piped=True)
+
+    def events(self) -> Iterator[Event]:
+        """The reports of the load generator, until it ends."""
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            with contextlib.suppress(ValueError):
+                event = json.loads(line)
+                if isinstance(event, dict) and "phase" in event:
+                    yield event
 
 
-def closed_loop(plan: Plan, cell: Cell, url: str, requests_file: Path, check_labels: bool) -> list[str]:
-    """Locust's arguments for the load of `cell` on the server at `url`."""
-    arguments = ["--host", url, "--task", cell.task, "--workload", cell.workload]
-    arguments += ["--users", str(cell.users), "--spawn-rate", f"{cell.users / RAMP_S:g}"]
-    arguments += ["--texts-per-request", str(cell.texts_per_request), "--seed", str(plan.seed)]
-    arguments += ["--measure-s", f"{plan.duration_s:g}", "--max-measure-s", f"{plan.max_duration_s:g}"]
-    arguments += ["--least-answers", str(sample_floor(WANTED_PERCENTILE))]
-    arguments += ["--warmup-s", f"{plan.warmup_s:g}", "--settle-s", f"{plan.settle_s:g}"]
-    arguments += ["--requests-file", str(requests_file.resolve())]
-    return [*arguments, "--check-labels"] if check_labels else arguments
-
-
-def longest_s(plan: Plan) -> float:
-    """Seconds after which a load that has not ended never will."""
-    measured_s = max(plan.duration_s, plan.max_duration_s)
-    return measured_s + max(plan.settle_s, plan.warmup_s) + LOAD_GRACE_S
-
-
-def drive(
-    server: Server, arguments: list[str], cores: tuple[int, ...], log_path: Path, limit_s: float, show: Show
-) -> Loaded:
-    """Runs the load to its end and says what was measured.
+def run_load(
+    server: Server,
+    options: Mapping[str, object],
+    cores: tuple[int, ...],
+    log_path: Path,
+    *,
+    limit_s: float | None = None,
+    on_event: Callable[[Event], object] = lambda event: None,
+    locustfile: str = CLOSED_LOOP,
+) -> Sampler:
+    """Loads `server` until the load generator ends by itself; returns the samples of both processes.
 
     Raises:
-        ProcessFailed: the server or the load generator ended before the window did, or the load took longer
+        ProcessFailed: the server or the load generator ended before the load did, or the load took longer
             than `limit_s`.
         OSError: the requests could not be written.
     """
-    load = Load(arguments, cores, log_path)
-    watchdog = threading.Timer(limit_s, load.process.kill)
+    load = Load(server.url, options, cores, log_path, locustfile)
+    watchdog = threading.Timer(limit_s or threading.TIMEOUT_MAX, load.process.kill)
     watchdog.daemon = True
     watchdog.start()
-    steady = False
-    marks: list[tuple[float, ServerMetrics | None]] = []
-    end: dict[str, Any] | None = None
+    ended = False
     try:
         with Sampler(server.pid, load.pid) as sampler:
             for event in load.events():
-                if (code := server.process.poll()) is not None:
-                    raise ProcessFailed(f"{server.name} ended in mid-run ({_ending(code)})")
-                show("measure" if marks else "warm-up", event)
-                match event["phase"]:
-                    case "window" | "part":
-                        marks.append((event["at_s"], ServerMetrics.read_or_none(server.url)))
-                        steady = event.get("steady", steady)
-                    case "end":
-                        end = event
-                    case "unwritten":
-                        raise OSError(event["errno"], os.strerror(event["errno"]))
+                server.check_running()
+                if event["phase"] == "unwritten":
+                    raise OSError(event["errno"], os.strerror(event["errno"]))
+                ended = ended or event["phase"] == "end"
+                on_event(event)
             load.process.wait()
+        if not ended:
+            timed_out = f"took longer than {limit_s:g} s" if limit_s and not watchdog.is_alive() else ""
+            raise ProcessFailed(f"the load generator {timed_out or f'ended early: {load.last_line()}'}")
     finally:
         watchdog.cancel()
         load.stop()
-    if end is None:
-        raise ProcessFailed(f"the load generator ended early: {load.last_line()}")
-    (opened_s, at_open), (ended_s, at_end) = marks[end["first_part"]], marks[-1]
-    return Loaded(
-        opened_s=opened_s,
-        ended_s=ended_s,
-        duration_s=end["duration_s"],
-        steady=steady,
-        extension=end["extension"],
-        batch_size_mean=at_end.mean_batch_size_since(at_open) if at_open and at_end else None,
-        sampler=sampler,
-    )
-
-
-def _ending(code: int) -> str:
-    return f"killed by signal {-code}" if code < 0 else f"exit code {code}"
+    return sampler

@@ -1,20 +1,18 @@
-"""Child processes that never outlive the run: a server, and the load generator.
+"""Child processes that never outlive the run: the servers, and what else runs on cores of its own.
 
 They are pinned to cores and ended with this process where the system can do that, which macOS cannot.
 """
 
 import contextlib
 import ctypes
-import json
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import httpx
 
@@ -77,9 +75,9 @@ class Child:
         return self.process.pid
 
     def last_line(self) -> str:
-        """The last line of the child's output that says anything."""
+        """The last line of the child's output that is not blank."""
         lines = self.log_path.read_text(errors="replace").strip().splitlines()
-        return lines[-1] if lines else "it wrote nothing"
+        return lines[-1] if lines else "no output"
 
     def stop(self) -> None:
         """SIGTERM, a bounded wait, SIGKILL; harmless where the child has ended."""
@@ -125,30 +123,12 @@ class Server(Child):
             time.sleep(READY_POLL_S)
         raise ProcessFailed(f"{self.name} was not ready within {timeout_s:g} s: {self.last_line()}")
 
-
-class Load(Child):
-    """Locust, headless, on one of the locustfiles; its standard output is one JSON object a line."""
-
-    def __init__(
-        self,
-        arguments: list[str],
-        cores: tuple[int, ...],
-        log_path: Path,
-        locustfile: str = "closed_loop.py",
-    ) -> None:
-        path = ROOT / "locustfiles" / locustfile
-        command = [sys.executable, "-m", "locust", "-f", str(path), "--headless"]
-        command += ["--only-summary", "--loglevel", "WARNING", "--stop-timeout", "0", *arguments]
-        super().__init__(command, cores, log_path, {"PYTHONUNBUFFERED": "1"}, piped=True)
-
-    def events(self) -> Iterator[dict[str, Any]]:
-        """What the load generator reports, until it ends."""
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            with contextlib.suppress(ValueError):
-                event = json.loads(line)
-                if isinstance(event, dict) and "phase" in event:
-                    yield event
+    def check_running(self) -> None:
+        """Raises ProcessFailed where the server has ended by itself."""
+        code = self.process.poll()
+        if code is not None:
+            reason = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
+            raise ProcessFailed(f"{self.name} ended in mid-run ({reason}): {self.last_line()}")
 
 
 def free_port() -> int:
@@ -158,7 +138,7 @@ def free_port() -> int:
 
 
 def check_port_free(port: int) -> None:
-    """Raises ProcessFailed where something listens on the loopback port already."""
+    """Raises ProcessFailed where another process listens on the loopback port."""
     with socket.socket() as server:
         server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -1,4 +1,4 @@
-"""Shows a run as it goes: cell, phase, live figures, time left. Plain lines where there is no terminal."""
+"""Shows a run while it is measured: cell, phase, live figures, time left. Plain lines off a terminal."""
 
 import time
 from collections import defaultdict
@@ -29,9 +29,6 @@ class Progress:
         self._left = list(missing)
         self._expected_s = cell_s + CELL_OVERHEAD_S
         self._spent_s: dict[tuple[str, str], list[float]] = defaultdict(list)
-        self._cell = ""
-        self._cell_started_s = time.monotonic()
-        self._last_line = ("", 0.0)
         self._live = Live(console=self.console, refresh_per_second=4) if self.console.is_terminal else None
 
     def __enter__(self) -> "Progress":
@@ -45,10 +42,10 @@ class Progress:
 
     def begin(self, cell: Cell) -> None:
         self._left.remove(cell)
-        self._now = cell
-        self._cell = f"[{self._total - len(self._left)}/{self._total}] {cell.name}"
-        self._cell_started_s = time.monotonic()
-        self._last_line = ("", 0.0)
+        self._cell = cell
+        self._label = f"[{self._total - len(self._left)}/{self._total}] {cell.name}"
+        self._started_s = time.monotonic()
+        self._printed = ("", 0.0)
 
     def show(self, phase: str, event: dict[str, Any] | None = None) -> None:
         """The current phase of the cell, with the load generator's live figures where there are any."""
@@ -56,27 +53,27 @@ class Progress:
         live = ""
         if event and event.get("rps"):
             live = f"{event['rps']:.1f} RPS, p95 {event['p95_ms']:,.0f} ms, {event['errors']:.0f} errors"
-        line = f"{self._cell}  {phase:<9} {live:<42} {clock(self.left_s())} left"
+        line = f"{self._label}  {phase:<9} {live:<42} {clock(self.left_s())} left"
         if self._live:
             self._live.update(Text(line, no_wrap=True, overflow="ellipsis"))
-        elif phase != self._last_line[0] or now_s - self._last_line[1] >= PLAIN_INTERVAL_S:
-            self._last_line = (phase, now_s)
-            self.say(line)
+        elif phase != self._printed[0] or now_s - self._printed[1] >= PLAIN_INTERVAL_S:
+            self._printed = (phase, now_s)
+            self.print_line(line)
 
     def finish(self, summary: str) -> None:
         """Counts the cell as done and leaves `summary` on the screen."""
-        self._spent_s[kind(self._now)].append(time.monotonic() - self._cell_started_s)
-        self.say(f"{self._cell}  {summary}")
+        self._spent_s[kind(self._cell)].append(time.monotonic() - self._started_s)
+        self.print_line(f"{self._label}  {summary}")
 
-    def say(self, line: str) -> None:
+    def print_line(self, line: str) -> None:
         self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def left_s(self) -> float:
-        """Seconds that the rest of the run may take: each cell as long as those of its kind took so far."""
-        now_s = self._likely_s(self._now) - (time.monotonic() - self._cell_started_s)
-        return max(0.0, now_s) + sum(map(self._likely_s, self._left))
+        """Estimated seconds of the rest of the run: each cell as long as those of its kind took so far."""
+        now_s = self._estimate_s(self._cell) - (time.monotonic() - self._started_s)
+        return max(0.0, now_s) + sum(map(self._estimate_s, self._left))
 
-    def _likely_s(self, cell: Cell) -> float:
+    def _estimate_s(self, cell: Cell) -> float:
         known = self._spent_s.get(kind(cell)) or [one for spent in self._spent_s.values() for one in spent]
         return fmean(known) if known else self._expected_s
 
@@ -94,23 +91,14 @@ def clock(seconds: float) -> str:
 
 def summary_table(rows: list[dict[str, Any]]) -> Table:
     """The figures of a run, one row a cell; an absent percentile is under its sample floor."""
-    table = Table(title="unprinted percentiles are under their sample floor", title_justify="left")
-    for name in (
-        "server",
-        "task",
-        "workload",
-        "users",
-        "repeat",
-        "RPS",
-        "p50 ms",
-        "p95 ms",
-        "hits",
-        "status",
-    ):
-        table.add_column(
-            name, justify="left" if name in ("server", "task", "workload", "status") else "right"
-        )
+    table = Table(title="percentiles under their sample floor are not reported", title_justify="left")
+    for name in ("server", "task", "workload"):
+        table.add_column(name)
+    for name in ("users", "repeat", "RPS", "p50 ms", "p95 ms", "hits"):
+        table.add_column(name, justify="right")
+    table.add_column("status")
     for row in rows:
+        hit_rate = row.get("cache_hit_rate")
         table.add_row(
             row["server"],
             row["task"],
@@ -120,7 +108,7 @@ def summary_table(rows: list[dict[str, Any]]) -> Table:
             format_number(row.get("throughput_rps"), 1),
             format_number(row.get("p50_ms"), 0),
             format_number(row.get("p95_ms"), 0),
-            "" if row.get("cache_hit_rate") is None else f"{row['cache_hit_rate']:.1%}",
-            row["status"] + (f": {'; '.join(row['invalid_reasons'])}" if row["invalid_reasons"] else ""),
+            "" if hit_rate is None else f"{hit_rate:.1%}",
+            ": ".join([row["status"], *filter(None, ["; ".join(row["invalid_reasons"])])]),
         )
     return table

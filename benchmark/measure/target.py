@@ -1,29 +1,24 @@
-"""One server that is offered requests at a rate it cannot hold back, and every request kept."""
+"""One server and one task, and what is needed to load it: its cores, its models, the folder of its files."""
 
 import contextlib
-import threading
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pandas as pd
 
-from benchmark.measure import loopback
-from benchmark.measure.configurations import MODEL_FORMATS, has_cache
-from benchmark.measure.load import LOAD_GRACE_S
-from benchmark.measure.processes import Load, ProcessFailed, Server, free_port
-from benchmark.measure.redis_server import clear_cache, redis_url
-from benchmark.measure.runner import READY_TIMEOUT_S
+from benchmark.measure.answer_check import check_answers
+from benchmark.measure.configurations import default_configuration
+from benchmark.measure.load import CLOSED_LOOP, LOAD_GRACE_S, OPEN_LOOP, Event, run_load
+from benchmark.measure.process_sampler import Sampler
+from benchmark.measure.processes import Server
+from benchmark.measure.redis_server import redis_url
+from benchmark.runs.environment import environment_record
 from benchmark.runs.plan import Cores
-from benchmark.stats.open_loop import COLUMNS, figures
-from locustfiles.answers import problem, request_body, route
-from locustfiles.inputs import Sample, unique
+from benchmark.stats.open_loop import COLUMNS
 
-ASKED = 5
+DRAIN_MARGIN_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -31,7 +26,7 @@ class Offered:
     """A rate in requests a second, and for how long; goodput is what is answered within `limit_ms`.
 
     With `timeout_ms` the server is told that later answers are worthless. `long_share` of the requests hold
-    `long_texts` texts joined into one; with `only_short` these are left out, and the others come as ever.
+    `long_texts` texts joined into one; with `only_short` these are left out, and the others stay the same.
     """
 
     rate: float
@@ -46,7 +41,7 @@ class Offered:
 
 
 class Target:
-    """A server and what it does, on its cores; files go to `folder`, named after both."""
+    """A server and its task; its files go to `folder`, named after both."""
 
     def __init__(
         self, server: str, task: str, folder: Path, models_dir: Path, manifest: dict[str, Any], cores: Cores
@@ -55,109 +50,88 @@ class Target:
         self.server = server
         self.task = task
         self.folder = folder
-        self.models_dir = models_dir.resolve()
-        self.manifest = manifest
         self.cores = cores
         self.name = f"{server}-{task}"
-        artefact = f"{task}/{MODEL_FORMATS[server]}"
-        if artefact not in manifest["artefacts"]:
-            raise ProcessFailed(f"{models_dir} holds no {artefact}; `python optimize_model.py` prepares it")
-        self.artefact = manifest["artefacts"][artefact]
+        self.configuration = default_configuration(server, models_dir, manifest)
+        self.trained: bool = self.configuration.artefact(task)["trained"]
         self.redis_url = ""
 
+    def path(self, stem: str, kind: str) -> Path:
+        return self.folder / f"{stem}.{kind}"
+
     @property
-    def model(self) -> dict[str, Any]:
-        """What the manifest says of the model, for a record."""
-        return {key: value for key, value in self.artefact.items() if key != "files"}
+    def record_path(self) -> Path:
+        return self.path(self.name, "json")
+
+    def context(self, **server_settings: str) -> dict[str, Any]:
+        """What a record holds besides its figures: the model, and where it was measured."""
+        return {
+            "model": self.configuration.model(self.task),
+            "environment": environment_record(self.cores, server_settings),
+        }
 
     @contextlib.contextmanager
     def with_cache(self) -> Iterator[None]:
         """While the block runs, Redis serves a server that has use for it, where there is a Redis."""
         with contextlib.ExitStack() as stack:
-            if has_cache(self.server):
+            if self.configuration.cached:
                 self.redis_url = stack.enter_context(redis_url(self.cores.server))
             yield
 
     @contextlib.contextmanager
-    def serving(self, log: Path, **settings: str) -> Iterator[Server]:
-        """A ready server with an empty cache, as its defaults and `settings` have it."""
-        settings["GAP_MODELS_DIR"] = str(self.models_dir)
-        if self.redis_url:
-            clear_cache(self.redis_url)
-            settings["REDIS_URL"] = self.redis_url
-        server = Server(self.server, free_port(), self.cores.server, log, settings)
-        try:
-            server.wait_ready(READY_TIMEOUT_S)
+    def serving(self, stem: str, **settings: str) -> Iterator[Server]:
+        """A ready server with an empty cache, its defaults and `settings`; its log is `stem`.server.log."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        log_path, cores = self.path(stem, "server.log"), self.cores.server
+        with self.configuration.serving(cores, log_path, self.redis_url, settings) as (server, _):
             yield server
-        finally:
-            server.stop()
 
-    def offer(self, server: Server, offered: Offered, stem: str) -> dict[str, Any]:
-        """The figures of the requests scheduled within the window; all are kept in `stem`.requests.csv.xz.
+    def check_answers(self, server: Server, seed: int) -> list[dict[str, Any]]:
+        return check_answers(server, self.task, check_labels=self.trained, seed=seed)
 
-        Raises:
-            ProcessFailed: the server or the load generator ended early.
-        """
-        drain_s = offered.limit_ms / 1e3 + 5
-        path = self.folder / f"{stem}.requests.csv.xz"
-        arguments = ["--host", server.url, "--task", self.task, "--rate", f"{offered.rate:.9g}"]
-        arguments += ["--seed", str(offered.seed), "--timeout-ms", str(offered.timeout_ms)]
-        arguments += ["--measure-s", f"{offered.duration_s:g}", "--warmup-s", f"{offered.warmup_s:g}"]
-        arguments += ["--drain-s", f"{drain_s:g}", "--requests-file", str(path.resolve())]
-        arguments += ["--long-share", f"{offered.long_share:g}", "--long-texts", str(offered.long_texts)]
-        if offered.only_short:
-            arguments.append("--only-short")
-        if self.artefact["trained"] and not offered.long_share:
-            arguments.append("--check-labels")
-        load = Load(arguments, self.cores.load, self.folder / f"{stem}.load.log", "open_loop.py")
-        limit_s = offered.warmup_s + offered.duration_s + drain_s + LOAD_GRACE_S
-        watchdog = threading.Timer(limit_s, load.process.kill)
-        watchdog.daemon = True
-        watchdog.start()
-        ended = False
-        try:
-            for event in load.events():
-                if server.process.poll() is not None:
-                    raise ProcessFailed(f"{self.server} ended in mid-run: {server.last_line()}")
-                ended = ended or event["phase"] == "end"
-            load.process.wait()
-        finally:
-            watchdog.cancel()
-            load.stop()
-        if not ended:
-            raise ProcessFailed(f"the load generator ended early: {load.last_line()}")
-        requests = pd.read_csv(path, dtype=COLUMNS)
-        return {"rate": offered.rate} | figures(requests, offered.duration_s, offered.limit_ms)
-
-    def ask(self, server: Server, seed: int) -> list[dict[str, Any]]:
-        """A few texts one by one: each answer, less its score, and its latency in ms.
-
-        Raises:
-            ProcessFailed: an answer is wrong, or none comes.
-        """
-        return [self._ask_one(server, sample) for sample in islice(unique(self.task, seed, "warmup"), ASKED)]
-
-    def _ask_one(self, server: Server, sample: Sample) -> dict[str, Any]:
-        started_s = time.perf_counter()
-        try:
-            answer = loopback.post(
-                server.url + route(self.task, batch=False),
-                content=request_body([sample], batch=False),
-                headers={"Content-Type": "application/json"},
-                timeout=READY_TIMEOUT_S,
-            )
-        except httpx.TransportError as error:
-            raise ProcessFailed(f"{self.server} does not answer: {error!r}") from None
-        latency_ms = (time.perf_counter() - started_s) * 1e3
-        wrong = problem(
-            self.task,
-            answer.status_code,
-            answer.content,
-            [sample],
-            batch=False,
-            check_labels=self.artefact["trained"],
+    def load(
+        self,
+        server: Server,
+        stem: str,
+        *,
+        locustfile: str = CLOSED_LOOP,
+        limit_s: float | None = None,
+        on_event: Callable[[Event], object] = lambda event: None,
+        **options: object,
+    ) -> Sampler:
+        """run_load of this task; every request is kept in `stem`.requests.csv.xz."""
+        kept = {"task": self.task, "requests_file": self.requests_path(stem), "check_labels": self.trained}
+        return run_load(
+            server,
+            kept | options,
+            self.cores.load,
+            self.path(stem, "load.log"),
+            limit_s=limit_s,
+            on_event=on_event,
+            locustfile=locustfile,
         )
-        if wrong:
-            raise ProcessFailed(f"{self.server} answers {self.task} wrongly without load: {wrong}")
-        told = {key: value for key, value in answer.json().items() if key != "score"}
-        return {"answer": told, "latency_ms": latency_ms}
+
+    def offer(self, server: Server, offered: Offered, stem: str) -> pd.DataFrame:
+        """The requests of an open loop, one row each; raises as run_load does."""
+        drain_s = offered.limit_ms / 1e3 + DRAIN_MARGIN_S
+        self.load(
+            server,
+            stem,
+            locustfile=OPEN_LOOP,
+            limit_s=offered.warmup_s + offered.duration_s + drain_s + LOAD_GRACE_S,
+            rate=offered.rate,
+            seed=offered.seed,
+            timeout_ms=offered.timeout_ms,
+            measure_s=offered.duration_s,
+            warmup_s=offered.warmup_s,
+            drain_s=drain_s,
+            long_share=offered.long_share,
+            long_texts=offered.long_texts,
+            only_short=offered.only_short,
+            # A long text has no certain label.
+            check_labels=self.trained and not offered.long_share,
+        )
+        return pd.read_csv(self.requests_path(stem), dtype=COLUMNS)
+
+    def requests_path(self, stem: str) -> Path:
+        return self.path(stem, "requests.csv.xz")

@@ -1,43 +1,43 @@
 """When a cell's figures mean nothing, and why."""
 
-from typing import Any
-
+from benchmark.measure.closed_loop import Measurement
 from benchmark.stats.figures import RATE_FLOOR
+from benchmark.stats.formatting import format_count
 
 MAX_LOAD_CPU_PERCENT = 90.0
-# Nearer to what the client manages against a server that answers at once, a figure is the client's too.
-MAX_CEILING_SHARE = 0.8
+# Nearer to what the load generator manages on a server that answers at once, a figure is of both.
+MAX_LIMIT_SHARE = 0.8
 
 
 def invalid_reasons(
-    measured: dict[str, Any], apart: bool, settle_s: float, ceiling_rps: float | None = None
+    measured: Measurement, apart: bool, settle_s: float, load_generator_rps: float | None = None
 ) -> list[str]:
-    """Why a cell's figures mean nothing; empty where they do not.
+    """Why a cell is invalid; empty where it is not.
 
-    `measured` holds the cell's `figures`, `errors` by text, and whether the load was `steady` when the window
-    opened; `ceiling_rps` is what the load generator reaches at the same level against the echo server.
+    `apart`: server and load generator had cores of their own. `load_generator_rps`: what the load generator
+    reaches at the same level against the echo server.
     """
     reasons = []
-    figures = measured["figures"]
-    load_cpu_percent = figures["load_cpu_percent"]
+    figures, errors = measured.figures, measured.errors
+    load_cpu_percent, rps = figures["load_cpu_percent"], figures["throughput_rps"]
     if load_cpu_percent is not None and load_cpu_percent > MAX_LOAD_CPU_PERCENT:
         reasons.append(
             f"the load generator's core was {load_cpu_percent:.0f} % busy (limit {MAX_LOAD_CPU_PERCENT:g} %)"
         )
-    if ceiling_rps is not None and figures["throughput_rps"] >= MAX_CEILING_SHARE * ceiling_rps:
-        share = figures["throughput_rps"] / ceiling_rps
+    if load_generator_rps is not None and rps >= MAX_LIMIT_SHARE * load_generator_rps:
         reasons.append(
-            f"throughput is {share:.0%} of the load generator's own ceiling of {ceiling_rps:,.0f} RPS "
-            f"(limit {MAX_CEILING_SHARE:.0%})"
+            f"throughput is {rps / load_generator_rps:.0%} of the load generator limit of "
+            f"{load_generator_rps:,.0f} RPS (at most {MAX_LIMIT_SHARE:.0%} is valid)"
         )
     if not apart:
         reasons.append("server and load generator shared a core")
-    requests = figures["requests"]
-    if requests < RATE_FLOOR:
-        reasons.append(f"{requests} requests were answered in the measured window (floor {RATE_FLOOR})")
-    if not measured["steady"]:
+    if figures["requests"] < RATE_FLOOR:
+        reasons.append(
+            f"{figures['requests']} requests were answered in the measured window (floor {RATE_FLOOR})"
+        )
+    if not measured.steady:
         reasons.append(f"not every user had an answer within {settle_s:g} s")
-    if measured["errors"]:
-        worst = max(measured["errors"], key=measured["errors"].__getitem__)
-        reasons.append(f"{sum(measured['errors'].values())} requests failed (most: {worst})")
+    if errors:
+        most = max(errors, key=errors.__getitem__)
+        reasons.append(f"{format_count(sum(errors.values()), 'request')} failed (most: {most})")
     return reasons

@@ -14,7 +14,7 @@ from benchmark.charts.ladder import factor_text
 from benchmark.commands.session import read_manifest
 from benchmark.experiments.ladder import KIND, LadderPlan, Models, configurations, rungs
 from benchmark.experiments.ladder_figures import ladder_of, write_ladder
-from benchmark.measure.configurations import usual
+from benchmark.measure.configurations import default_configuration
 from benchmark.report.readme_tables import ladder_tables
 from benchmark.report.reference_page import reference_page
 from benchmark.runs.records import TASKS, RunFiles, read_json, write_json
@@ -61,7 +61,7 @@ def answered(rate: float, seed: int, hits: bool) -> pd.DataFrame:
 def run(tmp_path: Path) -> RunFiles:
     """A ladder whose machine is 20 % slower in each round than in the one before: no factor feels it."""
     models = Models(EMBEDDED, read_manifest(EMBEDDED))
-    known = {"native_kernels": usual("optimized", EMBEDDED, models.manifest)}
+    known = {"native_kernels": default_configuration("optimized", EMBEDDED, models.manifest)}
     known |= configurations(models, models, models)
     files = RunFiles(tmp_path / "ladder")
     files.write_run({"name": "ladder", "kind": KIND, "plan": PLAN.as_json(), "environment": {}, "models": {}})

@@ -4,24 +4,19 @@ import ast
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pandas as pd
 import pytest
 from checkout import tracked_modules
-from conftest import EMBEDDED
-from test_client_ceiling import PLAN
+from test_load_generator_limit import PLAN
 
-from benchmark.experiments.soak import answered
-from benchmark.measure.load import closed_loop, drive
-from benchmark.measure.load_generator_limit import EchoServer
+from benchmark.measure.answer_check import check_answers
+from benchmark.measure.closed_loop import measure_closed_loop
+from benchmark.measure.load_generator_limit import start_echo_server
 from benchmark.measure.processes import Server
-from benchmark.measure.runner import Runner
 from benchmark.measure.server_metrics import ServerMetrics
-from benchmark.measure.target import Target
 from benchmark.runs.plan import Cores
-from benchmark.runs.records import REQUEST_COLUMNS, Cell, read_json
+from benchmark.runs.records import REQUEST_COLUMNS, Cell
 from chaos.golden_answers import read_golden_answers
 
 PROXIES = ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY")
@@ -60,22 +55,16 @@ def server(servers: Callable[[str], Server]) -> Server:
 
 
 def test_a_server_is_seen_to_be_ready(misled: None, tmp_path: Path) -> None:
-    server = EchoServer(Cores.split().server, tmp_path / "log")
+    server = start_echo_server(Cores.split().server, tmp_path / "log")
     try:
         server.wait_ready(20)
     finally:
         server.stop()
 
 
-def test_the_harness_asks_directly(server: Server, misled: None, tmp_path: Path) -> None:
-    cell = Cell("dynamic_batching", "sentiment", "unique", 1, 2, 0)
-    runner: Any = SimpleNamespace(plan=PLAN, _trained=lambda cell: True)
-    Runner._check_answers(runner, server, cell)
-    assert answered(server.url, "sentiment") > 0
-    assert ServerMetrics.read(server.url).total("gap_requests_total") > 0
-    manifest = read_json(EMBEDDED / "manifest.json")
-    target = Target("dynamic_batching", "sentiment", tmp_path, EMBEDDED, manifest, Cores.split())
-    assert target.ask(server, seed=0)
+def test_the_harness_asks_directly(server: Server, misled: None) -> None:
+    assert check_answers(server, "sentiment", check_labels=True)
+    assert ServerMetrics.read(server.url).total("gap_requests_total", route="/sentiment") > 0
 
 
 def test_chaos_asks_directly(server: Server, misled: None) -> None:
@@ -86,8 +75,8 @@ def test_chaos_asks_directly(server: Server, misled: None) -> None:
 def test_the_load_generator_asks_directly(server: Server, misled: None, tmp_path: Path) -> None:
     path = tmp_path / "requests.csv.xz"
     cell = Cell("dynamic_batching", "sentiment", "unique", 1, 2, 0)
-    arguments = closed_loop(PLAN, cell, server.url, path, check_labels=True)
-    drive(server, arguments, Cores.split().load, tmp_path / "load.log", 60.0, lambda *_: None)
+    log_path = tmp_path / "load.log"
+    measure_closed_loop(server, PLAN, cell, Cores.split().load, log_path, path, check_labels=True)
     requests = pd.read_csv(path, dtype=REQUEST_COLUMNS)
     assert len(requests) and requests["ok"].all()
 

@@ -19,7 +19,7 @@ from scipy.stats import kstest
 from typer.testing import CliRunner
 
 from benchmark.__main__ import app
-from benchmark.measure.processes import Load
+from benchmark.measure.load import OPEN_LOOP, Load
 from benchmark.runs.records import read_json
 from benchmark.stats.open_loop import COLUMNS, figures
 from locustfiles.arrivals import arrivals
@@ -103,11 +103,8 @@ class Loaded:
 
 def load(server: Scripted, folder: Path, **options: object) -> Loaded:
     path = folder / "requests.csv.xz"
-    arguments = ["--host", server.url, "--task", "translation", "--requests-file", str(path)]
-    for name, value in options.items():
-        arguments += [f"--{name.replace('_', '-')}", str(value)]
-    cores = tuple(allowed_cpus())
-    process = Load(arguments, cores, folder / "load.log", "open_loop.py")
+    options |= {"task": "translation", "requests_file": path}
+    process = Load(server.url, options, tuple(allowed_cpus()), folder / "load.log", OPEN_LOOP)
     try:
         events = list(process.events())
         assert process.process.wait(30) == 0, process.last_line()

@@ -6,13 +6,16 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import psutil
 import pytest
 from conftest import EMBEDDED
 
+from benchmark.measure.closed_loop import Measurement
 from benchmark.measure.validity import invalid_reasons
 from benchmark.runs.environment import ROOT
 from benchmark.runs.records import REQUEST_COLUMNS, Cell, RunFiles
@@ -230,7 +233,7 @@ def test_wrong_answers_make_a_cell_invalid_not_fast() -> None:
         ({}, {}, True, None),
         ({"load_cpu_percent": 95.0}, {}, True, "95 % busy"),
         ({"throughput_rps": 79.0}, {}, True, None),
-        ({"throughput_rps": 80.0}, {}, True, "80% of the load generator's own ceiling of 100 RPS"),
+        ({"throughput_rps": 80.0}, {}, True, "80% of the load generator limit of 100 RPS"),
         ({"requests": 15}, {}, True, "15 requests were answered"),
         ({}, {"steady": False}, True, "not every user"),
         ({}, {"errors": {"HTTP 500": 2, "HTTP 503": 1}}, True, "3 requests failed (most: HTTP 500)"),
@@ -238,13 +241,10 @@ def test_wrong_answers_make_a_cell_invalid_not_fast() -> None:
     ],
 )
 def test_a_cell_says_why_its_figures_mean_nothing(
-    figures_: dict[str, float], more: dict[str, object], apart: bool, reason: str | None
+    figures_: dict[str, float], more: dict[str, Any], apart: bool, reason: str | None
 ) -> None:
-    measured = {
-        "figures": {"load_cpu_percent": 10.0, "requests": 16, "throughput_rps": 10.0, **figures_},
-        "errors": {},
-        "steady": True,
-    }
-    reasons = invalid_reasons(measured | more, apart, 60.0, ceiling_rps=100.0)
+    values = {"load_cpu_percent": 10.0, "requests": 16, "throughput_rps": 10.0, **figures_}
+    measured = Measurement(values, {}, steady=True, extension="", samples=pd.DataFrame())
+    reasons = invalid_reasons(replace(measured, **more), apart, 60.0, load_generator_rps=100.0)
     assert len(reasons) == (reason is not None)
     assert reason is None or reason in reasons[0]

@@ -25,7 +25,7 @@ def samples(rss: list[int], files: list[int]) -> pd.DataFrame:
     count = len(rss)
     answered = [round(1000 * (index + 1) / count) for index in range(count)]
     return pd.DataFrame(
-        {"time_s": range(count), "answered": answered, "rss_bytes": rss, "open_files": files, "threads": 4}
+        {"time_s": range(count), "answered": answered, "server_rss_bytes": rss, "server_open_files": files}
     )
 
 
@@ -47,7 +47,7 @@ def test_a_soak_of_a_real_server_leaves_nothing_behind(tmp_path: Path) -> None:
     assert found["answered"] >= 300 and found["wrong"] == 0, ended.output
     assert found["occupied_slots_after"] == found["pending_after"] == 0
     table = pd.read_csv(tmp_path / "run" / "soak" / "dynamic_batching-translation.samples.csv")
-    assert table["answered"].is_monotonic_increasing and (table["open_files"] > 0).all()
+    assert table["answered"].is_monotonic_increasing and (table["server_open_files"] > 0).all()
 
 
 def test_a_mix_sends_the_same_short_texts_with_and_without_the_long_ones(tmp_path: Path) -> None:

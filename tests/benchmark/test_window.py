@@ -1,13 +1,11 @@
 """How long a cell is measured: the rule against throughputs whose right answer is known."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmark.measure.load import closed_loop
+from benchmark.measure.closed_loop import closed_loop_options
 from benchmark.runs.plan import Plan
 from benchmark.stats.figures import stability
 from locustfiles.window import STABLE_WITHIN, WINDOWS, MeasuredWindow, window_spread
@@ -84,11 +82,10 @@ def test_a_window_ends_within_its_cap_and_is_whole_or_the_last_stable_part(
         assert window.extension
 
 
-def test_the_load_is_told_the_cap_and_how_many_answers_a_p95_needs(tmp_path: Path) -> None:
+def test_the_load_gets_the_cap_and_how_many_answers_a_p95_needs() -> None:
     plan = Plan(
         ("baseline",), ("sentiment",), (("unique", 1),), (1,), 1, 20.0, 3.0, 60.0, max_duration_s=90.0
     )
     (cell,) = plan.cells()
-    arguments = closed_loop(plan, cell, "http://localhost", tmp_path / "requests", check_labels=True)
-    options = dict(zip(arguments[:-1:2], arguments[1:-1:2], strict=True))
-    assert (options["--max-measure-s"], options["--least-answers"]) == ("90", str(P95_FLOOR))
+    options = closed_loop_options(plan, cell)
+    assert (options["max_measure_s"], options["least_answers"]) == (90, P95_FLOOR)

@@ -1,4 +1,4 @@
-"""The load generator's own limit: measured against a server that answers at once, and held against cells."""
+"""The load generator limit: measured against a server that answers at once, and compared with cells."""
 
 import json
 import socket
@@ -12,7 +12,8 @@ import pytest
 from conftest import EMBEDDED
 
 from benchmark.measure import loopback
-from benchmark.measure.load_generator_limit import ClientCeilings, EchoServer, Level
+from benchmark.measure.load_generator_limit import Level, LoadGeneratorLimits, start_echo_server
+from benchmark.measure.processes import Server
 from benchmark.runs.environment import ROOT
 from benchmark.runs.plan import Cores, Plan
 from benchmark.runs.records import TASKS, RunFiles, write_json
@@ -26,9 +27,9 @@ PLAN = Plan(
 
 
 @pytest.fixture(scope="module")
-def echo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EchoServer]:
+def echo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     cores = tuple(allowed_cpus())
-    server = EchoServer(cores, tmp_path_factory.mktemp("echo") / "log")
+    server = start_echo_server(cores, tmp_path_factory.mktemp("echo") / "log")
     server.wait_ready(20)
     yield server
     server.stop()
@@ -36,7 +37,7 @@ def echo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EchoServer]:
 
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("texts", [1, 3])
-def test_an_echo_has_the_contracts_shape(echo: EchoServer, task: str, texts: int) -> None:
+def test_an_echo_has_the_contracts_shape(echo: Server, task: str, texts: int) -> None:
     batch = texts > 1
     samples = list(islice(unique(task), texts))
     answer = loopback.post(echo.url + route(task, batch), content=request_body(samples, batch))
@@ -46,7 +47,7 @@ def test_an_echo_has_the_contracts_shape(echo: EchoServer, task: str, texts: int
 
 
 def test_an_echo_answers_a_request_that_comes_in_pieces_and_one_that_follows_at_once(
-    echo: EchoServer,
+    echo: Server,
 ) -> None:
     one = b'POST /translate HTTP/1.1\r\nHost: x\r\nContent-Length: 13\r\n\r\n{"text": "a"}'
     with socket.create_connection(("127.0.0.1", int(echo.url.rpartition(":")[2])), timeout=10) as client:
@@ -58,20 +59,20 @@ def test_an_echo_answers_a_request_that_comes_in_pieces_and_one_that_follows_at_
     assert received.count(b"HTTP/1.1 200 OK") == 2
 
 
-def test_a_ceiling_is_measured_once_and_kept_with_the_run(tmp_path: Path) -> None:
+def test_a_limit_is_measured_once_and_kept_with_the_run(tmp_path: Path) -> None:
     files = RunFiles(tmp_path)
     lines: list[str] = []
     for _ in range(2):
-        ClientCeilings(files).measure(PLAN, PLAN.cells(), Cores.split(), tmp_path, lines.append)
-    assert len(lines) == 1 and "ceiling" in lines[0]
+        LoadGeneratorLimits(files).measure(PLAN, PLAN.cells(), Cores.split(), tmp_path, lines.append)
+    assert len(lines) == 1 and lines[0].startswith("load generator limit, sentiment")
     (cell,) = PLAN.cells()
-    rps = ClientCeilings(files).rps(cell)
+    rps = LoadGeneratorLimits(files).rps(cell)
     (kept,) = json.loads((tmp_path / "client_ceiling.json").read_text())["levels"]
     assert rps == kept["throughput_rps"] > 100
     assert kept["load_cpu_percent"] > 0
 
 
-def test_a_cell_near_the_clients_ceiling_is_invalid_and_says_so(tmp_path: Path) -> None:
+def test_a_cell_near_the_load_generator_limit_is_invalid(tmp_path: Path) -> None:
     (cell,) = PLAN.cells()
     level = vars(Level.of(cell))
     write_json(tmp_path / "run/client_ceiling.json", {"levels": [{"level": level, "throughput_rps": 5.0}]})
@@ -91,4 +92,6 @@ def test_a_cell_near_the_clients_ceiling_is_invalid_and_says_so(tmp_path: Path) 
     assert ended.returncode == 0, ended.stdout + ended.stderr
     (record,) = RunFiles(tmp_path / "run").read_cells()
     assert record["status"] == "invalid"
-    assert "of the load generator's own ceiling of 5 RPS (limit 80%)" in " ".join(record["invalid_reasons"])
+    assert "of the load generator limit of 5 RPS (at most 80% is valid)" in " ".join(
+        record["invalid_reasons"]
+    )

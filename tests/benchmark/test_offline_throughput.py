@@ -1,4 +1,4 @@
-"""The ceiling is measured on full batches, and written where a report finds it."""
+"""Offline throughput is measured on full batches, and written where a report reads it."""
 
 import itertools
 from pathlib import Path
@@ -46,7 +46,7 @@ def command(tmp_path: Path, *options: str, models: Path = EMBEDDED) -> tuple[int
 
 
 @pytest.mark.parametrize("task", ["sentiment", "translation"])
-def test_a_ceiling_is_written_with_its_best_batch_size(tmp_path: Path, task: str) -> None:
+def test_the_record_has_the_best_batch_size(tmp_path: Path, task: str) -> None:
     code, output = command(tmp_path, "--tasks", task, "--seconds", "0.05", "--batch-sizes", "1,4")
     assert code == 0 and "best" in output
     record = read_json(tmp_path / "run" / "ceiling.json")
