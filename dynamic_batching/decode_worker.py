@@ -17,6 +17,7 @@ from .worker import InferenceFailed, SchedulerCallbacks, Worker, log
 
 # More long texts than this are not kept waiting until they can be encoded in the background.
 MAX_BACKGROUND_PREFILLS = 2
+LONG_TOKENS = 64
 
 
 class DecodeModel(Protocol):
@@ -36,8 +37,6 @@ class DecodeWorker(Worker[Steps]):
     These are texts of more than `long_tokens`, where shorter ones would wait for them.
     """
 
-    long_tokens = 64
-
     def __init__(
         self,
         callbacks: SchedulerCallbacks[Steps],
@@ -45,12 +44,14 @@ class DecodeWorker(Worker[Steps]):
         queue: RequestQueue,
         model: DecodeModel,
         workers: int,
+        long_tokens: int = LONG_TOKENS,
     ) -> None:
         """`workers` is how many share `queue`."""
         super().__init__(callbacks, name)
         self.decoder = model.new_decoder()
         self.running: set[Sequence] = set()
         self.prefill = PrefillWorker(self.decoder.encode, self._wake, callbacks.clock_s, f"{name}-prefill")
+        self.long_tokens = long_tokens
         self._queue = queue
         self._model = model
         self._workers = workers
@@ -86,12 +87,16 @@ class DecodeWorker(Worker[Steps]):
     def work(self) -> None:
         try:
             while self.schedule():
-                done = self.step() if self.running else []
-                if done:
-                    steps, self._steps = self._steps, Steps()
-                    self.callbacks.on_done(done, steps, self.callbacks.clock_s())
+                self.step_and_report()
         finally:
             self.prefill.close()
+
+    def step_and_report(self) -> None:
+        """A step of what runs, if anything does; what it ends is reported done."""
+        done = self.step() if self.running else []
+        if done:
+            steps, self._steps = self._steps, Steps()
+            self.callbacks.on_done(done, steps, self.callbacks.clock_s())
 
     def schedule(self, wait: bool = True) -> bool:
         """Frees the slots of sequences that nobody waits for and fills free ones from the queue.

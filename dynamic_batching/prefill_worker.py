@@ -80,6 +80,21 @@ class PrefillWorker:
                 collected.append(prefill)
         return collected
 
+    def encode(self, sequence: Sequence) -> None:
+        """Encodes a sequence now, on the calling thread, unless it was discarded."""
+        if sequence not in self.sequences:
+            return
+        self.running_since_s = self._clock_s()
+        started_s = time.thread_time()
+        outcome: Encoded | BaseException
+        try:
+            outcome = self._encode([sequence])
+        except BaseException as error:
+            outcome = error
+        self._encoded.append(Prefill(sequence, outcome, time.thread_time() - started_s))
+        self.running_since_s = None
+        self._on_encoded()
+
     def close(self) -> None:
         """Ends the thread after what it is at; one that hangs is left behind."""
         self._waiting.put(None)
@@ -89,15 +104,4 @@ class PrefillWorker:
     def _run(self) -> None:
         run_in_background()
         while (sequence := self._waiting.get()) is not None:
-            if sequence not in self.sequences:
-                continue
-            self.running_since_s = self._clock_s()
-            started_s = time.thread_time()
-            outcome: Encoded | BaseException
-            try:
-                outcome = self._encode([sequence])
-            except BaseException as error:
-                outcome = error
-            self._encoded.append(Prefill(sequence, outcome, time.thread_time() - started_s))
-            self.running_since_s = None
-            self._on_encoded()
+            self.encode(sequence)

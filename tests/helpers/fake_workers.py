@@ -1,53 +1,27 @@
-"""Fake models, clocks and queues for the tests of schedulers and workers."""
+"""Fake models, decoders and queues for the tests of schedulers and workers."""
 
-import asyncio
-import random
 import threading
-from collections.abc import Coroutine
 from typing import Any
 
 from prometheus_client import CollectorRegistry
 
-from dynamic_batching.batch_worker import BatchWorker
-from dynamic_batching.config import Settings
+from dynamic_batching.decoder import Encoded, Finished, StepResult
 from dynamic_batching.latency_model import BatchLatencyModel, Load
 from dynamic_batching.queue import RequestQueue
 from dynamic_batching.scheduler import Scheduler
 from dynamic_batching.scheduler_metrics import SchedulerMetrics
 from dynamic_batching.sequence import Batch, Request, Sequence
-from dynamic_batching.web.errors import DeadlineExceeded, Disconnected, Refusal
 from dynamic_batching.web.request_context import RequestContext
-from dynamic_batching.worker import InferenceFailed, SchedulerCallbacks
 
 FOREVER_S = float("inf")
 # First token ids of sequences that fail, hang, or end the thread.
 FAILS = 13
+FAILS_TO_ENCODE = 14
 HANGS = 66
 ENDS_THREAD = 99
 TOKEN_S = 0.001
 RUN_COST_TOKENS = 12
 IDLE = Load(0.0, 0)
-
-
-class FakeClockLoop(asyncio.SelectorEventLoop):
-    """Time stands still while anything can run, then jumps to the next timer."""
-
-    def __init__(self) -> None:
-        self.now_s = 0.0
-        super().__init__()
-
-    def time(self) -> float:
-        return self.now_s
-
-    def _run_once(self) -> None:
-        if not self._ready and self._scheduled:  # type: ignore[attr-defined]
-            self.now_s = max(self.now_s, self._scheduled[0]._when)  # type: ignore[attr-defined]
-        super()._run_once()  # type: ignore[misc]
-
-
-def run_fake(main: Coroutine[Any, Any, Any]) -> Any:
-    with asyncio.Runner(loop_factory=FakeClockLoop) as runner:
-        return runner.run(main)
 
 
 def sequence(token_ids: list[int], num_beams: int = 1) -> Sequence:
@@ -90,8 +64,64 @@ class FakeModel:
             raise StopIteration("broken text")
         return [tuple(token_ids) for token_ids in batch]
 
-    def duration_s(self, batch: Batch) -> float:
-        return (RUN_COST_TOKENS + batch.tokens) * TOKEN_S
+
+class FakeDecoder:
+    """Decodes a source to itself, a token a step; some sources fail as they join or at their third step."""
+
+    def __init__(self, slots: int) -> None:
+        self.slots = slots
+        self.rows: dict[Sequence, list[int]] = {}
+        self.joins: list[int] = []
+        self.most = 0
+
+    @property
+    def free_slots(self) -> int:
+        return self.slots - sum(each.num_beams for each in self.rows)
+
+    def encode(self, sequences: list[Sequence]) -> Encoded:
+        if any(each.source[0] == FAILS_TO_ENCODE for each in sequences):
+            raise StopIteration("cannot be encoded")
+        return {each: ([], at, len(each.source)) for at, each in enumerate(sequences)}
+
+    def join(self, sequences: list[Sequence], encoded: Encoded | None = None) -> Finished:
+        assert sum(each.num_beams for each in sequences) <= self.free_slots
+        if encoded is None:
+            encoded = self.encode(sequences)
+            self.joins.append(sum(len(each.source) for each in sequences))
+        assert encoded.keys() == {*sequences}
+        self.rows.update({each: [] for each in sequences})
+        self.most = max(self.most, len(self.rows))
+        return []
+
+    def step(self) -> StepResult:
+        result = StepResult()
+        for each, tokens in [*self.rows.items()]:
+            if each.source[0] == FAILS and len(tokens) == min(2, len(each.source) - 1):
+                result.failed.append((each, StopIteration("broken sequence")))
+                del self.rows[each]
+                continue
+            tokens.append(each.source[len(tokens)])
+            if len(tokens) == len(each.source):
+                result.finished.append((each, tokens))
+                del self.rows[each]
+        return result
+
+    def remove(self, each: Sequence) -> None:
+        del self.rows[each]
+
+
+class FakeTranslator:
+    def __init__(self, slots: int) -> None:
+        self.slots = slots
+
+    def new_decoder(self) -> Any:
+        return FakeDecoder(self.slots)
+
+    def warmup_sequences(self) -> list[list[Sequence]]:
+        return [[sequence([1, 2, 3])]]
+
+    def sentence(self, token_ids: list[int]) -> Any:
+        return tuple(token_ids)
 
 
 class RecordingQueue(RequestQueue):
@@ -151,89 +181,3 @@ def check_counts(scheduler: Scheduler[Any]) -> None:
     """Every request that was admitted has ended in one way, or is open."""
     ended = scheduler.answered + scheduler.failed + sum(scheduler.dropped.values())
     assert scheduler.admitted == ended + len(scheduler.requests)
-
-
-class SimulatedScheduler(Scheduler[Batch]):
-    """A scheduler without threads: a coroutine is its worker, and a run takes the fake clock's time."""
-
-    queue: RecordingQueue
-    latency: BatchLatencyModel
-
-    def __init__(self, model: FakeModel, **changed: Any) -> None:
-        self._loop = asyncio.get_running_loop()
-        self.model = model
-        limits = Settings(**{"threads": 1, **changed})
-        queue = RecordingQueue(limits.max_batch_size, limits.max_batch_tokens, limits.max_wait_ms / 1e3)
-        latency = measured_latency(workers=limits.threads)
-
-        def make_worker(callbacks: SchedulerCallbacks[Batch], name: str) -> BatchWorker:
-            return BatchWorker(callbacks, name, queue, latency, model.infer, model.warmup_batches)
-
-        super().__init__("fake", limits, queue, latency, make_worker, metrics(), clock_s=self._loop.time)
-        self.worker = make_worker(self, "fake")
-        self.pool._loop = self._loop
-        self.pool.workers.append(self.worker)
-        self.working = self._loop.create_task(self.work())
-
-    async def work(self) -> None:
-        while True:
-            batch = self.worker.schedule(wait=False)
-            if batch is None:
-                await asyncio.sleep(TOKEN_S)
-                continue
-            self.worker.run(batch)
-            self.worker.batch = batch
-            await asyncio.sleep(batch.duration_s)
-            self.worker.batch = None
-
-    def on_done(self, sequences: list[Sequence], report: Batch, ended_s: float) -> None:
-        report.duration_s = self.model.duration_s(report)
-        ended_s += report.duration_s
-        self._loop.call_at(ended_s, self._deliver, sequences, report, ended_s)
-
-
-async def submit_at_random(scheduler: Scheduler[Any], draw: random.Random, ends: list[str]) -> None:
-    """Submits a request drawn at random, checks how it ends, and adds that to `ends`."""
-    fails = draw.random() < 0.03
-    texts = [
-        [draw.randrange(100, 10**6)] * draw.randrange(1, 60)
-        for _ in range(draw.choice([1, 1, 1, 1, 1, 1, 2, 8]))
-    ]
-    if fails:
-        texts[-1] = [FAILS] * draw.randrange(1, 60)
-    begun_s = scheduler.clock_s()
-    deadline_s = begun_s + draw.choice([0.01, 0.1, 1.0, 10.0, 10.0])
-    patience_s = draw.choice([0.001, 0.05, 0.3, 60.0, 60.0, 60.0])
-
-    async def receive() -> dict[str, str]:
-        await asyncio.sleep(patience_s)
-        return {"type": "http.disconnect"}
-
-    of_request = context(deadline_s, receive)
-    submitting = scheduler.submit([sequence(token_ids) for token_ids in texts], of_request)
-    handler = asyncio.ensure_future(submitting)
-    if draw.random() < 0.02:
-        asyncio.get_running_loop().call_later(draw.random(), handler.cancel)
-    try:
-        answers = await handler
-        assert answers == [tuple(token_ids) for token_ids in texts] and not fails
-        assert scheduler.clock_s() <= deadline_s
-        taken_s = scheduler.clock_s() - begun_s
-        assert of_request.phases_s["queue"] + of_request.phases_s["inference"] <= taken_s + 1e-6
-        ends.append("answered")
-    except InferenceFailed as error:
-        assert fails and isinstance(error.__cause__, StopIteration)
-        ends.append("failed")
-    except DeadlineExceeded:
-        # Either it has passed, or a run that began now would end after it.
-        longest_run_s = (RUN_COST_TOKENS + scheduler.queue.max_batch_tokens) * TOKEN_S
-        assert scheduler.clock_s() >= deadline_s - longest_run_s - 1e-6
-        ends.append("deadline_passed")
-    except Disconnected:
-        assert scheduler.clock_s() - begun_s >= patience_s - 1e-6
-        ends.append("disconnected")
-    except Refusal:
-        assert scheduler.clock_s() == begun_s, "a refusal takes no time"
-        ends.append("refused")
-    except asyncio.CancelledError:
-        ends.append("cancelled")

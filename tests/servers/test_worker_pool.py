@@ -105,7 +105,9 @@ def test_a_worker_that_hangs_is_unhealthy_and_replaced() -> None:
     threaded.run(main)
 
 
-def test_a_worker_that_hangs_is_replaced_though_no_request_is_left() -> None:
+def test_a_worker_that_hangs_is_replaced_though_no_request_is_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     threaded = Threaded(worker_stall_ms=50)
     scheduler, pool = threaded.scheduler, threaded.scheduler.pool
 
@@ -115,10 +117,11 @@ def test_a_worker_that_hangs_is_replaced_though_no_request_is_left() -> None:
         stuck.cancel()
         await asyncio.gather(stuck, return_exceptions=True)
         assert not scheduler.requests
-        # The worker hangs for not long enough yet, so it must be checked again.
-        assert pool._check is not None
-        pool._check.cancel()
-        pool.check()
+        # It hangs for not long enough yet, so it must be checked again.
+        checks: list[None] = []
+        check = pool.check
+        monkeypatch.setattr(pool, "check", lambda: (checks.append(None), check()))
+        await threaded.until(lambda: len(checks) == 1)
         threaded.now_s = 1.0
         await threaded.until(lambda: pool.workers[0] is not hanging)
         await threaded.until(pool.healthy)
