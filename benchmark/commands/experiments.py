@@ -77,8 +77,8 @@ def soak(
     """
     with run.session("soak", run.server_cores) as session:
         target = session.target(server, task, soaking.FOLDER)
-        experiment = soaking.Soak(soaking.Plan(server, task, requests, users, run.seed), target, print_line)
-        figures = experiment.run()["figures"]
+        plan = soaking.Plan(server, task, requests, users, run.seed)
+        figures = soaking.soak(plan, target, print_line)["figures"]
         print_line(
             f"{figures['answered']:,} answers in {figures['duration_s']:.0f} s, {figures['wrong']} wrong; "
             f"memory {figures['rss_first_tenth_bytes'] / 1e6:.1f} MB after a tenth, peak "

@@ -1,7 +1,7 @@
 """`python -m benchmark open-loop|overload|head-of-line-blocking`: requests arrive at set rates."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -11,7 +11,7 @@ from benchmark.commands.output import console, print_line
 from benchmark.commands.session import ServerOptions, Session
 from benchmark.experiments import head_of_line_blocking as blocking
 from benchmark.experiments.closed_loop_capacity import closed_loop_rps
-from benchmark.experiments.open_loop import FOLDER, Offer, OpenLoop
+from benchmark.experiments.open_loop import FOLDER, Offer, measure_rates
 from benchmark.experiments.overload import overload_lines
 from benchmark.runs.records import SERVERS
 from benchmark.stats.formatting import format_ms
@@ -39,8 +39,8 @@ class OpenLoopOptions(LoadOptions):
     deadline_ms: options.DeadlineMs = 2000
     recover: options.Recover = 60.0
 
-    def loop(self, session: Session, server: str, rates: tuple[float, ...] = ()) -> OpenLoop:
-        """The measurement of one server at `rates`, or else at multiples of its capacity."""
+    def measure(self, session: Session, server: str, rates: tuple[float, ...] = ()) -> dict[str, Any]:
+        """The record of one server at `rates`, or else at multiples of its capacity."""
         offer = Offer(
             server=server,
             task=self.task,
@@ -54,7 +54,9 @@ class OpenLoopOptions(LoadOptions):
             probe_s=self.capacity_duration,
             seed=self.seed,
         )
-        return OpenLoop(offer, session.target(server, self.task, FOLDER), print_line)
+        record = measure_rates(session.target(server, self.task, FOLDER), offer, print_line)
+        console.print(table(record))
+        return record
 
 
 @dataclass(frozen=True)
@@ -78,11 +80,8 @@ def open_loop(
     if bool(rates) == bool(load.multiples):
         raise typer.BadParameter("give either --rates or --multiples", param_hint="--rates")
     with load.session("open-loop", load.server_cores) as session:
-        loop = load.loop(session, server, tuple(rates))
-        record = loop.run()
-        console.print(table(record))
-        print_line(recovery_line(record))
-        print_line(loop.target.record_path)
+        print_line(recovery_line(load.measure(session, server, tuple(rates))))
+        print_line(session.folder / FOLDER)
 
 
 def overload(load: OverloadOptions, servers: options.Servers = SERVERS) -> None:
@@ -93,8 +92,7 @@ def overload(load: OverloadOptions, servers: options.Servers = SERVERS) -> None:
     with load.session("overload", load.server_cores) as session:
         for server in servers:
             print_line(f"{server}, {load.task}")
-            record = load.loop(session, server).run()
-            console.print(table(record))
+            record = load.measure(session, server)
             for line in (*overload_lines(record), recovery_line(record)):
                 print_line(line)
         draw_experiments(session.folder)

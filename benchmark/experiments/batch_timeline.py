@@ -30,29 +30,14 @@ def record_trace(target: Target, batching: str, users: int, duration_s: float, s
     """
     trace = trace_path(target.folder, batching)
     trace.unlink(missing_ok=True)
-    settings = {
-        **CLOSED_LOOP_SETTINGS,
-        "GAP_TRACE_PATH": str(trace.resolve()),
-        "GAP_TRANSLATION_BATCHING": batching,
-    }
+    tracing = {"GAP_TRACE_PATH": str(trace.resolve()), "GAP_TRANSLATION_BATCHING": batching}
+    settings = CLOSED_LOOP_SETTINGS | tracing
+    window = {"measure_s": duration_s, "warmup_s": WARMUP_S}
+    options = {"users": users, "spawn_rate": users, "seed": seed, **window}
     with target.serving(batching, **settings) as server:
-        target.load(
-            server,
-            batching,
-            limit_s=WARMUP_S + duration_s + 2 * LOAD_GRACE_S,
-            users=users,
-            spawn_rate=users,
-            seed=seed,
-            measure_s=duration_s,
-            warmup_s=WARMUP_S,
-        )
-    record = {
-        "batching": batching,
-        "users": users,
-        "duration_s": duration_s,
-        "seed": seed,
-        **target.context(**settings),
-    }
+        target.load(server, batching, options, WARMUP_S + duration_s + 2 * LOAD_GRACE_S)
+    record = {"batching": batching, "users": users, "duration_s": duration_s, "seed": seed}
+    record |= target.context(**settings)
     write_json(target.path(batching, "json"), record)
     return record
 

@@ -14,7 +14,7 @@ from benchmark.measure.target import Offered, Target
 from benchmark.runs.records import write_json
 from benchmark.stats.figures import sample_floor
 from benchmark.stats.formatting import format_ms
-from benchmark.stats.open_loop import figures, summary
+from benchmark.stats.open_loop import summary
 
 FOLDER = "capacity"
 MAX_ERROR_SHARE = 0.001
@@ -75,10 +75,9 @@ def measure_capacity(
         offered = Offered(rate, step_duration_s(rate, duration_s), warmup_s, slo.p95_ms, seed=seed)
         with target.serving(stem) as server:
             target.check_answers(server, seed)
-            requests = target.offer(server, offered, stem)
-        step = {"rate": rate} | figures(requests, offered.duration_s, slo.p95_ms)
+            step = offered.figures(target.offer(server, offered, stem))
         verdict = slo.verdict(step)
-        record["steps"].append(step | {"duration_s": offered.duration_s, "verdict": verdict.value})
+        record["steps"].append(step | {"duration_s": offered.measure_s, "verdict": verdict.value})
         write_json(target.record_path, record)
         print_line(f"{target.server}: {summary(step)}, p95 {format_ms(step['p95_ms'])}: {verdict}")
         return verdict

@@ -16,7 +16,6 @@ from benchmark.measure.configurations import MODEL_FORMATS
 from benchmark.measure.target import Offered, Target
 from benchmark.runs.records import write_json
 from benchmark.stats.formatting import format_ms
-from benchmark.stats.open_loop import figures
 from locustfiles.inputs import unique
 
 FOLDER = "mix"
@@ -57,7 +56,7 @@ def measure_blocking(target: Target, load: MixedLoad, print_line: Callable[[str]
         ProcessFailed: a server or the load generator failed, or a server answered wrongly without load.
     """
     long_texts = texts_in_a_long_one(target, load.long_tokens)
-    offered = Offered(
+    mixed = Offered(
         load.rate,
         load.duration_s,
         load.warmup_s,
@@ -66,35 +65,27 @@ def measure_blocking(target: Target, load: MixedLoad, print_line: Callable[[str]
         long_share=load.long_share,
         long_texts=long_texts,
     )
-    record: dict[str, Any] = {
-        "server": target.server,
-        "mix": asdict(load),
-        "long_texts": long_texts,
-        "rounds": [],
-        "figures": None,
-        **target.context(),
-    }
+    offered = {"short": replace(mixed, only_short=True), "mixed": mixed}
+    rounds: list[dict[str, Any]] = []
+    record = {"server": target.server, "mix": asdict(load), "long_texts": long_texts, **target.context()}
     for number in range(1, load.repeats + 1):
-        figures_by_kind = {}
+        by_kind = {}
         for kind in KINDS if number % 2 else KINDS[::-1]:
             stem = f"{target.name}-{kind}-{number}"
             with target.serving(stem) as server:
                 target.check_answers(server, load.seed)
-                requests = target.offer(server, replace(offered, only_short=kind == "short"), stem)
-            parts = {"short": requests[~requests["long"]], "long": requests[requests["long"]]}
-            figures_by_kind[kind] = {
-                name: figures(part, load.duration_s, load.limit_ms)
-                for name, part in parts.items()
-                if len(part)
+                requests = target.offer(server, offered[kind], stem)
+            by_kind[kind] = {
+                "long" if long else "short": mixed.figures(part) for long, part in requests.groupby("long")
             }
             lines = [
                 f"{part['requests']} {name}, {part['right']} right, p50 {format_ms(part['p50_ms'])}, "
                 f"p95 {format_ms(part['p95_ms'])}"
-                for name, part in figures_by_kind[kind].items()
+                for name, part in by_kind[kind].items()
             ]
             print_line(f"{kind}, round {number}: {'; '.join(lines)}")
-        record["rounds"].append(figures_by_kind)
-        record["figures"] = ratios(record["rounds"])
+        rounds.append(by_kind)
+        record |= {"rounds": rounds, "figures": ratios(rounds)}
         write_json(target.record_path, record)
     return record
 

@@ -17,7 +17,7 @@ from benchmark.measure.redis_server import clear_cache
 from benchmark.measure.target import Offered, Target
 from benchmark.runs.records import write_json
 from benchmark.stats.formatting import format_ms
-from benchmark.stats.open_loop import figures, summary
+from benchmark.stats.open_loop import summary
 
 FOLDER = "open_loop"
 
@@ -39,84 +39,64 @@ class Offer:
     seed: int = 0
 
 
-class OpenLoop:
-    """Offers each rate to a fresh server; the one of the highest rate must then answer as it did before."""
+def measure_rates(target: Target, offer: Offer, print_line: Callable[[str], None]) -> dict[str, Any]:
+    """Offers each rate to a fresh server; the one of the highest rate must then answer as it did before.
 
-    def __init__(
-        self,
-        offer: Offer,
-        target: Target,
-        print_line: Callable[[str], None],
-    ) -> None:
-        self.offer = offer
-        self.target = target
-        self.print_line = print_line
+    The files are written after each rate.
 
-    def run(self) -> dict[str, Any]:
-        """Measures every rate and writes the files after each.
+    Raises:
+        ProcessFailed: a server or the load generator failed, or a server answered wrongly without load; the
+            rates before it stay.
+    """
+    record = {"offer": asdict(offer), "capacity_rps": None, "rates": [], "recovery": None, **target.context()}
+    rates = sorted(offer.rates)
+    with target.with_cache():
+        if offer.multiples:
+            print_line(f"closed loop of {offer.probe_users} users, {offer.probe_s:g} s")
+            users, seconds = offer.probe_users, offer.probe_s
+            capacity_rps = closed_loop_rps(target, users, seconds, offer.warmup_s, offer.seed)
+            print_line(f"capacity {capacity_rps:.1f} RPS")
+            record["capacity_rps"] = capacity_rps
+            rates = [multiple * capacity_rps for multiple in rates]
+        for rate in rates:
+            stem = f"{target.name}-{rate:.4g}rps"
+            deadline_ms = offer.deadline_ms
+            offered = Offered(rate, offer.duration_s, offer.warmup_s, deadline_ms, deadline_ms, offer.seed)
+            with target.serving(stem) as server:
+                before = target.check_answers(server, offer.seed)
+                row = offered.figures(target.offer(server, offered, stem))
+                record["rates"].append(row)
+                print_line(summary(row))
+                if rate == rates[-1]:
+                    print_line(f"{offer.recover_s:g} s without load, then a few requests")
+                    record["recovery"] = measure_recovery(target, offer, server, before)
+            write_json(target.record_path, record)
+            pd.DataFrame(record["rates"]).to_csv(target.path(target.name, "csv"), index=False)
+    return record
 
-        Raises:
-            ProcessFailed: a server or the load generator failed, or a server answered wrongly without load;
-                the rates before it stay.
-        """
-        offer, target = self.offer, self.target
-        record: dict[str, Any] = {
-            "offer": asdict(offer),
-            "capacity_rps": None,
-            "rates": [],
-            "recovery": None,
-            **target.context(),
-        }
-        rates = sorted(offer.rates)
-        with target.with_cache():
-            if offer.multiples:
-                self.print_line(f"closed loop of {offer.probe_users} users, {offer.probe_s:g} s")
-                capacity_rps = closed_loop_rps(
-                    target, offer.probe_users, offer.probe_s, offer.warmup_s, offer.seed
-                )
-                self.print_line(f"capacity {capacity_rps:.1f} RPS")
-                record["capacity_rps"] = capacity_rps
-                rates = [multiple * capacity_rps for multiple in rates]
-            for rate in rates:
-                stem = f"{target.name}-{rate:.4g}rps"
-                offered = Offered(
-                    rate, offer.duration_s, offer.warmup_s, offer.deadline_ms, offer.deadline_ms, offer.seed
-                )
-                with target.serving(stem) as server:
-                    before = target.check_answers(server, offer.seed)
-                    requests = target.offer(server, offered, stem)
-                    row = {"rate": rate} | figures(requests, offer.duration_s, offer.deadline_ms)
-                    record["rates"].append(row)
-                    self.print_line(summary(row))
-                    if rate == rates[-1]:
-                        record["recovery"] = self.recovery(server, before)
-                write_json(target.record_path, record)
-                pd.DataFrame(record["rates"]).to_csv(target.path(target.name, "csv"), index=False)
-        return record
 
-    def recovery(self, server: Server, before: list[dict[str, Any]]) -> dict[str, Any]:
-        """Whether the server, without load for a while, answers the same as before it was loaded."""
-        offer, target = self.offer, self.target
-        self.print_line(f"{offer.recover_s:g} s without load, then a few requests")
-        time.sleep(offer.recover_s)
-        if target.redis_url:
-            clear_cache(target.redis_url)
-        recovery: dict[str, Any] = {
-            "after_s": offer.recover_s,
-            "before_ms": [one["latency_ms"] for one in before],
-            "after_ms": None,
-            "problem": None,
-        }
-        try:
-            after = target.check_answers(server, offer.seed)
-        except ProcessFailed as error:
-            recovery["problem"] = str(error)
-        else:
-            recovery["after_ms"] = [one["latency_ms"] for one in after]
-            slowest_ms = max(recovery["after_ms"])
-            if [one["answer"] for one in after] != [one["answer"] for one in before]:
-                recovery["problem"] = "other answers than before the load"
-            elif slowest_ms > offer.deadline_ms:
-                recovery["problem"] = f"an answer after {format_ms(slowest_ms)}"
-        recovery["recovered"] = recovery["problem"] is None
-        return recovery
+def measure_recovery(
+    target: Target, offer: Offer, server: Server, before: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """Whether the server, without load for a while, answers the same as before it was loaded."""
+    time.sleep(offer.recover_s)
+    if target.redis_url:
+        clear_cache(target.redis_url)
+    after_ms = problem = None
+    try:
+        after = target.check_answers(server, offer.seed)
+    except ProcessFailed as error:
+        problem = str(error)
+    else:
+        after_ms = [one["latency_ms"] for one in after]
+        if [one["answer"] for one in after] != [one["answer"] for one in before]:
+            problem = "other answers than before the load"
+        elif max(after_ms) > offer.deadline_ms:
+            problem = f"an answer after {format_ms(max(after_ms))}"
+    return {
+        "after_s": offer.recover_s,
+        "before_ms": [one["latency_ms"] for one in before],
+        "after_ms": after_ms,
+        "problem": problem,
+        "recovered": problem is None,
+    }

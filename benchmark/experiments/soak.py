@@ -1,14 +1,13 @@
 """A soak: many requests in a row on one server, whose memory and open files must stay as they are.
 
-results/<run>/soak/<server>-<task>.json          what grew, and what was left behind
-results/<run>/soak/<server>-<task>.samples.csv   one row a sample
+results/<run>/soak/<server>-<task>.json              what grew, and what was left behind
+results/<run>/soak/<server>-<task>.samples.csv       one row a sample
 results/<run>/soak/<server>-<task>.requests.csv.xz   one row a request
 """
 
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,7 @@ from benchmark.measure.process_sampler import ProcessUsage
 from benchmark.measure.processes import ProcessFailed, Server
 from benchmark.measure.server_metrics import ServerMetrics
 from benchmark.measure.target import Target
-from benchmark.runs.records import REQUEST_COLUMNS, write_json
+from benchmark.runs.records import write_json
 
 FOLDER = "soak"
 REPORT_EVERY_S = 10.0
@@ -40,77 +39,57 @@ class Plan:
     seed: int = 0
 
 
-class Soak:
-    """Loads one server with a closed loop until it has answered as many requests as planned."""
+def soak(plan: Plan, target: Target, print_line: Callable[[str], None]) -> dict[str, Any]:
+    """Loads one server with a closed loop until it has answered as many requests as planned.
 
-    def __init__(self, plan: Plan, target: Target, print_line: Callable[[str], None]) -> None:
-        self.plan = plan
-        self.target = target
-        self.print_line = print_line
+    Raises:
+        ProcessFailed: the server or the load generator ended, or no request was answered any more.
+    """
+    with target.with_cache(), target.serving(target.name, **CLOSED_LOOP_SETTINGS) as server:
+        samples = load_and_sample(plan, target, server, print_line)
+        time.sleep(SETTLE_S)
+        metrics = ServerMetrics.read(server.url)
+    requests = target.read_requests(target.name)
+    answered_s = np.sort(requests["start_s"] + requests["latency_ms"] / 1e3)
+    samples["answered"] = np.searchsorted(answered_s, samples["time_s"], side="right")
+    samples.to_csv(target.path(target.name, "samples.csv"), index=False)
+    figures = growth(samples, plan.requests) | {
+        "requests": len(requests),
+        "wrong": int((~requests["ok"]).sum()),
+        "occupied_slots_after": metrics.sum("gap_occupied_slots"),
+        "pending_after": metrics.sum("gap_pending"),
+    }
+    record = {"plan": asdict(plan), "figures": figures, **target.context(**CLOSED_LOOP_SETTINGS)}
+    write_json(target.record_path, record)
+    return record
 
-    def run(self) -> dict[str, Any]:
-        """Loads, samples, and writes the files.
 
-        Raises:
-            ProcessFailed: the server or the load generator ended, or no request was answered any more.
-        """
-        plan, target = self.plan, self.target
-        with target.with_cache(), target.serving(target.name, **CLOSED_LOOP_SETTINGS) as server:
-            samples = self._load(server)
-            time.sleep(SETTLE_S)
-            metrics = ServerMetrics.read(server.url)
-        requests = pd.read_csv(target.requests_path(target.name), dtype=REQUEST_COLUMNS)
-        answered_s = np.sort(requests["start_s"] + requests["latency_ms"] / 1e3)
-        samples["answered"] = np.searchsorted(answered_s, samples["time_s"], side="right")
-        samples.to_csv(self.path("samples.csv"), index=False)
-        record = {
-            "plan": asdict(plan),
-            "figures": growth(samples, plan.requests)
-            | {
-                "requests": len(requests),
-                "wrong": int((~requests["ok"]).sum()),
-                "occupied_slots_after": metrics.sum("gap_occupied_slots"),
-                "pending_after": metrics.sum("gap_pending"),
-            },
-            **target.context(**CLOSED_LOOP_SETTINGS),
-        }
-        write_json(target.record_path, record)
-        return record
+def load_and_sample(
+    plan: Plan, target: Target, server: Server, print_line: Callable[[str], None]
+) -> pd.DataFrame:
+    """The samples of both processes until all requests are answered, `time_s` since the load began."""
+    began_s, printed_s = 0.0, 0.0
+    answered, advanced_s = -1, 0.0
 
-    def _load(self, server: Server) -> pd.DataFrame:
-        """The samples of both processes, `time_s` since the load began."""
-        plan = self.plan
-        began_s = 0.0
-        answered, advanced_s, printed_s = -1, time.perf_counter(), -REPORT_EVERY_S
+    def watch(event: Event) -> None:
+        nonlocal began_s, printed_s, answered, advanced_s
+        now_s = time.perf_counter()
+        began_s = event.get("at_s", began_s)
+        if event["answered"] > answered:
+            answered, advanced_s = event["answered"], now_s
+        elif now_s - advanced_s > STALLED_S:
+            raise ProcessFailed(f"{plan.server} answered nothing for {STALLED_S:g} s")
+        if now_s - printed_s >= REPORT_EVERY_S:
+            printed_s = now_s
+            print_line(f"{answered:,} of {plan.requests:,} answered")
 
-        def on_event(event: Event) -> None:
-            nonlocal began_s, answered, advanced_s, printed_s
-            now_s = time.perf_counter()
-            began_s = event.get("at_s", began_s)
-            if event["answered"] > answered:
-                answered, advanced_s = event["answered"], now_s
-            elif now_s - advanced_s > STALLED_S:
-                raise ProcessFailed(f"{plan.server} answered nothing for {STALLED_S:g} s")
-            if now_s - printed_s >= REPORT_EVERY_S:
-                printed_s = now_s
-                self.print_line(f"{answered:,} of {plan.requests:,} answered")
-
-        sampler = self.target.load(
-            server,
-            self.target.name,
-            on_event=on_event,
-            users=plan.users,
-            spawn_rate=plan.users,
-            seed=plan.seed,
-            answers=plan.requests,
-        )
-        # The last state counts too: a short soak may end between two samples.
-        usage = asdict(ProcessUsage.of(psutil.Process(server.pid)))
-        last = {"time_s": time.perf_counter() - began_s} | {f"server_{name}": usage[name] for name in usage}
-        return pd.concat([sampler.table(began_s), pd.DataFrame([last])], ignore_index=True)
-
-    def path(self, kind: str) -> Path:
-        return self.target.path(self.target.name, kind)
+    users, answers = plan.users, plan.requests
+    options = {"users": users, "spawn_rate": users, "seed": plan.seed, "answers": answers}
+    sampler = target.load(server, target.name, options, on_event=watch)
+    # The last state counts too: a short soak may end between two samples.
+    usage = asdict(ProcessUsage.of(psutil.Process(server.pid)))
+    last = {"time_s": time.perf_counter() - began_s} | {f"server_{name}": usage[name] for name in usage}
+    return pd.concat([sampler.table(began_s), pd.DataFrame([last])], ignore_index=True)
 
 
 def growth(samples: pd.DataFrame, requests: int) -> dict[str, Any]:

@@ -78,7 +78,7 @@ def measure_closed_loop(
             end.update(event)
 
     options = closed_loop_options(plan, cell) | {"requests_file": requests_path, "check_labels": check_labels}
-    sampler = run_load(server, options, cores, log_path, limit_s=longest_s(plan), on_event=on_event)
+    sampler = run_load(server, options, cores, log_path, longest_s(plan), on_event=on_event)
     (opened_s, at_open), (ended_s, at_end) = marks[end["first_part"]], marks[-1]
     batch_size = at_end.mean_batch_size_since(at_open) if at_open and at_end else None
     requests = pd.read_csv(requests_path, dtype=REQUEST_COLUMNS)

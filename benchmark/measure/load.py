@@ -57,8 +57,8 @@ def run_load(
     options: Mapping[str, object],
     cores: tuple[int, ...],
     log_path: Path,
-    *,
     limit_s: float | None = None,
+    *,
     on_event: Callable[[Event], object] = lambda event: None,
     locustfile: str = CLOSED_LOOP,
 ) -> Sampler:

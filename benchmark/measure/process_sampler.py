@@ -49,17 +49,9 @@ class Sampler:
             server.cpu_percent()
             load.cpu_percent()
             while not self._stopped.wait(INTERVAL_S):
-                usage = ProcessUsage.of(server)
-                self._rows.append(
-                    (
-                        time.perf_counter(),
-                        server.cpu_percent(),
-                        usage.rss_bytes,
-                        load.cpu_percent(),
-                        usage.open_files,
-                        usage.threads,
-                    )
-                )
+                now_s, usage = time.perf_counter(), ProcessUsage.of(server)
+                row = now_s, server.cpu_percent(), usage.rss_bytes, load.cpu_percent()
+                self._rows.append((*row, usage.open_files, usage.threads))
         except psutil.NoSuchProcess:
             return  # whoever started the process notices its end; what was sampled stays
 

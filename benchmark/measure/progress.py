@@ -3,6 +3,7 @@
 import time
 from collections import defaultdict
 from collections.abc import Sequence
+from datetime import timedelta
 from statistics import fmean
 from typing import Any
 
@@ -53,7 +54,7 @@ class Progress:
         live = ""
         if event and event.get("rps"):
             live = f"{event['rps']:.1f} RPS, p95 {event['p95_ms']:,.0f} ms, {event['errors']:.0f} errors"
-        line = f"{self._label}  {phase:<9} {live:<42} {clock(self.left_s())} left"
+        line = f"{self._label}  {phase:<9} {live:<42} {timedelta(seconds=round(self.left_s()))} left"
         if self._live:
             self._live.update(Text(line, no_wrap=True, overflow="ellipsis"))
         elif phase != self._printed[0] or now_s - self._printed[1] >= PLAIN_INTERVAL_S:
@@ -81,12 +82,6 @@ class Progress:
 def kind(cell: Cell) -> tuple[str, str]:
     """What a cell's length depends on most: slow servers fill their queues slowly, and windows grow."""
     return cell.server, cell.task
-
-
-def clock(seconds: float) -> str:
-    minutes, rest = divmod(round(max(0.0, seconds)), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
 def summary_table(rows: list[dict[str, Any]]) -> Table:

@@ -1,8 +1,8 @@
 """One server and one task, and what is needed to load it: its cores, its models, the folder of its files."""
 
 import contextlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,27 +10,28 @@ import pandas as pd
 
 from benchmark.measure.answer_check import check_answers
 from benchmark.measure.configurations import default_configuration
-from benchmark.measure.load import CLOSED_LOOP, LOAD_GRACE_S, OPEN_LOOP, Event, run_load
+from benchmark.measure.load import LOAD_GRACE_S, OPEN_LOOP, run_load
 from benchmark.measure.process_sampler import Sampler
 from benchmark.measure.processes import Server
 from benchmark.measure.redis_server import redis_url
 from benchmark.runs.environment import environment_record
 from benchmark.runs.plan import Cores
-from benchmark.stats.open_loop import COLUMNS
+from benchmark.stats.open_loop import COLUMNS, figures
 
 DRAIN_MARGIN_S = 5.0
 
 
 @dataclass(frozen=True)
 class Offered:
-    """A rate in requests a second, and for how long; goodput is what is answered within `limit_ms`.
+    """A rate in requests a second, and for how long; all but `limit_ms` are options of open_loop.py.
 
-    With `timeout_ms` the server is told that later answers are worthless. `long_share` of the requests hold
-    `long_texts` texts joined into one; with `only_short` these are left out, and the others stay the same.
+    Goodput is what is answered within `limit_ms`. With `timeout_ms` the server is told that later answers are
+    worthless. `long_share` of the requests hold `long_texts` texts joined into one; with `only_short` these
+    are left out, and the others stay the same.
     """
 
     rate: float
-    duration_s: float
+    measure_s: float
     warmup_s: float
     limit_ms: int
     timeout_ms: int = 0
@@ -38,6 +39,9 @@ class Offered:
     long_share: float = 0.0
     long_texts: int = 1
     only_short: bool = False
+
+    def figures(self, requests: pd.DataFrame) -> dict[str, Any]:
+        return {"rate": self.rate} | figures(requests, self.measure_s, self.limit_ms)
 
 
 class Target:
@@ -62,6 +66,12 @@ class Target:
     @property
     def record_path(self) -> Path:
         return self.path(self.name, "json")
+
+    def requests_path(self, stem: str) -> Path:
+        return self.path(stem, "requests.csv.xz")
+
+    def read_requests(self, stem: str) -> pd.DataFrame:
+        return pd.read_csv(self.requests_path(stem), dtype=COLUMNS)
 
     def context(self, **server_settings: str) -> dict[str, Any]:
         """What a record holds besides its figures: the model, and where it was measured."""
@@ -93,45 +103,21 @@ class Target:
         self,
         server: Server,
         stem: str,
-        *,
-        locustfile: str = CLOSED_LOOP,
+        options: Mapping[str, object],
         limit_s: float | None = None,
-        on_event: Callable[[Event], object] = lambda event: None,
-        **options: object,
+        **arguments: Any,
     ) -> Sampler:
-        """run_load of this task; every request is kept in `stem`.requests.csv.xz."""
-        kept = {"task": self.task, "requests_file": self.requests_path(stem), "check_labels": self.trained}
-        return run_load(
-            server,
-            kept | options,
-            self.cores.load,
-            self.path(stem, "load.log"),
-            limit_s=limit_s,
-            on_event=on_event,
-            locustfile=locustfile,
-        )
+        """run_load of this task with more of its `arguments`; requests are kept in `stem`.requests.csv.xz."""
+        common = {"task": self.task, "requests_file": self.requests_path(stem), "check_labels": self.trained}
+        log_path = self.path(stem, "load.log")
+        return run_load(server, {**common, **options}, self.cores.load, log_path, limit_s, **arguments)
 
     def offer(self, server: Server, offered: Offered, stem: str) -> pd.DataFrame:
         """The requests of an open loop, one row each; raises as run_load does."""
-        drain_s = offered.limit_ms / 1e3 + DRAIN_MARGIN_S
-        self.load(
-            server,
-            stem,
-            locustfile=OPEN_LOOP,
-            limit_s=offered.warmup_s + offered.duration_s + drain_s + LOAD_GRACE_S,
-            rate=offered.rate,
-            seed=offered.seed,
-            timeout_ms=offered.timeout_ms,
-            measure_s=offered.duration_s,
-            warmup_s=offered.warmup_s,
-            drain_s=drain_s,
-            long_share=offered.long_share,
-            long_texts=offered.long_texts,
-            only_short=offered.only_short,
-            # A long text has no certain label.
-            check_labels=self.trained and not offered.long_share,
-        )
-        return pd.read_csv(self.requests_path(stem), dtype=COLUMNS)
-
-    def requests_path(self, stem: str) -> Path:
-        return self.path(stem, "requests.csv.xz")
+        options = asdict(offered)
+        drain_s = options.pop("limit_ms") / 1e3 + DRAIN_MARGIN_S
+        limit_s = offered.warmup_s + offered.measure_s + drain_s + LOAD_GRACE_S
+        # A long text has no certain label.
+        options |= {"drain_s": drain_s, "check_labels": self.trained and not offered.long_share}
+        self.load(server, stem, options, limit_s, locustfile=OPEN_LOOP)
+        return self.read_requests(stem)
