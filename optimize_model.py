@@ -1,6 +1,6 @@
-"""Prepares the models that the servers load: gets them, converts them, and records what they are.
+"""Prepare the models that the servers load: download, convert, verify, and record them in a manifest.
 
-A second run checks every file against its recorded sha256 and redoes only what is missing or damaged.
+A second run checks each file against its recorded sha256 and redoes only what is missing or damaged.
 """
 
 import os
@@ -28,8 +28,8 @@ console = rich.get_console()
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
-def say(line: str) -> None:
-    console.print(line, highlight=False, markup=False, soft_wrap=True)
+def print_line(line: str, style: str | None = None) -> None:
+    console.print(line, style=style, highlight=False, markup=False, soft_wrap=True)
 
 
 @app.command(help=__doc__)
@@ -37,24 +37,24 @@ def main(
     source: Annotated[
         str,
         typer.Option(
-            help="hub, embedded, random, a folder that holds hub snapshots, or auto: "
-            "the hub where it answers within a few seconds, else the embedded models."
+            help="hub, embedded, random, a folder of hub snapshots, or auto: "
+            "the hub if it answers within a few seconds, else the embedded models."
         ),
     ] = "auto",
-    output: Annotated[Path, typer.Option(help="The folder that the servers load from.")] = DEFAULT_FOLDER,
+    output: Annotated[Path, typer.Option(help="Folder that the servers load from.")] = DEFAULT_FOLDER,
     eval_data: Annotated[
         Path | None,
-        typer.Option(help="Labelled data to verify on as well: sst2/dev.tsv, multi30k/test_2016_flickr.*."),
+        typer.Option(help="Also verify on labelled data: sst2/dev.tsv, multi30k/test_2016_flickr.*."),
     ] = None,
     kernels: Annotated[
         Literal["auto", "native", "onnxruntime"],
         typer.Option(
-            help="What INT8 models run on: kernels/, compiled here for the first of "
-            f"{', '.join(one.title for one in INSTRUCTION_SETS)} that the CPU has, or ONNX Runtime's own; "
-            "auto: the former where it can be had."
+            help="What INT8 models run on. native: kernels/, compiled for the first of "
+            f"{', '.join(one.title for one in INSTRUCTION_SETS)} that this CPU has; onnxruntime: ONNX "
+            "Runtime's own; auto: native if available."
         ),
     ] = "auto",
-    force: Annotated[bool, typer.Option("--force", help="Redo what is whole, too.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Redo complete models, too.")] = False,
     float32: Annotated[
         bool, typer.Option("--float32", help="Also write ONNX float32 graphs, into OUTPUT-float32.")
     ] = False,
@@ -62,18 +62,18 @@ def main(
         bool,
         typer.Option(
             "--no-quality-check",
-            help="Take INT8 however far from float32 it is: of seeded weights that tells nothing. "
-            "The manifest and charts say so, and --source auto refuses such models.",
+            help="Accept INT8 however much it differs from float32, as for untrained weights. The manifest "
+            "and charts say so, and --source auto refuses such models.",
         ),
     ] = False,
     compare: Annotated[
-        bool, typer.Option("--compare", help="Measure the engines beside each other (some minutes).")
+        bool, typer.Option("--compare", help="Measure all engines and compare them (some minutes).")
     ] = False,
 ) -> None:
     # Heavy imports wait until the arguments are known to be good, so that --help answers at once.
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    # Of what it writes into a folder that is the project's own.
+    # Warnings about files that transformers writes into this project's own folder.
     warnings.filterwarnings("ignore", category=UserWarning, module="transformers")
     from model_export.errors import PreparationError
     from model_export.prepare import prepare
@@ -85,7 +85,7 @@ def main(
                 source,
                 output,
                 force=force,
-                say=say,
+                say=print_line,
                 kernels=kernels,
                 eval_data=eval_data,
                 check_quality=not no_quality_check,
@@ -94,14 +94,12 @@ def main(
             if float32:
                 from model_export.float32 import prepare_float32
 
-                prepared.append(prepare_float32(manifest, say))
+                prepared.append(prepare_float32(manifest, print_line))
             if compare:
                 compare_engines(manifest)
-    except PreparationError as error:
-        console.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
-        raise typer.Exit(1) from None
-    except OSError as error:
-        console.print(f"error: {explain(error, output)}", style="red", markup=False, soft_wrap=True)
+    except (PreparationError, OSError) as error:
+        message = explain(error, output) if isinstance(error, OSError) else error
+        print_line(f"error: {message}", "red")
         raise typer.Exit(1) from None
     for one in prepared:
         console.print(size_table(one))
@@ -109,23 +107,23 @@ def main(
         if "comparison" in artefact:
             console.print(comparison_table(name.partition("/")[0], artefact["comparison"]))
     if manifest.fallback:
-        line = (
+        print_line(
             f"warning: {output} holds the small embedded models, not the hub's, since {manifest.fallback}; "
-            "their figures are not those of the hub's models. The next run asks the hub again; "
-            "--source FOLDER reads models that were downloaded, --source embedded chooses these."
+            "their figures are not those of the hub's models. The next run asks the hub again; --source "
+            "FOLDER uses downloaded models, --source embedded accepts these.",
+            "bold yellow",
         )
-        console.print(line, style="bold yellow", markup=False, soft_wrap=True)
 
 
 def locked(output: Path) -> AbstractContextManager[object]:
-    """Keeps other preparations out; what cannot be written to can still be checked without."""
+    """A lock against other preparations; none for a read-only folder, which can still be checked."""
     from filelock import FileLock
 
     return FileLock(output / ".lock") if os.access(output, os.W_OK) else nullcontext()
 
 
 def explain(error: OSError, output: Path) -> str:
-    """What the system refused, on which path, and what would help."""
+    """What the system refused, on which path, and a remedy."""
     path = Path(error.filename or output)
     refused = f"{path}: {error.strerror or error}"
     if isinstance(error, PermissionError):
@@ -139,12 +137,12 @@ def compare_engines(manifest: "Manifest") -> None:
     from model_export.manifest import TASKS
 
     for task in TASKS:
-        say(f"{task}: comparing engines on one thread")
-        manifest.annotate(f"{task}/onnx", "comparison", compare(task, manifest.folder, say))
+        print_line(f"{task}: comparing engines on one thread")
+        manifest.annotate(f"{task}/onnx", "comparison", compare(task, manifest.folder, print_line))
 
 
 def size_table(manifest: "Manifest") -> Table:
-    """One row an artefact, with what its verification found."""
+    """One row per artefact, with the figures of its verification."""
     table = Table(title=f"{manifest.folder}/ ({manifest.source})", title_justify="left")
     numbers = ("parameters", "MB", "of float32")
     for column in ("artefact", "architecture", *numbers, "precision", "verified (95 % interval)"):
@@ -164,11 +162,11 @@ def size_table(manifest: "Manifest") -> Table:
 
 
 def comparison_table(task: str, rows: list[dict[str, Any]]) -> Table:
-    """Engines beside each other; the first one is what the others are compared with."""
-    like = "chrF to float32" if task == "translation" else "equal labels %"
-    table = Table(title=f"{task}, one thread", title_justify="left")
-    for column in ("engine", "MB", "load s", "B=1 ms", "B=32 ms", "identical", like):
-        table.add_column(column, justify="left" if column == "engine" else "right")
+    """One row per engine; the first is the reference."""
+    match_rate = "chrF to float32" if task == "translation" else "equal labels %"
+    table = Table("engine", title=f"{task}, one thread", title_justify="left")
+    for column in ("MB", "load s", "B=1 ms", "B=32 ms", "identical", match_rate):
+        table.add_column(column, justify="right")
     for row in rows:
         latency_ms = {int(batch): value for batch, value in row["latency_ms"].items()}
         table.add_row(

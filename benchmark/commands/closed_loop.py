@@ -18,7 +18,6 @@ from benchmark.measure.configurations import CACHED_SERVERS
 from benchmark.measure.progress import summary_table
 from benchmark.measure.redis_server import NO_REDIS
 from benchmark.measure.runner import CellsFailed, Runner
-from benchmark.runs.errors import BenchmarkError
 from benchmark.runs.plan import Plan
 from benchmark.runs.records import TASKS, RunFiles
 from benchmark.runs.reuse_baseline import reuse_baseline
@@ -143,9 +142,9 @@ def measure_cells(runner: Runner, manifest: dict[str, Any], **more: Any) -> Cell
     if (files.folder / "run.json").is_file():
         earlier = files.read_run()
         if type(plan).from_json(earlier["plan"]) != plan:
-            raise BenchmarkError(f"run {name} has another plan ({earlier['plan']}); use a new name")
+            raise fail(f"run {name} has another plan ({earlier['plan']}); use a new name")
         if earlier["models"] != manifest:
-            raise BenchmarkError(f"run {name} measured other models; use a new name")
+            raise fail(f"run {name} measured other models; use a new name")
         if (before := earlier["environment"]["commit"]) != environment["commit"]:
             print_line(f"warning: run {name} started at commit {before}, this is {environment['commit']}")
         for path in files.cells_folder.glob("*.json"):
