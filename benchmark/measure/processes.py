@@ -43,7 +43,7 @@ class Child:
         *,
         piped: bool = False,
     ) -> None:
-        """With `piped`, standard output is the caller's to read; else it goes to the log as well.
+        """With `piped`, the caller has standard input and output; else output goes to the log as well.
 
         `env` comes on top of this process's own environment; None takes a variable out of it.
         """
@@ -64,6 +64,7 @@ class Child:
             command,
             cwd=ROOT,
             env={key: value for key, value in variables.items() if value is not None},
+            stdin=subprocess.PIPE if piped else None,
             stdout=subprocess.PIPE if piped else self._log,
             stderr=self._log,
             start_new_session=True,
@@ -88,8 +89,9 @@ class Child:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
-        if self.process.stdout is not None:
-            self.process.stdout.close()
+        for pipe in filter(None, (self.process.stdin, self.process.stdout)):
+            with contextlib.suppress(BrokenPipeError):
+                pipe.close()
         self._log.close()
 
 

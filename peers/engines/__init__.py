@@ -1,1 +1,1 @@
-"""Translation beside CTranslate2 and Optimum: in process, with the same weights, texts, lengths and cores."""
+"""Translation in process compared with CTranslate2 and Optimum: same weights, texts, lengths and cores."""

@@ -11,8 +11,8 @@ from benchmark.commands.output import console, print_line
 from benchmark.commands.session import RunOptions, check_quota, grouped
 from benchmark.runs.environment import ROOT
 from dynamic_batching.web.cpus import allowed_cpus
-from peers.engines.engines import ENGINES, check_installed
-from peers.engines.work import LENGTHS
+from peers.engines.dataset import LENGTHS
+from peers.engines.registry import ENGINES, check_installed
 
 EngineName = Literal[tuple(ENGINES)]  # type: ignore[valid-type]
 Length = Literal[LENGTHS]  # type: ignore[valid-type]
@@ -34,25 +34,25 @@ def peers(
 ) -> None:
     """Compare greedy translation in process with CTranslate2 and Optimum.
 
-    All engines have the same weights, texts, lengths and cores. Each first searches its best settings on
-    these cores, then all take turns. Tokens per second count those of the answers, end tokens included; the
-    time includes the encoder but not tokenizing.
+    All engines have the same weights, texts, lengths and cores. Each first searches its fastest settings by
+    successive halving on these cores, then all take turns. Tokens per second count those of the answers, end
+    tokens included; the time includes the encoder but not tokenizing.
     """
     usable = allowed_cpus()
     if cores > len(usable):
         raise typer.BadParameter(f"this process may use {len(usable)}", param_hint="--cores")
     check_quota(cores)
 
-    from peers.engines.contest import Contest
-    from peers.engines.table import table
+    from peers.engines.runner import Runner
+    from peers.engines.table import workload_table
 
     with where.session("peers") as session:
         check_installed(tuple(engines))
         used = tuple(usable[-cores:])
-        contest = Contest(session.models, tuple(engines), used, tuple(lengths), texts, rounds)
-        path, record = contest.run(session.folder, ROOT / ".cache" / "peers", print_line)
-        for kind, found in record["workloads"].items():
-            console.print(table(kind, found))
+        runner = Runner(tuple(engines), used, tuple(lengths), texts, rounds, print_line)
+        path, record = runner.run(session.models, session.folder, ROOT / ".cache" / "peers")
+        for kind, workload in record["workloads"].items():
+            console.print(workload_table(kind, workload))
         print_line(path)
 
 

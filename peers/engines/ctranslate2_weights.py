@@ -1,8 +1,8 @@
 """The same float32 weights as CTranslate2's INT8 model, by its own converter.
 
-That converter drops a Marian model's padding token and starts decoding from a zero row, as published models
-do. The embedded model starts from a row that it learned: there the token stays, with a bias that keeps it
-from being chosen.
+That converter drops a Marian model's padding token and starts decoding from a zero embedding, as published
+models do. The embedded model starts from a learned embedding: there the token is kept, with a bias that
+prevents its choice.
 """
 
 from pathlib import Path
@@ -11,18 +11,18 @@ from typing import Any
 from ctranslate2.converters import TransformersConverter
 from ctranslate2.converters.transformers import BartLoader, MarianMTLoader, register_loader
 
-NEVER = -1e9
+NEVER_CHOSEN = -1e9
 
 
 class WithStartToken(MarianMTLoader):
-    """As the converter's own loader where the start row is zero."""
+    """The converter's own loader, unless the start embedding is not zero."""
 
     def get_model_spec(self, model: Any) -> Any:
         if starts_from_zero(model):
             return super().get_model_spec(model)
         model.config.normalize_before = False
         model.config.normalize_embedding = False
-        model.final_logits_bias[0, model.config.pad_token_id] = NEVER
+        model.final_logits_bias[0, model.config.pad_token_id] = NEVER_CHOSEN
         return BartLoader.get_model_spec(self, model)
 
     def set_decoder(self, spec: Any, decoder: Any) -> None:
@@ -46,9 +46,6 @@ def starts_from_zero(model: Any) -> bool:
     return not model.get_input_embeddings().weight[model.config.decoder_start_token_id].any()
 
 
-def convert(models: Path, output: Path, quantization: str | None = "int8") -> None:
-    """Writes the model into `output`; `quantization` None keeps float32."""
+def convert(models: Path, output: Path) -> None:
     register_loader("MarianConfig")(WithStartToken)
-    TransformersConverter(str(models / "translation" / "pytorch")).convert(
-        str(output), quantization=quantization
-    )
+    TransformersConverter(str(models / "translation" / "pytorch")).convert(str(output), quantization="int8")

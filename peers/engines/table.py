@@ -1,37 +1,45 @@
-"""A comparison as a table: one row an engine, with our ratio to it."""
+"""A comparison as a table: one row per engine, with our speed-up over it."""
 
 from typing import Any
 
 from rich.table import Table
 
 from benchmark.stats.formatting import format_number
-from peers.engines.contest import plain
+from peers.engines.registry import format_settings
 
 
-def table(lengths: str, found: dict[str, Any]) -> Table:
-    """The engines of one workload, each at its best settings."""
-    title = (
-        f"translation, {lengths} lengths: {found['texts']:,} texts of {found['source_tokens_min']} to "
-        f"{found['source_tokens_max']} tokens, no HTTP"
-    )
-    shown = Table(title=title, title_justify="left")
-    shown.add_column("engine")
-    right = ("tokens/s", "min to max", "ours / it", "min to max", "tokens as float32 %", "wrong lengths")
-    for heading in right:
-        shown.add_column(heading, justify="right")
-    shown.add_column("best settings", overflow="fold")
-    for name, engine in found["engines"].items():
+def workload_table(lengths: str, workload: dict[str, Any]) -> Table:
+    """The engines of one workload, each with its fastest settings."""
+    tokens = f"{workload['source_tokens_min']} to {workload['source_tokens_max']} tokens"
+    title = f"translation, {lengths} lengths: {workload['texts']:,} texts of {tokens}, without HTTP"
+    table = Table(title=title, title_justify="left")
+    table.add_column("engine")
+    for heading in (
+        "tokens/s",
+        "min to max",
+        "our speed-up",
+        "min to max",
+        "same as float32 %",
+        "wrong lengths",
+    ):
+        table.add_column(heading, justify="right")
+    table.add_column("fastest settings", overflow="fold")
+    for name, engine in workload["engines"].items():
         speeds = [one["tokens_per_s"] for one in engine["rounds"]]
-        ratio = found["ratios"].get(name)
+        ratio = workload["ratios"].get(name)
         identical = engine["identical_to_float32"]
-        shown.add_row(
+        table.add_row(
             engine["title"],
             format_number(engine["tokens_per_s"], 0),
-            f"{format_number(min(speeds), 0)} to {format_number(max(speeds), 0)}",
+            format_range(min(speeds), max(speeds), 0),
             format_number(ratio["median"], 2) if ratio else "",
-            f"{format_number(ratio['min'], 2)} to {format_number(ratio['max'], 2)}" if ratio else "",
-            "" if identical is None else format_number(100 * identical, 1),
+            format_range(ratio["min"], ratio["max"], 2) if ratio else "",
+            format_number(None if identical is None else 100 * identical, 1),
             str(engine["wrong_lengths"]),
-            plain(engine["settings"]),
+            format_settings(engine["settings"]),
         )
-    return shown
+    return table
+
+
+def format_range(least: float, most: float, digits: int) -> str:
+    return f"{format_number(least, digits)} to {format_number(most, digits)}"

@@ -1,8 +1,9 @@
-"""The comparison gives every engine the same texts in turn, and counts what each text asked for."""
+"""Engines are compared in turns on the same texts, each with settings that a fair search chose."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, field, replace
-from itertools import cycle
+from itertools import count, cycle
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,20 +18,22 @@ from benchmark.runs.records import read_json, write_json
 from dynamic_batching.decoder import Finished, StepResult
 from dynamic_batching.sequence import Sequence
 from optimized.web.cpus import allowed_cpus
-from peers.engines import contest, engines
+from peers.engines import registry, runner
 from peers.engines.__main__ import app
-from peers.engines.contest import Contest, ratios, same_share
-from peers.engines.ours_peer import drain
-from peers.engines.table import table
-from peers.engines.team import Place, Team
-from peers.engines.work import Work, choose
+from peers.engines.dataset import Dataset, select_sources
+from peers.engines.halving import Pass, successive_halving
+from peers.engines.ours_engine import decode
+from peers.engines.registry import EngineSpec, Settings
+from peers.engines.runner import Runner, match_rate, speed_ups
+from peers.engines.table import workload_table
+from peers.engines.workers import Paths, Workers
 
 END = 0
 CORE = allowed_cpus()[0]
-INSTALLED = (engines.PEER_PACKAGES / "ctranslate2").is_dir()
-WORK = Work([[5, END], [6, 7, 8, END], [9, END], [4, 4, END]], [2, 4, 2, 3], True, END)
+INSTALLED = (registry.PEER_PACKAGES / "ctranslate2").is_dir()
+DATASET = Dataset([[5, END], [6, 7, 8, END], [9, END], [4, 4, END]], [2, 4, 2, 3], True, END)
 SETTINGS = {
-    "ours": {"slots": 8, "join": 2, "order": "length"},
+    "ours": {"slots": 8, "prefill_batch": 2, "order": "length"},
     "ctranslate2": {"inter_threads": 1, "intra_threads": 1, "calls": "all"}
     | {"batch_type": "examples", "max_batch_size": 8},
 }
@@ -38,69 +41,72 @@ SETTINGS = {
 lists_of_lengths = st.lists(st.integers(1, 12), min_size=1, max_size=60)
 
 
-def work_of(lengths: list[int]) -> Work:
-    return Work([[7] * length for length in lengths], lengths, True, END)
+def dataset_of(lengths: list[int]) -> Dataset:
+    """Texts whose tokens are their own index."""
+    return Dataset([[index] * length for index, length in enumerate(lengths)], lengths, True, END)
 
 
 @given(lists_of_lengths)
-def test_a_call_by_limit_holds_every_text_of_one_limit(lengths: list[int]) -> None:
-    groups = work_of(lengths).by_limit()
-    limits = [{lengths[place] for place in group} for group in groups]
-    assert all(len(one) == 1 for one in limits)
-    assert [max(one) for one in limits] == sorted(set(lengths), reverse=True)
-    assert sorted(place for group in groups for place in group) == list(range(len(lengths)))
+def test_a_batch_by_maximum_length_holds_every_text_of_that_length(lengths: list[int]) -> None:
+    batches = dataset_of(lengths).by_max_new_tokens()
+    assert [[lengths[index] for index in batch] for batch in batches] == [
+        [length] * lengths.count(length) for length in sorted(set(lengths), reverse=True)
+    ]
+    assert sorted(index for batch in batches for index in batch) == list(range(len(lengths)))
 
 
 @given(lists_of_lengths, st.integers(1, 16))
 def test_batches_are_full_and_of_like_length(lengths: list[int], size: int) -> None:
-    batches = work_of(lengths).batches(size)
+    batches = dataset_of(lengths).batches(size)
     assert all(len(batch) == size for batch in batches[:-1]) and 0 < len(batches[-1]) <= size
-    in_order = [lengths[place] for batch in batches for place in batch]
-    assert in_order == sorted(lengths, reverse=True)
+    assert [lengths[index] for batch in batches for index in batch] == sorted(lengths, reverse=True)
+
+
+@given(lists_of_lengths, st.integers(1, 16))
+def test_answers_are_in_the_order_of_their_texts(lengths: list[int], size: int) -> None:
+    dataset = dataset_of(lengths)
+    for batches in (dataset.batches(size), dataset.by_max_new_tokens()):
+        outputs = [[[index] * 20 for index in batch] for batch in batches]
+        assert dataset.answers(batches, outputs) == dataset.sources
 
 
 @given(lists_of_lengths, st.integers(1, 4))
-def test_processes_share_the_work_evenly_and_in_its_order(lengths: list[int], parts: int) -> None:
-    work = Work([[place] * length for place, length in enumerate(lengths)], lengths, True, END)
-    shares = work.deal(parts)
-    dealt = [[source[0] for source in share.sources] for share in shares]
-    assert sorted(place for share in dealt for place in share) == list(range(len(lengths)))
-    assert all(share == sorted(share) for share in dealt)
-    tokens = [sum(share.limits) for share in shares]
+def test_processes_share_the_texts_evenly_and_in_their_order(lengths: list[int], parts: int) -> None:
+    shares = dataset_of(lengths).split(parts)
+    indices = [[source[0] for source in share.sources] for share in shares]
+    assert sorted(index for share in indices for index in share) == list(range(len(lengths)))
+    assert all(share == sorted(share) for share in indices)
+    tokens = [sum(share.max_new_tokens) for share in shares]
     assert max(tokens) - min(tokens) <= max(lengths)
 
 
-def test_a_text_counts_what_it_asked_for_and_not_what_its_batch_went_on_with() -> None:
-    assert WORK.cut(0, [3, 3, 3, 3]) == [3, 3]
-    assert WORK.cut(1, [3, END, 3, 3, 3]) == [3, END, 3, 3]
-    natural = replace(WORK, fixed_length=False)
-    assert natural.cut(1, [3, END, 3, 3]) == [3, END]
-    assert natural.cut(3, [3, 3, 3, END]) == [3, 3, 3]
+def test_tokens_past_a_text_s_own_end_are_not_counted() -> None:
+    assert DATASET.trim(0, [3, 3, 3, 3]) == [3, 3]
+    assert DATASET.trim(1, [3, END, 3, 3, 3]) == [3, END, 3, 3]
+    natural = replace(DATASET, fixed_length=False)
+    assert natural.trim(1, [3, END, 3, 3]) == [3, END]
+    assert natural.trim(3, [3, 3, 3, END]) == [3, 3, 3]
 
 
-def test_answers_of_another_length_than_asked_are_counted() -> None:
+def test_answers_of_a_wrong_length_are_counted() -> None:
     right = [[3, 3], [3, 3, 3, END], [3, 3], [3, 3, 3]]
     short = [*right[:3], [3, END]]
-    assert WORK.wrong_lengths(right) == 0
-    assert WORK.wrong_lengths(short) == 1
-    assert WORK.wrong_lengths([*right[:3], [3] * 4]) == 1
-    natural = replace(WORK, fixed_length=False)
+    assert DATASET.wrong_lengths(right) == 0
+    assert DATASET.wrong_lengths(short) == 1
+    assert DATASET.wrong_lengths([*right[:3], [3] * 4]) == 1
+    natural = replace(DATASET, fixed_length=False)
     assert natural.wrong_lengths(short) == 0
     assert natural.wrong_lengths([[], *right[1:3], [3, 3]]) == 2
 
 
-def test_work_is_read_as_it_was_written(tmp_path: Path) -> None:
-    assert Work.load(WORK.save(tmp_path / "work.json")) == WORK
-
-
 def stream() -> Iterator[list[int]]:
-    for place, length in enumerate(cycle([2, 3, 2, 5, 3])):
-        yield [place] * length
+    for index, length in enumerate(cycle([2, 3, 2, 5, 3])):
+        yield [index] * length
 
 
 def test_mixed_texts_are_the_first_and_equal_ones_fill_groups_of_one_length() -> None:
-    assert [ids[0] for ids in choose(stream(), "mixed", 6, 4)] == [0, 1, 2, 3, 4, 5]
-    equal = choose(stream(), "equal", 8, 4)
+    assert [ids[0] for ids in select_sources(stream(), "mixed", 6, 4)] == [0, 1, 2, 3, 4, 5]
+    equal = select_sources(stream(), "equal", 8, 4)
     assert [len(ids) for ids in equal] == [2] * 4 + [3] * 4
     assert [ids[0] for ids in equal] == [0, 2, 5, 7, 1, 4, 6, 9]
 
@@ -133,117 +139,149 @@ class FakeDecoder:
         ended = [sequence for sequence, left in self.left.items() if left == 0]
         for sequence in ended:
             del self.left[sequence]
-        failed = [(self.failing, RuntimeError("broken row"))] if self.failing in ended else []
+        failed = [(self.failing, RuntimeError("broken sequence"))] if self.failing in ended else []
         return StepResult([(sequence, [1] * sequence.max_new_tokens) for sequence in ended], failed)
 
 
 @given(lists_of_lengths, st.integers(1, 8), st.integers(1, 8))
-def test_our_queue_drains_whatever_the_slots(lengths: list[int], slots: int, join: int) -> None:
+def test_every_queued_sequence_is_decoded(lengths: list[int], slots: int, batch: int) -> None:
     decoder: Any = FakeDecoder(slots)
     sequences = [Sequence([1], length, length) for length in lengths]
-    answers = drain(decoder, sequences, min(join, slots))
+    answers = decode(decoder, sequences, min(batch, slots))
     assert {one: len(answer) for one, answer in answers.items()} == dict(zip(sequences, lengths, strict=True))
     assert decoder.rows == 0
-    assert all(size >= min(join, slots) for size in decoder.joins[:-1])
+    assert all(size >= min(batch, slots) for size in decoder.joins[:-1])
 
 
-def test_a_failed_row_is_an_error_and_no_speed() -> None:
+def test_a_failed_sequence_is_an_error() -> None:
     sequences = [Sequence([1], 2, 2), Sequence([1], 3, 3)]
     decoder: Any = FakeDecoder(4, failing=sequences[1])
-    with pytest.raises(RuntimeError, match="broken row"):
-        drain(decoder, sequences, 1)
+    with pytest.raises(RuntimeError, match="broken sequence"):
+        decode(decoder, sequences, 1)
 
 
 def speeds(*values: float) -> list[dict[str, Any]]:
     return [{"tokens_per_s": value} for value in values]
 
 
-def test_a_ratio_is_of_the_same_round() -> None:
-    found = ratios(
+def test_a_speed_up_is_within_a_round() -> None:
+    found = speed_ups(
         {"ours": speeds(20, 30, 40), "ctranslate2": speeds(10, 20, 10), "optimum": speeds(5, 5, 5)}
     )
     assert found["ctranslate2"] == {"median": 2.0, "min": 1.5, "max": 4.0}
     assert found["optimum"] == {"median": 6.0, "min": 4.0, "max": 8.0}
-    assert ratios({"ctranslate2": speeds(1)}) == {}
+    assert speed_ups({"ctranslate2": speeds(1)}) == {}
 
 
-def test_likeness_is_the_share_of_equal_answers() -> None:
-    assert same_share([[1, 2], [3], [4], [5]], [[1, 2], [3, 0], [4], [6]]) == 0.5
-    assert same_share([[1]], None) is None
+def test_the_match_rate_is_the_share_of_equal_answers() -> None:
+    assert match_rate([[1, 2], [3], [4], [5]], [[1, 2], [3, 0], [4], [6]]) == 0.5
 
 
-@dataclass
-class FakeTeam:
-    """An engine whose speed depends on its settings; it notes every turn that the contest gives it."""
+@given(
+    others=st.lists(st.floats(50, 97), max_size=16),
+    position=st.integers(0, 16),
+    start=st.integers(0, 200),
+    duration=st.integers(1, 200),
+)
+def test_the_search_picks_the_fastest_while_the_machine_slows_down_to_half(
+    others: list[float], position: int, start: int, duration: int
+) -> None:
+    speeds = [*others[:position], 100.0, *others[position:]]
+    passes_done = count()
+
+    def measure(candidate: int) -> Pass:
+        progress = (next(passes_done) - start) / duration
+        return {"tokens_per_s": speeds[candidate] * 0.5 ** min(max(progress, 0.0), 1.0)}
+
+    best, passes = successive_halving(len(speeds), measure, lambda line: None)
+    assert speeds[best] == 100.0
+    assert sum(map(len, passes)) == next(passes_done)
+
+
+def test_candidates_take_turns_and_the_slower_half_drops_out() -> None:
+    order: list[int] = []
+    lines: list[str] = []
+
+    def measure(candidate: int) -> Pass:
+        order.append(candidate)
+        return {"tokens_per_s": float(candidate + 1)}
+
+    best, passes = successive_halving(5, measure, lines.append)
+    assert best == 4
+    assert order == [0, 1, 2, 3, 4] * 4 + [2, 3, 4] * 4 + [3, 4] * 4
+    assert [len(one) for one in passes] == [4, 4, 8, 12, 12]
+    assert lines[0] == "5 settings, round 1 of 4: 1 to 5 tokens/s" and len(lines) == 12
+    assert successive_halving(1, measure, lines.append) == (0, [[]])
+
+
+@dataclass(eq=False)
+class FakeWorkers:
+    """An engine whose speed depends on its settings."""
 
     name: str
-    settings: dict[str, Any]
+    settings: Settings
     cores: tuple[int, ...]
-    work: Work
-    sample: Work
-    place: Place
+    paths: Paths
     version: str = "fake 1"
-    turns: ClassVar[list[str]] = []
-    stopped: ClassVar[list[str]] = []
+    instances: ClassVar[list["FakeWorkers"]] = []
+    measured: ClassVar[list[str]] = []
+    closed: int = 0
 
-    def __enter__(self) -> "FakeTeam":
-        return self
+    def __post_init__(self) -> None:
+        self.instances.append(self)
 
-    def __exit__(self, *_: object) -> None:
-        self.stop()
+    def translate(self, dataset: Dataset, settings: Settings) -> list[list[int]]:
+        return dataset.sources
 
-    @property
-    def sample_answers(self) -> list[list[int]]:
-        return self.sample.sources
+    def measure(self, dataset: Dataset, settings: Settings) -> Pass:
+        assert not self.closed and self.settings == {"process": settings["process"]}
+        self.measured.append(self.name)
+        return {"tokens_per_s": float(settings["speed"]), "wrong_lengths": 0}
 
-    def turn(self) -> dict[str, Any]:
-        self.turns.append(self.name)
-        return {"tokens_per_s": float(self.settings["speed"]), "wrong_lengths": 0}
-
-    def stop(self) -> None:
-        self.stopped.append(self.name)
+    def close(self) -> None:
+        self.closed += 1
 
 
-def fake_engine(name: str, *candidates: float) -> engines.Engine:
-    return engines.Engine(name, False, lambda cores, fixed_length: [{"speed": speed} for speed in candidates])
+def fake_engine(*speeds: int) -> EngineSpec:
+    """Candidates that share two processes."""
+    candidates = [{"speed": speed, "process": index % 2} for index, speed in enumerate(speeds)]
+    return EngineSpec("fake", False, lambda cores, fixed_length: candidates, ("process",))
 
 
-def test_each_engine_runs_at_its_best_settings_and_turns_alternate(
+def test_each_engine_runs_with_its_fastest_settings_and_all_take_turns(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(contest, "Team", FakeTeam)
-    monkeypatch.setattr(FakeTeam, "turns", [])
-    monkeypatch.setattr(FakeTeam, "stopped", [])
+    monkeypatch.setattr(runner, "Workers", FakeWorkers)
+    monkeypatch.setattr(FakeWorkers, "measured", [])
+    monkeypatch.setattr(FakeWorkers, "instances", [])
     for name, best in {"a": 20, "b": 40, "c": 60}.items():
-        monkeypatch.setitem(engines.ENGINES, name, fake_engine(name, best / 2, best, 5))
-    place = Place(tmp_path, tmp_path, "", tmp_path, tmp_path)
-    said: list[str] = []
-    found = Contest(tmp_path, ("a", "b", "c"), (0,), ("mixed",), 4, 3).measure(
-        "mixed", WORK, place, said.append
-    )
-    assert "".join(FakeTeam.turns[-9:]) == "abcbcacab"
-    assert {name: engine["settings"]["speed"] for name, engine in found["engines"].items()} == {
-        "a": 20,
-        "b": 40,
-        "c": 60,
-    }
-    assert len(found["engines"]["a"]["searched"]) == 3 and "".join(FakeTeam.stopped[-3:]) == "abc"
-    assert said[-1].startswith("mixed, round 3 of 3: a 20 tokens/s")
+        monkeypatch.setitem(registry.ENGINES, name, fake_engine(best // 2, best, 5))
+    lines: list[str] = []
+    paths = Paths(tmp_path, tmp_path, "", tmp_path)
+    record = Runner(("a", "b", "c"), (0,), ("mixed",), 4, 3, lines.append).measure("mixed", DATASET, paths)
+    assert "".join(FakeWorkers.measured) == "a" * 20 + "b" * 20 + "c" * 20 + "abcbcacab"
+    engines = record["engines"]
+    assert {name: one["settings"]["speed"] for name, one in engines.items()} == {"a": 20, "b": 40, "c": 60}
+    searched = engines["a"]["searched"]
+    assert [len(one["rounds"]) for one in searched] == [8, 8, 4] and searched[2]["settings"]["speed"] == 5
+    assert len(FakeWorkers.instances) == 6 and all(one.closed for one in FakeWorkers.instances)
+    assert "a, best of 3 settings: speed 20, process 1" in lines
+    assert lines[-1] == "mixed, round 3 of 3, tokens/s: a 20, b 40, c 60"
 
 
 @pytest.mark.parametrize("cores", [1, 2, 3, 4])
 @pytest.mark.parametrize("fixed_length", [True, False])
 def test_the_search_gives_ctranslate2_all_cores(cores: int, fixed_length: bool) -> None:
-    candidates = engines.ctranslate2_settings(cores, fixed_length)
+    candidates = registry.ctranslate2_candidates(cores, fixed_length)
     assert {one["inter_threads"] * one["intra_threads"] for one in candidates} == {cores}
     assert {one["calls"] for one in candidates} == ({"own_limits", "by_limit"} if fixed_length else {"all"})
     assert len({str(one) for one in candidates}) == len(candidates)
 
 
-def narrow(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def search_one_setting(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """Leaves one candidate to search, so that a test is short."""
-    only = replace(engines.ENGINES[name], settings=lambda cores, fixed_length: [SETTINGS[name]])
-    monkeypatch.setitem(engines.ENGINES, name, only)
+    only = replace(registry.ENGINES[name], candidates=lambda cores, fixed_length: [SETTINGS[name]])
+    monkeypatch.setitem(registry.ENGINES, name, only)
 
 
 def command(tmp_path: Path, *options: str, models: Path = EMBEDDED) -> tuple[int, str]:
@@ -257,7 +295,7 @@ def test_a_comparison_is_written_and_shown(monkeypatch: pytest.MonkeyPatch, tmp_
     if INSTALLED:
         names.append("ctranslate2")
     for name in names:
-        narrow(monkeypatch, name)
+        search_one_setting(monkeypatch, name)
     options = ("--engines", ",".join(names), "--lengths", "mixed", "--texts", "24", "--rounds", "2")
     code, output = command(tmp_path, *options)
     assert code == 0, output
@@ -278,12 +316,13 @@ def test_a_comparison_is_written_and_shown(monkeypatch: pytest.MonkeyPatch, tmp_
 @pytest.mark.parametrize("calls", ["own_limits", "by_limit"])
 def test_ctranslate2_ends_each_text_at_its_own_fixed_length(tmp_path: Path, calls: str) -> None:
     lengths = [3, 9, 4, 4, 7, 1, 12, 5, 5, 30]
-    work = Work([[*range(10, 10 + length), END] for length in lengths], lengths, True, END)
-    place = Place(EMBEDDED.resolve(), tmp_path, "", tmp_path, tmp_path)
-    contest.convert("ctranslate2", (CORE,), place, print)
-    with Team("ctranslate2", SETTINGS["ctranslate2"] | {"calls": calls}, (CORE,), work, work, place) as team:
-        assert [len(answer) for answer in team.sample_answers] == lengths
-        assert team.turn()["tokens"] == sum(lengths)
+    dataset = Dataset([[*range(10, 10 + length), END] for length in lengths], lengths, True, END)
+    paths = Paths(EMBEDDED.resolve(), tmp_path, "", tmp_path)
+    settings = SETTINGS["ctranslate2"] | {"calls": calls}
+    runner.convert_weights("ctranslate2", (CORE,), paths)
+    with closing(Workers("ctranslate2", settings, (CORE,), paths)) as workers:
+        assert [len(answer) for answer in workers.translate(dataset, settings)] == lengths
+        assert workers.measure(dataset, settings)["tokens"] == sum(lengths)
 
 
 def test_the_table_has_both_sides() -> None:
@@ -295,15 +334,15 @@ def test_the_table_has_both_sides() -> None:
         "wrong_lengths": 0,
         "settings": {"max_batch_size": 64},
     }
-    found = {
+    workload = {
         "texts": 4,
         "source_tokens_min": 2,
         "source_tokens_max": 4,
         "engines": {"ours": engine | {"title": "ours, INT8", "tokens_per_s": 2500.0}, "ctranslate2": engine},
         "ratios": {"ctranslate2": {"median": 2.5, "min": 2.0, "max": 3.0}},
     }
-    shown = table("mixed", found)
-    cells = [list(column.cells) for column in shown.columns]
+    table = workload_table("mixed", workload)
+    cells = [list(column.cells) for column in table.columns]
     assert cells[0] == ["ours, INT8", "CTranslate2 INT8"]
     assert cells[1] == ["2,500", "1,000"] and cells[3] == ["", "2.50"] and cells[4] == ["", "2.00 to 3.00"]
 
@@ -311,7 +350,7 @@ def test_the_table_has_both_sides() -> None:
 def test_missing_models_and_peers_are_one_clear_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     code, output = command(tmp_path, models=tmp_path / "nowhere")
     assert code != 0 and "optimize_model.py" in output and "Traceback" not in output
-    monkeypatch.setattr(engines, "PEER_PACKAGES", tmp_path / "none")
+    monkeypatch.setattr(registry, "PEER_PACKAGES", tmp_path / "none")
     code, output = command(tmp_path)
     assert code != 0 and "`make peers` installs it" in output and "Traceback" not in output
     code, output = command(tmp_path, "--engines", "chess")
@@ -324,9 +363,9 @@ def test_models_without_a_translator_are_one_clear_line(tmp_path: Path) -> None:
     assert code != 0 and "does not list translation/onnx" in output and "Traceback" not in output
 
 
-def test_other_weights_are_converted_anew(tmp_path: Path) -> None:
+def test_other_weights_are_converted_again(tmp_path: Path) -> None:
     folders = {
-        Place(tmp_path, tmp_path, weights, tmp_path, tmp_path).converted(name)
+        Paths(tmp_path, tmp_path, weights, tmp_path).converted(name)
         for weights in ("one", "other")
         for name in ("ctranslate2", "optimum")
     }
@@ -334,6 +373,9 @@ def test_other_weights_are_converted_anew(tmp_path: Path) -> None:
 
 
 def test_an_engine_that_cannot_start_is_named(tmp_path: Path) -> None:
-    place = Place(EMBEDDED.resolve(), tmp_path, "", tmp_path, tmp_path)
-    with pytest.raises(ProcessFailed, match=r"ours ended early.*slots"):
-        Team("ours", {}, (CORE,), WORK, WORK, place)
+    paths = Paths(tmp_path / "no-models", tmp_path, "", tmp_path)
+    with (
+        closing(Workers("ours", {}, (CORE,), paths)) as workers,
+        pytest.raises(ProcessFailed, match=r"ours ended early.*slots.*holds no models"),
+    ):
+        workers.measure(DATASET, SETTINGS["ours"])

@@ -1,0 +1,71 @@
+"""Optimum's INT8 export of the same weights, as model_export.compare makes it, with its own `generate`.
+
+A batch holds texts of like length and runs to the longest maximum among them; tokens past a text's own
+maximum are not counted.
+"""
+
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from optimum.onnxruntime import ORTModelForSeq2SeqLM
+from transformers import GenerationConfig
+
+from dynamic_batching.config import Settings
+from dynamic_batching.models import Translator
+from dynamic_batching.runtime.onnx_files import find_onnx_files
+from model_export.compare import Limits, load_optimum, optimum_preset, optimum_translation
+from model_export.torch_reference import padded
+from peers.engines.dataset import Batches, Dataset
+
+
+class Engine:
+    """One model on one thread."""
+
+    def __init__(self, models: Path, converted: Path, settings: dict[str, Any]) -> None:
+        torch.set_num_threads(1)
+        self.model: Any = load_optimum(ORTModelForSeq2SeqLM, converted)
+        config = self.model.config
+        self.model.generation_config = GenerationConfig(
+            do_sample=False,
+            num_beams=1,
+            eos_token_id=config.eos_token_id,
+            pad_token_id=config.pad_token_id,
+            decoder_start_token_id=config.decoder_start_token_id,
+            suppress_tokens=[config.pad_token_id],
+        )
+        optimum, onnxruntime = version("optimum"), version("onnxruntime")
+        self.version = f"optimum {optimum} ({optimum_preset()}), onnxruntime {onnxruntime}"
+
+    def prepare(self, dataset: Dataset, settings: dict[str, Any]) -> tuple[Batches, Any]:
+        batches = dataset.batches(settings["batch_size"])
+        calls = []
+        for batch in batches:
+            ids = padded([dataset.sources[index] for index in batch], self.model.config.pad_token_id)
+            limit = max(dataset.max_new_tokens[index] for index in batch)
+            calls.append(
+                {
+                    "input_ids": ids,
+                    "attention_mask": ids.ne(self.model.config.pad_token_id).long(),
+                    "max_new_tokens": limit,
+                    "min_new_tokens": limit if dataset.fixed_length else None,
+                }
+            )
+        return batches, calls
+
+    def run(self, calls: list[dict[str, Any]]) -> list[torch.Tensor]:
+        with torch.inference_mode():
+            return [self.model.generate(**call) for call in calls]
+
+    def token_ids(self, outputs: list[torch.Tensor]) -> list[list[list[int]]]:
+        return [output[:, 1:].tolist() for output in outputs]
+
+
+def convert(models: Path, output: Path) -> None:
+    """Writes Optimum's INT8 export into `output`."""
+    limits = Limits(Translator(find_onnx_files(models, "translation"), Settings(threads=1)))
+    with tempfile.TemporaryDirectory(dir=output.parent) as scratch:
+        optimum_translation(models / "translation" / "pytorch", Path(scratch), limits)
+        (Path(scratch) / "int8").replace(output)

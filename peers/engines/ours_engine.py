@@ -1,0 +1,59 @@
+"""Our INT8 graphs as dynamic_batching runs them, with continuous batching."""
+
+from functools import cache, partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from dynamic_batching.decoder import SlotDecoder
+from dynamic_batching.runtime.graphs import Graphs
+from dynamic_batching.runtime.onnx_files import find_onnx_files, kernel_library
+from dynamic_batching.sequence import Sequence
+from peers.engines.dataset import Batches, Dataset
+
+
+class Engine:
+    """A decoder on the calling thread with a full queue: in order of arrival, or the longest texts first."""
+
+    def __init__(self, models: Path, converted: Path, settings: dict[str, Any]) -> None:
+        files = find_onnx_files(models, "translation")
+        files.verify()
+        graphs = Graphs.load(files.folder, kernel_library(files))
+        self.decoder = cache(partial(SlotDecoder, graphs))
+        self.version = f"onnxruntime {version('onnxruntime')}"
+
+    def prepare(self, dataset: Dataset, settings: dict[str, Any]) -> tuple[Batches, Any]:
+        indices = [*range(len(dataset.sources))]
+        order = dataset.longest_first() if settings["order"] == "length" else indices
+        sequences = []
+        for index in order:
+            limit = dataset.max_new_tokens[index]
+            sequences.append(Sequence(dataset.sources[index], limit, limit if dataset.fixed_length else 0))
+        return [order], (self.decoder(settings["slots"]), sequences, settings["prefill_batch"])
+
+    def run(self, calls: tuple[SlotDecoder, list[Sequence], int]) -> list[list[int]]:
+        answers = decode(*calls)
+        return [answers[sequence] for sequence in calls[1]]
+
+    def token_ids(self, outputs: list[list[int]]) -> list[list[list[int]]]:
+        return [outputs]
+
+
+def decode(decoder: SlotDecoder, queue: list[Sequence], prefill_batch: int) -> dict[Sequence, list[int]]:
+    """Decodes sequences in their order; they join in one encoder run once `prefill_batch` slots are free.
+
+    Raises the exception of a sequence that failed.
+    """
+    answers: dict[Sequence, list[int]] = {}
+    scheduled = 0
+    while scheduled < len(queue) or decoder.rows:
+        waiting = len(queue) - scheduled
+        if waiting and decoder.free_slots >= min(prefill_batch, waiting):
+            joining = queue[scheduled : scheduled + decoder.free_slots]
+            answers.update(decoder.join(joining))
+            scheduled += len(joining)
+        result = decoder.step()
+        for _, error in result.failed:
+            raise error
+        answers.update(result.finished)
+    return answers

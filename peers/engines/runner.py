@@ -1,0 +1,184 @@
+"""Measures the engines: converts their weights once, tunes each on these cores, then lets all take turns.
+
+Rounds go A B C, B C A, C A B, so that a drift of the machine's speed affects all; a ratio is within a round.
+"""
+
+from collections.abc import Callable
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from statistics import mean, median
+from typing import Any
+
+from benchmark.measure.processes import Child, ProcessFailed
+from benchmark.runs.environment import environment_record
+from benchmark.runs.plan import Cores
+from benchmark.runs.records import write_json
+from dynamic_batching.runtime.tokenization import MarianTokenizer
+from dynamic_batching.web.model_files import ModelFiles, ModelFilesError, find_model_files
+from locustfiles.inputs import unique
+from peers.engines.dataset import Dataset, select_sources
+from peers.engines.halving import Pass, successive_halving
+from peers.engines.registry import ENGINES, OURS, REFERENCE, Settings, engine_spec, format_settings
+from peers.engines.workers import Paths, Workers
+
+# A multiple of every candidate's batch size.
+GROUP = 128
+SAMPLE_TEXTS = 64
+
+
+@dataclass
+class TunedEngine:
+    """An engine with its fastest settings, its answers to the sample, and its measured rounds."""
+
+    title: str
+    workers: Workers
+    settings: Settings
+    sample_answers: list[list[int]]
+    searched: list[dict[str, Any]]
+    rounds: list[Pass] = field(default_factory=list)
+
+    def record(self, reference: list[list[int]] | None) -> dict[str, Any]:
+        return {
+            "title": self.title,
+            "version": self.workers.version,
+            "settings": self.settings,
+            "tokens_per_s": median(one["tokens_per_s"] for one in self.rounds),
+            "identical_to_float32": None if reference is None else match_rate(self.sample_answers, reference),
+            "wrong_lengths": sum(one["wrong_lengths"] for one in self.rounds),
+            "rounds": self.rounds,
+            "searched": self.searched,
+        }
+
+
+@dataclass(frozen=True)
+class Runner:
+    """What is measured. `lengths` are of `peers.engines.dataset.LENGTHS`; `texts` is the number per core."""
+
+    engines: tuple[str, ...]
+    cores: tuple[int, ...]
+    lengths: tuple[str, ...]
+    texts: int
+    rounds: int
+    print_line: Callable[[str], None]
+
+    def run(self, models: Path, folder: Path, weights_cache: Path) -> tuple[Path, dict[str, Any]]:
+        """Writes <folder>/peers.json; its path and its content.
+
+        Raises:
+            ProcessFailed: there is no translation model, or an engine ended early.
+        """
+        try:
+            files = find_model_files(models, "translation/onnx")
+            weights = find_model_files(models, "translation/pytorch").facts["files"]["model.safetensors"]
+        except (ModelFilesError, KeyError) as error:
+            raise ProcessFailed(error) from None
+        (folder / "logs").mkdir(parents=True, exist_ok=True)
+        paths = Paths(models.resolve(), weights_cache.resolve(), weights["sha256"], folder / "logs")
+        for name in self.engines:
+            if ENGINES[name].converts_weights and not paths.converted(name).is_dir():
+                self.print_line(f"converting the weights for {name} (once)")
+                convert_weights(name, self.cores, paths)
+        record = {
+            "environment": environment_record(Cores(self.cores, ()), {}),
+            "model": {key: value for key, value in files.facts.items() if key != "files"},
+            "workloads": {
+                lengths: self.measure(lengths, self.dataset(files, lengths), paths)
+                for lengths in self.lengths
+            },
+        }
+        write_json(folder / "peers.json", record)
+        return folder / "peers.json", record
+
+    def dataset(self, files: ModelFiles, lengths: str) -> Dataset:
+        """The texts of a workload with the maximum lengths that the servers set."""
+        tokenizer = MarianTokenizer(files.folder)
+        limits = files.facts["generation"]
+        stream = (tokenizer.encode(sample.text) for sample in unique("translation"))
+        count, group = self.texts * len(self.cores), GROUP * len(self.cores)
+        sources = select_sources(stream, lengths, count, group)
+        per_token, extra, most = (
+            limits[name] for name in ("tokens_per_source_token", "extra_tokens", "max_tokens")
+        )
+        max_new_tokens = [min(per_token * len(source) + extra, most) for source in sources]
+        return Dataset(sources, max_new_tokens, limits["fixed_length"], tokenizer.encode("")[-1])
+
+    def measure(self, lengths: str, dataset: Dataset, paths: Paths) -> dict[str, Any]:
+        """The record of one workload: every engine's settings, rounds and match rate, and our speed-ups."""
+        sample = dataset.first(SAMPLE_TEXTS)
+        with ExitStack() as stack:
+            tuned = {name: self.tune(name, dataset, sample, paths, stack) for name in self.engines}
+            for turn in range(self.rounds):
+                shift = turn % len(tuned)
+                for name in self.engines[shift:] + self.engines[:shift]:
+                    tuned[name].rounds.append(tuned[name].workers.measure(dataset, tuned[name].settings))
+                speeds = [f"{name} {one.rounds[-1]['tokens_per_s']:,.0f}" for name, one in tuned.items()]
+                self.print_line(
+                    f"{lengths}, round {turn + 1} of {self.rounds}, tokens/s: {', '.join(speeds)}"
+                )
+        reference = None
+        if not dataset.fixed_length:
+            with closing(Workers(REFERENCE, {}, self.cores[:1], paths)) as workers:
+                reference = workers.translate(sample, {})
+        return {
+            **dataset.summary(),
+            "sample_texts": len(sample.sources),
+            "engines": {name: engine.record(reference) for name, engine in tuned.items()},
+            "ratios": speed_ups({name: engine.rounds for name, engine in tuned.items()}),
+        }
+
+    def tune(
+        self, name: str, dataset: Dataset, sample: Dataset, paths: Paths, stack: ExitStack
+    ) -> TunedEngine:
+        """The engine with the fastest of its candidate settings; `stack` ends its processes."""
+        spec = engine_spec(name)
+        candidates = spec.candidates(len(self.cores), dataset.fixed_length)
+        load = cache(lambda key: stack.enter_context(closing(Workers(name, dict(key), self.cores, paths))))
+        loaded = [load(spec.process_key(settings)) for settings in candidates]
+        for workers, settings in zip(loaded, candidates, strict=True):
+            workers.translate(sample, settings)  # warm-up
+        short = dataset.first(max(len(dataset.sources) // 2, len(self.cores)))
+        best, passes = successive_halving(
+            len(candidates),
+            lambda index: loaded[index].measure(short, candidates[index]),
+            lambda line: self.print_line(f"{name}, {line}"),
+        )
+        self.print_line(f"{name}, best of {len(candidates)} settings: {format_settings(candidates[best])}")
+        for workers in {*loaded} - {loaded[best]}:
+            workers.close()
+        searched = [
+            {"settings": settings, "rounds": rounds}
+            for settings, rounds in zip(candidates, passes, strict=True)
+        ]
+        answers = loaded[best].translate(sample, candidates[best])
+        return TunedEngine(spec.title, loaded[best], candidates[best], answers, searched)
+
+
+def convert_weights(name: str, cores: tuple[int, ...], paths: Paths) -> None:
+    """Makes an engine's own copy of the weights."""
+    log = paths.logs / f"peers-{name}-convert.log"
+    child = Child(paths.command(name, "--convert"), cores, log, engine_spec(name).environment({}))
+    try:
+        if child.process.wait():
+            raise ProcessFailed(f"converting the weights for {name} failed: {child.last_line()}")
+    finally:
+        child.stop()
+
+
+def speed_ups(rounds: dict[str, list[Pass]]) -> dict[str, dict[str, float]]:
+    """Our tokens per second over each other engine's, round by round: the median, minimum and maximum."""
+    speeds = {name: [one["tokens_per_s"] for one in passes] for name, passes in rounds.items()}
+    ours = speeds.pop(OURS, None)
+    if ours is None:
+        return {}
+    ratios = {name: [a / b for a, b in zip(ours, theirs, strict=True)] for name, theirs in speeds.items()}
+    return {
+        name: {"median": median(values), "min": min(values), "max": max(values)}
+        for name, values in ratios.items()
+    }
+
+
+def match_rate(answers: list[list[int]], reference: list[list[int]]) -> float:
+    """The share of answers with the same tokens as the reference."""
+    return mean(float(answer == other) for answer, other in zip(answers, reference, strict=True))

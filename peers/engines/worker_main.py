@@ -1,0 +1,81 @@
+"""One engine in a process of its own, `python -m peers.engines.worker_main`, which workers.py starts.
+
+Each line of standard input is a request for one pass, a JSON object with a dataset and settings; a line of
+standard output answers it. A worker without a request sleeps, so it takes no CPU time from others.
+"""
+
+import argparse
+import importlib
+import json
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import Any, Protocol
+
+from peers.engines.dataset import Batches, Dataset
+from peers.engines.registry import Settings
+
+
+class Engine(Protocol):
+    """A loaded model. Only `run` is timed."""
+
+    version: str
+
+    def prepare(self, dataset: Dataset, settings: Settings) -> tuple[Batches, Any]:
+        """The texts of each batch, and the calls that translate them."""
+
+    def run(self, calls: Any) -> Any: ...
+
+    def token_ids(self, outputs: Any) -> list[list[list[int]]]:
+        """The generated tokens of each text of each batch."""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("engine")
+    parser.add_argument("--models", type=Path, required=True)
+    parser.add_argument("--converted", type=Path, required=True)
+    parser.add_argument("--convert", action="store_true", help="write --converted, and end")
+    parser.add_argument("--settings", type=json.loads, default={})
+    options = parser.parse_args()
+    module: Any = importlib.import_module(f"peers.engines.{options.engine}_engine")
+    if options.convert:
+        convert(module, options.models, options.converted)
+        return 0
+    engine: Engine = module.Engine(options.models, options.converted, options.settings)
+    for line in sys.stdin:
+        request = json.loads(line)
+        answer = run_pass(engine, Dataset(**request["dataset"]), request["settings"])
+        print(json.dumps(answer), flush=True)
+    return 0
+
+
+def run_pass(engine: Engine, dataset: Dataset, settings: Settings) -> dict[str, Any]:
+    """Translates the dataset once: the answers, their tokens, and the seconds that it took."""
+    batches, calls = engine.prepare(dataset, settings)
+    started_s = time.perf_counter()
+    outputs = engine.run(calls)
+    seconds = time.perf_counter() - started_s
+    answers = dataset.answers(batches, engine.token_ids(outputs))
+    return {
+        "version": engine.version,
+        "tokens": sum(map(len, answers)),
+        "seconds": seconds,
+        "wrong_lengths": dataset.wrong_lengths(answers),
+        "answers": answers,
+    }
+
+
+def convert(module: Any, models: Path, converted: Path) -> None:
+    """Writes an engine's own copy of the weights, complete or not at all."""
+    converted.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = converted.with_name(f".{converted.name}.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    module.convert(models, unfinished)
+    shutil.rmtree(converted, ignore_errors=True)
+    unfinished.replace(converted)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
