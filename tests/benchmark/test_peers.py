@@ -178,10 +178,10 @@ def test_the_match_rate_is_the_share_of_equal_answers() -> None:
 
 
 @given(
-    others=st.lists(st.floats(50, 97), max_size=16),
+    others=st.lists(st.floats(90, 98), max_size=16),
     position=st.integers(0, 16),
-    start=st.integers(0, 200),
-    duration=st.integers(1, 200),
+    start=st.integers(0, 60),
+    duration=st.integers(1, 100),
 )
 def test_the_search_picks_the_fastest_while_the_machine_slows_down_to_half(
     others: list[float], position: int, start: int, duration: int
