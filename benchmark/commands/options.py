@@ -67,6 +67,6 @@ CapacityDuration = Annotated[float, typer.Option(min=1, help="Seconds of measuri
 Seed = Annotated[int, typer.Option(help="Seed of the order of texts and of arrival times.")]
 Models = Annotated[Path, typer.Option(help="Folder that optimize_model.py prepared.")]
 ServerCores = Annotated[int | None, typer.Option(min=1, help="Cores of the server; by default all but one.")]
-Name = Annotated[str, typer.Option(help="Name of the run's folder; an unfinished run or ladder is resumed.")]
+Name = Annotated[str, typer.Option(help="Name of the run's folder; by default time, kind and models.")]
 Results = Annotated[Path, typer.Option(help="Folder of all runs.")]
 Charts = Annotated[bool, typer.Option(help="Draw charts and write the report at the end.")]
