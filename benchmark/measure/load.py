@@ -5,6 +5,7 @@ import json
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,7 @@ def run_load(
     load = Load(server.url, options, cores, log_path, locustfile)
     watchdog = threading.Timer(limit_s or threading.TIMEOUT_MAX, load.process.kill)
     watchdog.daemon = True
+    started_s = time.perf_counter()
     watchdog.start()
     ended = False
     try:
@@ -84,8 +86,9 @@ def run_load(
                 on_event(event)
             load.process.wait()
         if not ended:
-            timed_out = f"took longer than {limit_s:g} s" if limit_s and not watchdog.is_alive() else ""
-            raise ProcessFailed(f"the load generator {timed_out or f'ended early: {load.last_line()}'}")
+            if limit_s and time.perf_counter() - started_s >= limit_s:
+                raise ProcessFailed(f"the load generator did not end within {limit_s:g} s")
+            raise ProcessFailed(f"the load generator ended early: {load.last_line()}")
     finally:
         watchdog.cancel()
         load.stop()

@@ -5,7 +5,7 @@ results/<run>/client_ceiling.json   one entry a level: task, workload, texts a r
 
 import tempfile
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +18,10 @@ START_TIMEOUT_S = 20.0
 WARMUP_S = 1.0
 
 
-@dataclass(frozen=True)
-class Level:
+def level_of(cell: Cell) -> dict[str, Any]:
     """What the load depends on besides the server."""
-
-    task: str
-    workload: str
-    texts_per_request: int
-    users: int
-
-    @classmethod
-    def of(cls, cell: Cell) -> "Level":
-        return cls(cell.task, cell.workload, cell.texts_per_request, cell.users)
+    fields = asdict(cell)
+    return {name: fields[name] for name in ("task", "workload", "texts_per_request", "users")}
 
 
 def start_echo_server(cores: tuple[int, ...], log_path: Path) -> Server:
@@ -41,13 +33,12 @@ class LoadGeneratorLimits:
 
     def __init__(self, files: RunFiles) -> None:
         self.path = files.folder / "client_ceiling.json"
-        entries = read_json(self.path)["levels"] if self.path.is_file() else []
-        self.levels: dict[Level, dict[str, Any]] = {Level(**entry["level"]): entry for entry in entries}
+        self.levels: list[dict[str, Any]] = read_json(self.path)["levels"] if self.path.is_file() else []
 
     def rps(self, cell: Cell) -> float | None:
         """The limit at the level of `cell`; None where it was not measured."""
-        entry = self.levels.get(Level.of(cell))
-        return float(entry["throughput_rps"]) if entry else None
+        level = level_of(cell)
+        return next((one["throughput_rps"] for one in self.levels if one["level"] == level), None)
 
     def measure(
         self, plan: Plan, cells: Iterable[Cell], cores: Cores, logs: Path, print_line: Callable[[str], None]
@@ -58,32 +49,30 @@ class LoadGeneratorLimits:
             ProcessFailed: the echo server or the load generator failed.
             OSError: the figures could not be written.
         """
-        missing = [level for level in dict.fromkeys(map(Level.of, cells)) if level not in self.levels]
+        levels = dict.fromkeys(replace(cell, server="echo", repeat=1) for cell in cells)
+        missing = [cell for cell in levels if self.rps(cell) is None]
         if not missing or not plan.client_ceiling_s:
             return
         short = replace(plan, duration_s=plan.client_ceiling_s, max_duration_s=0.0, warmup_s=WARMUP_S)
         server = start_echo_server(cores.server, logs / "echo_server.log")
         try:
             server.wait_ready(START_TIMEOUT_S)
-            for level in missing:
-                self.levels[level] = entry = measure_level(level, short, server, cores, logs)
-                write_json(self.path, {"levels": [*self.levels.values()]})
+            for cell in missing:
+                self.levels.append(measure_level(cell, short, server, cores, logs))
+                write_json(self.path, {"levels": self.levels})
                 print_line(
-                    f"load generator limit, {level.task} {level.workload} x{level.texts_per_request} "
-                    f"u{level.users}: {entry['throughput_rps']:,.0f} RPS"
+                    f"load generator limit, {cell.task} {cell.workload} x{cell.texts_per_request} "
+                    f"u{cell.users}: {self.levels[-1]['throughput_rps']:,.0f} RPS"
                 )
         finally:
             server.stop()
 
 
-def measure_level(level: Level, plan: Plan, server: Server, cores: Cores, logs: Path) -> dict[str, Any]:
-    cell = Cell("echo", level.task, level.workload, level.texts_per_request, level.users, 1)
+def measure_level(cell: Cell, plan: Plan, server: Server, cores: Cores, logs: Path) -> dict[str, Any]:
     log_path = logs / "echo_server.load.log"
     with tempfile.TemporaryDirectory(prefix="inference-gap-limit-") as folder:
         path = Path(folder) / "requests.csv.xz"
         # An echo knows no labels: checking them would call its answers wrong.
         measured = measure_closed_loop(server, plan, cell, cores.load, log_path, path, check_labels=False)
-    return {
-        "level": vars(level),
-        **{name: measured.figures[name] for name in ("throughput_rps", "duration_s", "load_cpu_percent")},
-    }
+    kept = ("throughput_rps", "duration_s", "load_cpu_percent")
+    return {"level": level_of(cell), **{name: measured.figures[name] for name in kept}}

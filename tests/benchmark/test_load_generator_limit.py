@@ -7,13 +7,15 @@ import sys
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import EMBEDDED
 
 from benchmark.measure import loopback
-from benchmark.measure.load_generator_limit import Level, LoadGeneratorLimits, start_echo_server
-from benchmark.measure.processes import Server
+from benchmark.measure.load import run_load
+from benchmark.measure.load_generator_limit import LoadGeneratorLimits, level_of, start_echo_server
+from benchmark.measure.processes import ProcessFailed, Server
 from benchmark.runs.environment import ROOT
 from benchmark.runs.plan import Cores, Plan
 from benchmark.runs.records import TASKS, RunFiles, write_json
@@ -59,6 +61,20 @@ def test_an_echo_answers_a_request_that_comes_in_pieces_and_one_that_follows_at_
     assert received.count(b"HTTP/1.1 200 OK") == 2
 
 
+def test_a_load_that_does_not_end_is_stopped_at_its_limit(echo: Server, tmp_path: Path) -> None:
+    endless = {"task": "sentiment", "users": 1, "spawn_rate": 1}
+    with pytest.raises(ProcessFailed, match="did not end within 4 s"):
+        run_load(echo, endless, tuple(allowed_cpus()), tmp_path / "log", limit_s=4)
+
+
+def test_a_load_ends_by_itself_after_so_many_answers(echo: Server, tmp_path: Path) -> None:
+    events: list[dict[str, Any]] = []
+    options = {"task": "sentiment", "users": 2, "spawn_rate": 2, "answers": 50}
+    run_load(echo, options, tuple(allowed_cpus()), tmp_path / "log", on_event=events.append)
+    assert (events[0]["phase"], events[-1]["phase"]) == ("window", "end")
+    assert events[-1]["answered"] >= 50 and events[-1]["errors"] == 0
+
+
 def test_a_limit_is_measured_once_and_kept_with_the_run(tmp_path: Path) -> None:
     files = RunFiles(tmp_path)
     lines: list[str] = []
@@ -74,8 +90,9 @@ def test_a_limit_is_measured_once_and_kept_with_the_run(tmp_path: Path) -> None:
 
 def test_a_cell_near_the_load_generator_limit_is_invalid(tmp_path: Path) -> None:
     (cell,) = PLAN.cells()
-    level = vars(Level.of(cell))
-    write_json(tmp_path / "run/client_ceiling.json", {"levels": [{"level": level, "throughput_rps": 5.0}]})
+    write_json(
+        tmp_path / "run/client_ceiling.json", {"levels": [{"level": level_of(cell), "throughput_rps": 5.0}]}
+    )
     command = [
         sys.executable,
         "-m",
