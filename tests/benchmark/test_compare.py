@@ -12,7 +12,6 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from benchmark.__main__ import app
-from benchmark.report import html as report
 from benchmark.runs.records import Cell, RunFiles, RunNotFound, read_json, write_json
 from benchmark.stats import figures as stats
 from benchmark.stats.compare import NotComparable, compare_runs, find_run
@@ -75,8 +74,6 @@ def make_run(
                 fast = speed * (speeds[repeat - 1] if speeds else 1.0)
                 requests_of(SERVICE_S[server] / fast, level, rng).to_csv(run.requests_path(cell), index=False)
                 found = stats.figures(run.read_requests(cell), DURATION_S)
-                if server == "dynamic_batching":
-                    found["batch_size_mean"] = 6.25
                 record = {"status": "ok", "invalid_reasons": [], "figures": found, "model": artefact}
                 run.write_cell(cell, record)
     return run
@@ -236,81 +233,3 @@ def test_servers_of_one_run_are_paired_by_round(tmp_path: Path) -> None:
     assert compared.ratio.value == pytest.approx(4, rel=0.05)
     assert compared.ratio.interval.high / compared.ratio.interval.low < 1.15
     assert own.high / own.low > 1.3
-
-
-def page_of(run: RunFiles) -> str:
-    text = report.write_report(run).read_text(encoding="utf-8")
-    return re.sub(r"<svg.*?</svg>", "", text, flags=re.DOTALL)
-
-
-def row_of(page: str, first: str) -> list[str]:
-    """The texts of the table row whose first cell is `first`, without it."""
-    match = re.search(rf'<tr><th scope="row">{re.escape(first)}</th>(.*?)</tr>', page, flags=re.DOTALL)
-    assert match, f"no row {first}"
-    return re.findall(r"<td.*?>(.*?)</td>", match[1])
-
-
-@pytest.fixture(scope="module")
-def reported(tmp_path_factory: pytest.TempPathFactory) -> RunFiles:
-    """A run of three servers with a ceiling and an open loop beside its cells."""
-    run = make_run(
-        tmp_path_factory.mktemp("reported") / "run",
-        seed=4,
-        servers=("baseline", "optimized", "dynamic_batching"),
-        users=(10,),
-    )
-    model = {"bytes": 5, "trained": True}
-    best = {"batch_size": 8, "texts_per_s": 200.0}
-    write_json(run.folder / "ceiling.json", {"tasks": {"translation": {"model": model, "best": best}}})
-    rate = {"rate": 150.0, "offered_rps": 150.4, "goodput_rps": 98.5, "refused": 7, "expired": 0, "late": 2}
-    rate |= {"unanswered": 0, "wrong": 0, "p50_ms": 310.0, "p95_ms": None, "refuse_p95_ms": 4.0}
-    rate |= {"send_lag_p95_ms": 0.4, "generator_behind": False}
-    offer = {"server": "dynamic_batching", "task": "translation", "deadline_ms": 1234}
-    write_json(
-        run.folder / "open_loop" / "dynamic_batching-translation.json",
-        {"offer": offer, "rates": [rate], "recovery": None},
-    )
-    return run
-
-
-def test_the_report_shows_intervals_and_who_is_faster(reported: RunFiles) -> None:
-    page = page_of(reported)
-    interval = repeats_of(reported)[Cell("baseline", "translation", "unique", 1, 10, 0)].interval(RPS)
-    assert interval is not None
-    rps, *_, rounds = row_of(page, "Baseline, 10 users")
-    assert (rps, rounds) == (f"{interval.low:.1f} to {interval.high:.1f}", "5")
-    faster = row_of(page, "Optimized / Baseline, 10 users")
-    assert float(faster[0]) == pytest.approx(4, rel=0.05)
-    assert [faster[2], faster[5], faster[8]] == ["faster"] * 3
-    same = row_of(page, "Dynamic batching / Optimized, 10 users")
-    assert [same[2], same[5], same[8]] == ["indistinguishable"] * 3
-
-
-def test_the_report_shows_the_share_of_the_ceiling(reported: RunFiles, tmp_path: Path) -> None:
-    best, users, ceiling, share = row_of(page_of(reported).partition("Share of what")[2], "Optimized")
-    assert (users, ceiling) == ("10", "200.00")
-    assert float(share) == pytest.approx(float(best) / 2, abs=0.51)
-    other = RunFiles(shutil.copytree(reported.folder, tmp_path / "other"))
-    change(other.folder / "ceiling.json", "tasks.translation.model", {"bytes": 6})
-    page = page_of(other)
-    assert "Share of what" not in page
-    assert "ceiling.json is of other models" in page
-
-
-def test_the_report_shows_the_open_loop_and_batch_sizes(reported: RunFiles) -> None:
-    page = page_of(reported)
-    assert row_of(page, "150.4")[:5] == ["98.5", "7", "0", "2", "0"]
-    assert "within 1234 ms of the scheduled send" in page
-    assert "6.2" in row_of(page.partition("Medians over")[2], "Dynamic batching")
-
-
-def test_the_report_says_which_cells_changed_their_speed(tmp_path: Path) -> None:
-    run = make_run(tmp_path / "run", seed=5, users=(10,), repeats=2)
-    steady, warming = (Cell("baseline", "translation", "unique", 1, 10, repeat) for repeat in (1, 2))
-    requests = run.read_requests(warming)
-    early = requests["start_s"] + requests["latency_ms"] / 1e3 < DURATION_S / 3
-    requests[~early | (requests.index % 2 == 0)].to_csv(run.requests_path(warming), index=False)
-    page = page_of(run)
-    assert "stable" in row_of(page, steady.name)
-    assert "unstable" in row_of(page, warming.name)
-    assert "1 of 2 cells are unstable" in page
