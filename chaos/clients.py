@@ -62,11 +62,11 @@ class Client:
         timeout_s = self._plan.response_timeout_s + request.slow_bytes * self._plan.slow_byte_interval_s
         try:
             async with asyncio.timeout(timeout_s):
+                await self._send_chunks(connection, request)
                 if request.delivery in DISCONNECTS:
                     await self._disconnect(connection, request)
                     reason = DISCONNECTED
                 else:
-                    await self._send_all(connection, request)
                     response = await connection.response()
                     extra += connection.take()
                     self._keep(connection, request, response)
@@ -87,27 +87,18 @@ class Client:
         connection, self._kept = self._kept or await Connection.open(*self._address), None
         return connection, extra
 
-    async def _send_all(self, connection: Connection, request: Request) -> None:
-        message = request.encode()
-        if request.delivery == Delivery.SLOW:
-            slow = len(message) - round(len(request.body) * (1 - request.cut))
-            await connection.send(message[:slow])
-            message, rest = message[slow : slow + request.slow_bytes], message[slow + request.slow_bytes :]
-            for byte in message:
-                await asyncio.sleep(self._plan.slow_byte_interval_s)
-                if connection.has_response():
-                    return
-                await connection.send(bytes([byte]))
-            message = rest
-        await connection.send(message)
+    async def _send_chunks(self, connection: Connection, request: Request) -> None:
+        first, *others = request.chunks()
+        await connection.send(first)
+        for chunk in others:
+            await asyncio.sleep(self._plan.slow_byte_interval_s)
+            if connection.has_response():
+                return
+            await connection.send(chunk)
         if request.delivery == Delivery.HALF_CLOSE:
             connection.half_close()
 
     async def _disconnect(self, connection: Connection, request: Request) -> None:
-        message = request.encode()
-        if request.delivery == Delivery.CLOSE_SENDING:
-            message = message[: int(len(message) * request.cut)]
-        await connection.send(message)
         if request.delivery == Delivery.RESET_READING:
             await connection.read()
         else:

@@ -54,6 +54,17 @@ class Request:
     def __str__(self) -> str:
         return f"{self.kind}, {self.delivery}, {self.method} {self.route}"
 
+    def chunks(self) -> list[bytes]:
+        """What is sent, with a pause before each chunk but the first."""
+        message = self.encode()
+        if self.delivery == Delivery.CLOSE_SENDING:
+            return [message[: int(len(message) * self.cut)]]
+        if self.delivery != Delivery.SLOW:
+            return [message]
+        slow = len(message) - round(len(self.body) * (1 - self.cut))
+        rest = slow + self.slow_bytes
+        return [message[:slow], *(bytes([byte]) for byte in message[slow:rest]), message[rest:]]
+
     def encode(self) -> bytes:
         if self.raw:
             return self.raw

@@ -87,7 +87,7 @@ class Run:
         schedule = self._schedule(count, unfinished)
         try:
             async with asyncio.timeout(self.plan.phase_timeout_s):
-                await asyncio.gather(*(client.run(schedule, self.outcomes.append) for client in self.clients))
+                await asyncio.gather(*(client.run(schedule, self._record) for client in self.clients))
         except TimeoutError:
             self._add("phase timeout", [f"requests in flight after {self.plan.phase_timeout_s:g} s"])
         injecting.cancel()
@@ -102,10 +102,13 @@ class Run:
         for number, request in enumerate(self.generator.draw()):
             if number >= count and not unfinished():
                 return
-            if number % max(1, self.plan.requests // 10) == 0:
-                faults = self.injector.injected.total()
-                self.print_line(f"{len(self.outcomes)} of {self.plan.requests} requests, {faults} faults")
             yield start_s + interval_s * number, request
+
+    def _record(self, outcome: Outcome) -> None:
+        self.outcomes.append(outcome)
+        count, planned, faults = len(self.outcomes), self.plan.requests, self.injector.injected.total()
+        if count % max(1, planned // 10) == 0:
+            self.print_line(f"{count} of {planned} requests, {faults} faults")
 
     async def _wait_idle(self) -> None:
         """Waits until no request is in flight and the server is ready, which a stalled worker is not."""
