@@ -116,8 +116,8 @@ plot: setup ## Draw the charts of the latest run
 report: setup ## Write the report of the latest run
 	@$(BENCHMARK) report
 
-compare: setup ## Test whether run B is slower than run A: make compare A=RUN B=RUN
-	@$(BENCHMARK) compare $(A) $(B)
+compare: setup ## Test whether B is slower than A, two runs or git revisions: make compare A=HEAD B=.
+	@$(BENCHMARK) compare --models $(MODELS) $(A) $(B)
 
 readme: setup ## Rewrite the README's figures and charts from results/reference/
 	@$(BENCHMARK) readme

@@ -8,6 +8,7 @@ from typing import Any
 
 from benchmark.measure.processes import ProcessFailed, Server, free_port
 from benchmark.measure.redis_server import clear_cache, has_redis
+from benchmark.runs.environment import ROOT
 
 READY_TIMEOUT_S = 180.0
 # In a closed loop no server may refuse what another one answers late: latency is what is compared.
@@ -18,13 +19,17 @@ MODEL_FORMATS = {"baseline": "pytorch", "optimized": "onnx", "dynamic_batching":
 
 @dataclass(frozen=True)
 class Configuration:
-    """A way to run one of the server folders; `settings` are environment variables of its own."""
+    """A way to run one of the server folders.
+
+    `settings` are environment variables in addition to the common ones; `code` is the checkout to run.
+    """
 
     server: str
     models_dir: Path
     manifest: dict[str, Any]
     cached: bool
     settings: Mapping[str, str] = field(default_factory=dict)
+    code: Path = ROOT
 
     def artefact(self, task: str) -> dict[str, Any]:
         """The manifest's entry of the model that this server does `task` with.
@@ -62,7 +67,7 @@ class Configuration:
         if self.cached and redis_url:
             clear_cache(redis_url)
         environment = {**self.environment(redis_url), **settings}
-        server = Server(self.server, port or free_port(), cores, log_path, environment)
+        server = Server(self.server, port or free_port(), cores, log_path, environment, code=self.code)
         try:
             yield server, server.wait_ready(READY_TIMEOUT_S)
         finally:

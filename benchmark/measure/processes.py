@@ -42,6 +42,7 @@ class Child:
         env: Mapping[str, str | None],
         *,
         piped: bool = False,
+        cwd: Path = ROOT,
     ) -> None:
         """With `piped`, the caller has standard input and output; else output goes to the log as well.
 
@@ -62,7 +63,7 @@ class Child:
         # A session of its own: Ctrl-C reaches only this process, which then stops the children in order.
         self.process = subprocess.Popen(
             command,
-            cwd=ROOT,
+            cwd=cwd,
             env={key: value for key, value in variables.items() if value is not None},
             stdin=subprocess.PIPE if piped else None,
             stdout=subprocess.PIPE if piped else self._log,
@@ -96,10 +97,16 @@ class Child:
 
 
 class Server(Child):
-    """One of the servers, on a loopback port."""
+    """One of the servers, on a loopback port; `code` is the checkout that its folder is taken from."""
 
     def __init__(
-        self, name: str, port: int, cores: tuple[int, ...], log_path: Path, settings: Mapping[str, str | None]
+        self,
+        name: str,
+        port: int,
+        cores: tuple[int, ...],
+        log_path: Path,
+        settings: Mapping[str, str | None],
+        code: Path = ROOT,
     ) -> None:
         self.name = name
         self.url = f"http://127.0.0.1:{port}"
@@ -108,7 +115,7 @@ class Server(Child):
         command += ["--no-access-log", "--log-level", "warning"]
         if not can_pin():
             settings = {"GAP_THREADS": os.environ.get("GAP_THREADS", str(len(cores))), **settings}
-        super().__init__(command, cores, log_path, settings)
+        super().__init__(command, cores, log_path, settings, cwd=code)
 
     def wait_ready(self, timeout_s: float) -> float:
         """Seconds from the process's start to the first 200 of /ready: the cold start.

@@ -19,7 +19,7 @@ from benchmark.stats.intervals import (
     TOO_FEW_ROUNDS,
     Ratio,
 )
-from benchmark.stats.repeats import COMPARED, Compared, compare, repeats_of
+from benchmark.stats.repeats import COMPARED, Compared, Repeats, compare, repeats_of
 
 STYLES = {FASTER: "green", SLOWER: "red"}
 
@@ -60,17 +60,27 @@ def compare_runs(
         NotComparable: other models, another machine or other cores, or no figure in common.
     """
     warnings = differences(first.read_run(), second.read_run())
-    of_first, of_second = repeats_of(first), repeats_of(second)
+    return compare_cells(repeats_of(first), repeats_of(second), smallest_effect), warnings
+
+
+def compare_cells(
+    first: dict[Cell, Repeats], second: dict[Cell, Repeats], smallest_effect: float
+) -> list[Row]:
+    """The figures of the cells that both have, in the order of the cells.
+
+    Raises:
+        NotComparable: they have no valid cell in common.
+    """
     rows = [
         Row(cell, compared, compared.verdict(smallest_effect))
-        for cell in sorted(of_first.keys() & of_second.keys())
-        if not of_first[cell].reused and not of_second[cell].reused
+        for cell in sorted(first.keys() & second.keys())
+        if not first[cell].reused and not second[cell].reused
         for figure in COMPARED
-        if (compared := compare(of_first[cell], of_second[cell], figure))
+        if (compared := compare(first[cell], second[cell], figure))
     ]
     if not rows:
-        raise NotComparable("the runs have no valid cell in common")
-    return rows, warnings
+        raise NotComparable("A and B have no valid cell in common")
+    return rows
 
 
 def differences(first: dict[str, Any], second: dict[str, Any]) -> list[str]:
