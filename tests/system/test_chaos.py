@@ -215,6 +215,7 @@ def test_counters_that_contradict_each_other_are_reported() -> None:
         {"ok": 2, "received": 5},
         {"admitted": 4},
         {"answered": 2},
+        {"late": 0, "received": 3},
         {"slots": 1},
     ):
         assert assertions.check_counters(metrics(**changed)), changed
