@@ -2,26 +2,40 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+from matplotlib.text import Annotation
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from benchmark.charts.style import MUTED, SUBTITLE, points
+from benchmark.charts import style
+from benchmark.charts.style import points
 from benchmark.stats.formatting import format_figure
 
 
-def x_label(ax: Axes, text: str) -> None:
-    ax.set_xlabel(text, fontsize=points(SUBTITLE), color=MUTED, labelpad=2)
+def write(
+    ax: Axes,
+    text: str,
+    place: tuple[float, float],
+    offset: tuple[float, float] = (0, 0),
+    pixels: float = style.LABEL,
+    ink: str = style.INK,
+    **how: Any,
+) -> Annotation:
+    """Writes `text` at `place` in data of `ax`, moved by `offset` in logical pixels."""
+    moved = points(offset[0]), points(offset[1])
+    how |= {"fontsize": points(pixels), "color": ink, "annotation_clip": False}
+    return ax.annotate(text, place, moved, textcoords="offset points", **how)
 
 
 def log_ms_axis(ax: Axes, values: Sequence[float]) -> None:
     """A logarithmic y axis in ms that holds `values`, with ticks at 1, 2 and 5."""
     ticks = ticks_1_2_5(values)
-    ax.set_yscale("log")
+    ax.set_yscale("log", nonpositive="mask")
     ax.set_ylim(ticks[0], ticks[-1])
     # More than nine tick texts would touch: the powers of ten alone still name the scale.
-    written = ticks if len(ticks) <= 9 else [t for t in ticks if f"{t:e}".startswith("1")]
-    ax.yaxis.set_major_locator(FixedLocator(written))
+    shown = ticks if len(ticks) <= 9 else [tick for tick in ticks if f"{tick:e}".startswith("1")]
+    ax.yaxis.set_major_locator(FixedLocator(shown))
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: format_figure(value)))
     ax.yaxis.set_minor_locator(NullLocator())
 
@@ -45,20 +59,28 @@ def ticks_1_2_5(values: Sequence[float]) -> list[float]:
 
 def rps_axis(ax: Axes, values: Sequence[float], *, horizontal: bool = False) -> None:
     """A linear axis of requests a second that starts at 0 and holds `values`."""
-    highest = max([value for value in values if math.isfinite(value)], default=0) or 1
+    highest = max((value for value in values if math.isfinite(value)), default=0) or 1
     axis = ax.xaxis if horizontal else ax.yaxis
     (ax.set_xlim if horizontal else ax.set_ylim)(0, highest * 1.08)
     axis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
 
 
-def users_axis(ax: Axes, levels: Sequence[int]) -> None:
-    """A log2 x axis of concurrent users whose only ticks are the measured `levels`."""
-    ax.set_xscale("log", base=2)
+def log2_axis(ax: Axes, levels: Sequence[float], name: str, suffix: str = "") -> None:
+    """A log2 x axis whose only ticks are the measured `levels`."""
     low, high = (min(levels), max(levels)) if levels else (1, 2)
     pad = (high / low) ** 0.04 if high > low else 2
+    ax.set_xscale("log", base=2)
     ax.set_xlim(low / pad, high * pad)
-    ax.xaxis.set_major_locator(FixedLocator(list(levels)))
-    ax.xaxis.set_major_formatter(FixedFormatter([f"{level:,}" for level in levels]))
+    ax.set_xticks(levels, [f"{level:,g}{suffix}" for level in levels])
     ax.xaxis.set_minor_locator(NullLocator())
-    x_label(ax, "concurrent users")
+    ax.set_xlabel(name)
+
+
+def share_ticks(ax: Axes, axis: str, shares: Sequence[float]) -> None:
+    """Ticks at `shares`, in percent."""
+    (ax.set_xticks if axis == "x" else ax.set_yticks)(shares, [format_percent(share) for share in shares])
+
+
+def format_percent(share: float) -> str:
+    return f"{share:.0%}".replace("%", " %")

@@ -6,10 +6,10 @@ from typing import Any
 
 import pandas as pd
 
-from benchmark.charts.data import Cells, RunData, Slice, cell_of
+from benchmark.charts.data import Cells, RunData, Slice
 from benchmark.charts.titles import inline
 from benchmark.measure.configurations import CACHED_SERVERS
-from benchmark.stats.formatting import format_figure, format_users
+from benchmark.stats.formatting import format_count, format_figure, format_users
 from model_export.instruction_sets import INSTRUCTION_SETS
 from model_export.precision import remarks
 
@@ -18,14 +18,15 @@ WORKLOAD_TEXTS = {
     "zipf": "repeated texts (zipf)",
     "paragraph": "unique paragraphs of 3 to 8 sentences",
 }
+RANDOM = "random weights"
 
 
 def subtitle(data: RunData, part: Slice, what: str) -> str:
     """What is measured: task, texts and `what`, with the cache's hit rate where one was measured."""
     frame = data.of(part).frame
     # Where no text comes twice, a rate of nothing says nothing.
-    hits = frame[frame["cache_hit_rate"] > 0].groupby("server")["cache_hit_rate"]
-    rates = "".join(f"; {inline(server)}: {rate.median():.1%} cache hits" for server, rate in hits)
+    hits = frame[frame["cache_hit_rate"] > 0].groupby("server")["cache_hit_rate"].median()
+    rates = "".join(f"; {inline(str(server))}: {rate:.1%} cache hits" for server, rate in hits.items())
     return f"{part.task.capitalize()}, {texts_of(part)}: {what}{rates}"
 
 
@@ -37,59 +38,79 @@ def texts_of(part: Slice) -> str:
 
 def caption(data: RunData, cells: Cells, notes: Sequence[str]) -> list[str]:
     """The lines below a chart of `cells`: `notes` on the marks, then the measurement's circumstances."""
-    marks = ". ".join(note for note in notes if note)
+    marks = ". ".join(filter(None, notes))
     return [line for line in (marks and f"{marks}.", circumstances(data, cells)) if line]
+
+
+def dots_note(cells: Cells, mark: str = "line") -> str:
+    return f"Dot: one repeat; {mark}: their median" if cells.repeats > 1 else ""
 
 
 def circumstances(data: RunData, cells: Cells) -> str:
     """Machine, cores, model and its source, duration, repeats and commit, on one line."""
     environment = data.run.get("environment") or {}
-    duration = cells.frame["duration_s"].median()
-    if pd.isna(duration):
-        duration = (data.run.get("plan") or {}).get("duration_s")
-    repeats = cells.repeats
-    parts = [
+    duration_s = cells.frame["duration_s"].median()
+    if pd.isna(duration_s):
+        duration_s = (data.run.get("plan") or {}).get("duration_s")
+    return joined(
         machine(environment),
         models(data, cells),
         without_cache(data, cells),
-        f"{format_figure(duration)} s a cell" if duration is not None else "",
-        f"{repeats} repeat{'' if repeats == 1 else 's'}",
+        f"{format_figure(duration_s)} s a cell" if duration_s is not None else "",
+        format_count(cells.repeats, "repeat"),
         commit(environment),
-        str(data.run.get("baseline_note") or ""),
-    ]
-    return " · ".join(part for part in parts if part)
+        str(data.run.get("beside") or ""),
+    )
+
+
+def circumstances_of_records(records: Sequence[dict[str, Any]], *more: str) -> str:
+    """The same of records that belong to no cell; `more` are durations and repeats."""
+    artefacts = [record["model"] for record in records]
+    return joined(
+        *(machine(record["environment"]) for record in records),
+        *map(model, artefacts),
+        RANDOM if any(one.get("fallback") and one.get("trained") is False for one in artefacts) else "",
+        *precision_notes(artefacts),
+        *more,
+        *(commit(record["environment"]) for record in records),
+    )
+
+
+def joined(*parts: str) -> str:
+    return " · ".join(dict.fromkeys(filter(None, parts)))
 
 
 def machine(environment: dict[str, Any]) -> str:
     """The CPU and how its cores were shared out."""
     cpu = str((environment.get("machine") or {}).get("cpu") or "unknown CPU")
-    plain = " ".join(cpu.replace("(R)", "").replace("(TM)", "").split())
     cores = environment.get("cores") or {}
-    shares = [f"{role} {cores_text(cores[role])}" for role in ("server", "load") if cores.get(role)]
-    unpinned = ["not pinned"] if cores.get("pinned") is False else []
-    return ", ".join([plain, *shares, *unpinned])
+    return ", ".join(
+        [
+            " ".join(cpu.replace("(R)", "").replace("(TM)", "").split()),
+            *(f"{role} {cores_text(cores[role])}" for role in ("server", "load") if cores.get(role)),
+            *(["not pinned"] if cores.get("pinned") is False else []),
+        ]
+    )
 
 
 def cores_text(cores: Sequence[int]) -> str:
-    return f"{len(cores)} core{'' if len(cores) == 1 else 's'}"
+    return format_count(len(cores), "core")
 
 
 def models(data: RunData, cells: Cells) -> str:
     """What models `cells` ran and where they come from; says "random weights" of an untrained one."""
     used = used_models(data, cells)
-    told = list(dict.fromkeys(model(artefact) for artefact in used))
+    names = list(dict.fromkeys(map(model, used)))
     source = (data.run.get("models") or {}).get("source") or "unknown"
     random = source == "random" or any(artefact.get("trained") is False for artefact in used)
-    said = "random weights" if random else source
-    if said not in ", ".join(told):
-        told.append(said if random else f"source {source}")
-    return ", ".join([*told, *precision_notes(used)])
+    if (RANDOM if random else source) not in ", ".join(names):
+        names.append(RANDOM if random else f"source {source}")
+    return ", ".join([*names, *precision_notes(used)])
 
 
 def used_models(data: RunData, cells: Cells) -> list[dict[str, Any]]:
     """What the manifest says of the models that `cells` ran."""
-    records = [data.records[cell_of(row).name] for row in cells.rows()]
-    return [record["model"] for record in records if record.get("model")]
+    return [record["model"] for record in data.records_of(cells) if record.get("model")]
 
 
 def precision_notes(artefacts: Iterable[dict[str, Any]]) -> list[str]:
@@ -100,9 +121,12 @@ def precision_notes(artefacts: Iterable[dict[str, Any]]) -> list[str]:
 
 def without_cache(data: RunData, cells: Cells) -> str:
     """The servers that have a cache and, for want of a Redis, ran without it."""
-    used = {row["server"]: data.records[cell_of(row).name].get("configuration") or {} for row in cells.rows()}
-    without = [name for name, how in used.items() if name in CACHED_SERVERS and how.get("cached") is False]
-    return ", ".join(f"{inline(name)} without a cache" for name in without)
+    cached = {
+        record["cell"]["server"]: (record.get("configuration") or {}).get("cached")
+        for record in data.records_of(cells)
+    }
+    names = [name for name, used in cached.items() if name in CACHED_SERVERS and used is False]
+    return ", ".join(f"{inline(name)} without a cache" for name in names)
 
 
 def model(artefact: dict[str, Any]) -> str:
@@ -111,11 +135,11 @@ def model(artefact: dict[str, Any]) -> str:
     size = f"{format_figure(parameters / 1e6)} M parameters" if parameters else ""
     # Layers and widths follow the architecture's name; a caption has no room for them.
     architecture = str(artefact.get("architecture") or "").partition(",")[0]
-    named = " ".join(part for part in (architecture, size) if part)
+    name = " ".join(filter(None, (architecture, size)))
     if artefact.get("fallback"):
-        return f"{named}, {origin(artefact)}"
-    found = "random weights" if artefact.get("trained") is False else origin(artefact)
-    return f"{named} ({found})" if found else named
+        return f"{name}, {origin(artefact)}"
+    source = RANDOM if artefact.get("trained") is False else origin(artefact)
+    return f"{name} ({source})" if source else name
 
 
 def kernels(artefact: dict[str, Any]) -> str:
@@ -131,15 +155,14 @@ def origin(artefact: dict[str, Any]) -> str:
     """Where an artefact comes from; a place on somebody's disk is cut to its name."""
     if reason := artefact.get("fallback"):
         return f"embedded models ({reason})"
-    told = str(artefact.get("origin") or "")
-    return PurePath(told).name if PurePath(told).is_absolute() else told
+    place = str(artefact.get("origin") or "")
+    return PurePath(place).name if PurePath(place).is_absolute() else place
 
 
 def commit(environment: dict[str, Any]) -> str:
-    found = environment.get("commit")
-    if not found:
+    if not environment.get("commit"):
         return "no commit"
-    return f"commit {str(found)[:9]}{' with changes' if environment.get('dirty') else ''}"
+    return f"commit {environment['commit'][:9]}{' with changes' if environment.get('dirty') else ''}"
 
 
 def missing(cells: Cells, percentiles: Sequence[str] = (), invalid_as: str = "Cross") -> list[str]:
@@ -148,35 +171,31 @@ def missing(cells: Cells, percentiles: Sequence[str] = (), invalid_as: str = "Cr
     `invalid_as` is how the chart marks an invalid one.
     """
     frame = cells.frame
-    failed = frame[frame["status"] == "failed"]
-    invalid = frame[frame["status"] == "invalid"]
+    failed, invalid = (frame[frame["status"] == status] for status in ("failed", "invalid"))
     rest = frame[frame["status"] != "failed"]
     empty = rest[rest["requests"].fillna(0) == rest["failures"].fillna(0)]
     answered = rest.drop(empty.index)
     thin = [metric.removesuffix("_ms") for metric in percentiles if answered[metric].isna().any()]
-    failures = int(frame["failures"].fillna(0).sum())
+    failures = int(frame["failures"].sum())
     return [
         f"Hollow: too few requests for a {' or '.join(thin)}" if thin else "",
-        f"{invalid_as}: {count(invalid, 'invalid')} ({reasons(invalid)})" if len(invalid) else "",
-        f"Not drawn: {count(failed, 'failed')}, {where(failed)} ({reasons(failed)})" if len(failed) else "",
-        f"Without an answer: {count(empty, '')}, {where(empty)}" if len(empty) else "",
-        f"{failures:,} request{'' if failures == 1 else 's'} failed" if failures else "",
+        f"{invalid_as}: {format_count(len(invalid), 'invalid cell')} ({reasons(invalid)})"
+        if len(invalid)
+        else "",
+        f"Not drawn: {format_count(len(failed), 'failed cell')}, {where(failed)} ({reasons(failed)})"
+        if len(failed)
+        else "",
+        f"Without an answer: {format_count(len(empty), 'cell')}, {where(empty)}" if len(empty) else "",
+        f"{format_count(failures, 'request')} failed" if failures else "",
     ]
-
-
-def count(frame: pd.DataFrame, kind: str) -> str:
-    return " ".join([str(len(frame)), *kind.split(), "cell" if len(frame) == 1 else "cells"])
 
 
 def where(frame: pd.DataFrame) -> str:
     """The servers and users of the cells in `frame`."""
-    places = frame.drop_duplicates(["server", "users"])
-    return ", ".join(
-        f"{inline(row['server'])} at {format_users(int(row['users']))}" for _, row in places.iterrows()
-    )
+    places = frame[["server", "users"]].drop_duplicates().itertuples(index=False)
+    return ", ".join(f"{inline(server)} at {format_users(users)}" for server, users in places)
 
 
 def reasons(frame: pd.DataFrame) -> str:
     """The distinct reasons of the cells in `frame`, the first of each cell."""
-    told = dict.fromkeys(row[0] for row in frame["invalid_reasons"] if row)
-    return "; ".join(told) or "no reason recorded"
+    return "; ".join(dict.fromkeys(row[0] for row in frame["invalid_reasons"] if row)) or "no reason recorded"

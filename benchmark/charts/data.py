@@ -1,7 +1,7 @@
 """A run as the charts see it: slices of cells that may share a chart, and their medians.
 
 Only valid cells make a median. Invalid, failed and too small cells stay in the tables, to be drawn
-or named beside it.
+or named in the caption.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,28 +17,11 @@ from benchmark.charts.titles import Medians
 from benchmark.runs.records import SERVERS, TASKS, WORKLOADS, Cell, RunFiles
 from benchmark.stats import figures as stats
 
-FIGURES = (
-    "duration_s",
-    "requests",
-    "failures",
-    "texts",
-    "throughput_rps",
-    "texts_per_s",
-    "p50_ms",
-    "p95_ms",
-    "p99_ms",
-    "mean_ms",
-    "max_ms",
-    "queue_p50_ms",
-    "inference_p50_ms",
-    "cold_start_s",
-    "server_cpu_percent",
-    "rss_ready_bytes",
-    "rss_peak_bytes",
-    "load_cpu_percent",
-    "cache_hit_rate",
-    "batch_size_mean",
-)
+FIGURES = [
+    *("duration_s", "requests", "failures", "texts", "throughput_rps", "texts_per_s", "p50_ms", "p95_ms"),
+    *("p99_ms", "mean_ms", "max_ms", "queue_p50_ms", "inference_p50_ms", "cold_start_s", "cache_hit_rate"),
+    *("rss_ready_bytes", "rss_peak_bytes", "server_cpu_percent", "load_cpu_percent", "batch_size_mean"),
+]
 PERCENTILES = {f"p{percentile}_ms": percentile for percentile in stats.PERCENTILES}
 CELL_FIELDS = [field.name for field in fields(Cell)]
 
@@ -95,16 +78,19 @@ class Cells:
             keep &= self.frame[column] == value
         return Cells(self.files, self.frame[keep])
 
+    def with_figure(self, metric: str) -> "Cells":
+        """The cells that have this figure."""
+        return Cells(self.files, self.frame.dropna(subset=[metric]))
+
     def medians(self, metric: str) -> Medians:
         """Server -> users -> the median of `metric` over valid repeats; no valid repeat, no entry."""
-        valid = self.where(status="ok").frame.dropna(subset=[metric])
-        return {
-            server: {
-                int(users): float(values.median())
-                for users, values in valid[valid["server"] == server].groupby("users")[metric]
-            }
-            for server in self.servers
-        }
+        found = (
+            self.where(status="ok").with_figure(metric).frame.groupby(["server", "users"])[metric].median()
+        )
+        medians: Medians = {server: {} for server in self.servers}
+        for (server, users), value in found.items():
+            medians[server][int(users)] = float(value)
+        return medians
 
     def rows(self) -> Iterator[pd.Series]:
         for _, row in self.frame.iterrows():
@@ -123,11 +109,14 @@ class Cells:
         requests = self.files.read_requests(cell)
         return requests.assign(end_s=requests["start_s"] + requests["latency_ms"] / 1000)
 
-    def latencies(self, row: pd.Series) -> np.ndarray:
-        """Sorted latencies in ms of the requests answered well within the cell's measured window."""
+    def answers(self, row: pd.Series) -> pd.DataFrame:
+        """The requests of the cell in `row` that were answered well within its measured window."""
         requests = self.requests(row)
-        measured = stats.in_window(requests[requests["ok"]], row["duration_s"])
-        return np.sort(measured["latency_ms"].to_numpy(dtype=float))
+        return stats.in_window(requests[requests["ok"]], row["duration_s"])
+
+    def latencies(self, row: pd.Series) -> np.ndarray:
+        """Sorted latencies in ms of `answers`."""
+        return np.sort(self.answers(row)["latency_ms"].to_numpy(dtype=float))
 
     def estimate(self, row: pd.Series, metric: str) -> float:
         """What stands for a percentile under its sample floor: good for a hollow mark, never for print."""
@@ -140,29 +129,25 @@ class RunData(Cells):
 
     def __init__(self, files: RunFiles) -> None:
         self.run = files.read_run()
-        self.records = {record_name(record): record for record in files.read_cells()}
+        self.records = {Cell(**record["cell"]).name: record for record in files.read_cells()}
         rows = [
             record["cell"]
             | {"status": record["status"], "invalid_reasons": record.get("invalid_reasons") or []}
-            | {figure: (record.get("figures") or {}).get(figure) for figure in FIGURES}
+            | (record.get("figures") or {})
             for record in self.records.values()
         ]
-        frame = pd.DataFrame(rows, columns=[*CELL_FIELDS, "status", "invalid_reasons", *FIGURES])
-        frame[list(FIGURES)] = frame[list(FIGURES)].astype(float)
-        super().__init__(files, frame)
+        frame = pd.DataFrame(rows).reindex(columns=[*CELL_FIELDS, "status", "invalid_reasons", *FIGURES])
+        super().__init__(files, frame.astype(dict.fromkeys(FIGURES, float)))
 
     @cached_property
     def slices(self) -> list[Slice]:
         """The slices that have cells, headlines first."""
-        columns = ["task", "workload", "texts_per_request"]
-        found = {
-            Slice(task, workload, int(texts))
-            for task, workload, texts in self.frame[columns].itertuples(index=False)
-        }
-        tasks = in_order((part.task for part in found), TASKS)
-        workloads = in_order((part.workload for part in found), WORKLOADS)
+        columns = self.frame[["task", "workload", "texts_per_request"]].drop_duplicates()
+        slices = [Slice(task, workload, int(texts)) for task, workload, texts in columns.to_numpy()]
+        tasks = in_order((part.task for part in slices), TASKS)
+        workloads = in_order((part.workload for part in slices), WORKLOADS)
         return sorted(
-            found,
+            slices,
             key=lambda part: (
                 not part.headline,
                 tasks.index(part.task),
@@ -174,6 +159,10 @@ class RunData(Cells):
     def of(self, part: Slice) -> Cells:
         """The cells of `part`."""
         return self.where(task=part.task, workload=part.workload, texts_per_request=part.texts_per_request)
+
+    def records_of(self, cells: Cells) -> list[dict[str, Any]]:
+        """The records that the rows of `cells` came from."""
+        return [self.records[cell_of(row).name] for row in cells.rows()]
 
     def slo_ms(self, task: str) -> float | None:
         """The p95 limit in ms that the plan states for `task`, if any."""
@@ -188,11 +177,15 @@ def cell_of(row: pd.Series) -> Cell:
     return Cell(server, task, workload, int(texts), int(users), int(repeat))
 
 
-def record_name(record: dict[str, Any]) -> str:
-    return Cell(**record["cell"]).name
-
-
-def in_order(found: Iterable[str], known: Sequence[str]) -> list[str]:
-    """The distinct `found`, the `known` ones first in their order, the others by name."""
-    distinct = set(found)
+def in_order(names: Iterable[str], known: Sequence[str]) -> list[str]:
+    """The distinct `names`, the `known` ones first in their order, the others by name."""
+    distinct = set(names)
     return [one for one in known if one in distinct] + sorted(distinct - set(known))
+
+
+def by_server(
+    records: Sequence[dict[str, Any]], server_of: Callable[[dict[str, Any]], str]
+) -> list[dict[str, Any]]:
+    """The last of `records` of each server, in the servers' usual order."""
+    last = {server_of(record): record for record in records}
+    return [last[server] for server in in_order(last, SERVERS)]

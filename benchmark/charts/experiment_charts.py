@@ -1,17 +1,18 @@
-"""Draws what a run's files hold beside its cells: capacities, overload, and the batch's life."""
+"""Draws what a run's files hold beside its cells: capacities, overload, and the batch timeline."""
 
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmark.charts import batch_timeline as slots_chart
-from benchmark.charts import capacity as capacity_chart
-from benchmark.charts import overload as overload_chart
+from benchmark.charts.batch_timeline import batch_timeline
+from benchmark.charts.capacity import capacity
 from benchmark.charts.data import Drawing
+from benchmark.charts.overload import overload
 from benchmark.charts.sheet import Sheet
-from benchmark.experiments import batch_timeline as slots_trace
-from benchmark.experiments import capacity, open_loop
+from benchmark.experiments import batch_timeline as timelines
+from benchmark.experiments.capacity import FOLDER as CAPACITY
+from benchmark.experiments.open_loop import FOLDER as OPEN_LOOP
 from benchmark.runs.records import TASKS, read_json
 
 SLOTS = "slots"
@@ -19,26 +20,23 @@ SLOTS = "slots"
 
 def drawings(run: Path) -> Iterator[Drawing]:
     """Each chart that the files of the folder `run` allow."""
-    capacities = [record for record in records(run / capacity.FOLDER) if record["capacity"]]
-    overloads = [one for one in records(run / open_loop.FOLDER) if one.get("capacity_rps") and one["rates"]]
+    capacities = [record for record in records(run / CAPACITY) if record["capacity"]]
+    overloads = [one for one in records(run / OPEN_LOOP) if one.get("capacity_rps") and one["rates"]]
     for task in TASKS:
-        of_task = [record for record in capacities if record["task"] == task]
-        if of_task:
-            yield Drawing(f"capacity-{task}", None, partial(capacity_chart.draw, of_task))
-        offered = [record for record in overloads if record["offer"]["task"] == task]
-        if offered:
-            yield Drawing(f"overload-{task}", None, partial(overload_chart.draw, offered))
-    lives = records(run / slots_trace.FOLDER)
-    if lives:
-        yield Drawing(SLOTS, None, partial(draw_slots, run / slots_trace.FOLDER, lives))
+        if of_task := [record for record in capacities if record["task"] == task]:
+            yield Drawing(f"capacity-{task}", None, partial(capacity, of_task))
+        if of_task := [record for record in overloads if record["offer"]["task"] == task]:
+            yield Drawing(f"overload-{task}", None, partial(overload, of_task))
+    if traced := records(run / timelines.FOLDER):
+        yield Drawing(SLOTS, None, partial(draw_timelines, run / timelines.FOLDER, traced))
 
 
-def draw_slots(folder: Path, lives: list[dict[str, Any]]) -> Sheet:
+def draw_timelines(folder: Path, traced: list[dict[str, Any]]) -> Sheet:
     traces = [
-        slots_trace.read_trace(slots_trace.trace_path(folder, one["batching"]), one["duration_s"])
-        for one in lives
+        timelines.read_trace(timelines.trace_path(folder, one["batching"]), one["duration_s"])
+        for one in traced
     ]
-    return slots_chart.draw(lives, traces)
+    return batch_timeline(traced, traces)
 
 
 def records(folder: Path) -> list[dict[str, Any]]:

@@ -2,29 +2,24 @@
 
 from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import accumulate
 
-import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import NullLocator
 
-from benchmark.charts.caption import caption, missing, texts_of
+from benchmark.charts import style
+from benchmark.charts.axes import write
+from benchmark.charts.bars import bare, name_rows
+from benchmark.charts.caption import caption, dots_note, missing, texts_of
 from benchmark.charts.data import Cells, Drawing, RunData, Slice
 from benchmark.charts.sheet import Sheet
-from benchmark.charts.style import INK, LABEL, MARGIN, MUTED, SUBTITLE, colour, points, text_colour, width_of
+from benchmark.charts.style import INK, LABEL, MARGIN, MUTED, SUBTITLE
 from benchmark.experiments.ladder import APART, CLIMB
 from benchmark.experiments.ladder_figures import Step, ladder_of
 from benchmark.stats.formatting import format_factor, format_figure, format_users
 
-GAP = 24
-ROOM_BELOW = 0.16  # of the free height: no x axis needs it
 APART_ROWS = 1.15  # between the climb and the steps apart, with their heading
-# A column's heading, and the widest text that it may hold; where there is little room the last one goes.
-COLUMNS: Sequence[tuple[str, str]] = (
-    ("RPS", "0,000"),
-    ("own factor", "00.0x (0.0–0.0)"),
-    ("p95 ms", "00,000"),
-)
-LEAST_FOR_BARS = 0.2  # of the sheet's width
+# A column's heading and width; a narrow sheet has no room for the last one.
+COLUMNS = (("RPS", 110), ("speed-up", 265), ("p95 ms", 130))
 
 
 def drawings(data: RunData) -> Iterator[Drawing]:
@@ -41,102 +36,66 @@ def chart_name(task: str, level: int) -> str:
 
 def draw(data: RunData, part: Slice, ladder: Sequence[Step], level: int) -> Sheet:
     cells = data.where(task=part.task, users=level)
-    climb = [step for step in ladder if step.rung.workload == CLIMB]
-    apart = [step for step in ladder if step.rung.workload == APART]
-    dots = "Faint dot: one repeat; bar: their median" if cells.repeats > 1 else ""
+    climb, apart = ([step for step in ladder if step.rung.workload == one] for one in (CLIMB, APART))
     sheet = Sheet(
         title(climb, part.task),
         f"{format_users(level)}, {texts_of(part)}: one decision more on each step",
-        caption(data, cells, [dots, *missing(cells)]),
+        caption(data, cells, [dots_note(cells, "bar"), *missing(cells)]),
     )
-    columns, size = COLUMNS, LABEL
-    left, right, names, widths = layout(sheet, ladder, columns, size)
-    if right - left < LEAST_FOR_BARS * sheet.width:
-        columns, size = COLUMNS[:-1], SUBTITLE
-        left, right, names, widths = layout(sheet, ladder, columns, size)
-    ax = sheet.axes(left=left, right=right, bottom=-ROOM_BELOW)
-    rows = len(climb) + (APART_ROWS + len(apart) if apart else 0)
+    ax = sheet.figure.subplots()
+    bare(ax)
+    rows: list[float] = [*range(len(climb)), *(len(climb) + APART_ROWS + row for row in range(len(apart)))]
+    steps = dict(zip(rows, (*climb, *apart), strict=True))
     ax.set_xlim(0, 1)
-    ax.set_ylim(rows - 0.5, -0.5)
-    ax.spines["bottom"].set_visible(False)
-    for axis in (ax.xaxis, ax.yaxis):
-        axis.set_major_locator(NullLocator())
-    ends = [right - left + sum(widths[: column + 1]) for column in range(len(widths))]
-    for end, (heading, _) in zip(ends, columns, strict=True):
-        write(ax, heading, end, -0.62, SUBTITLE, MUTED, ha="right", va="bottom")
-    stairs(sheet, ax, cells, climb, 0, ends, size)
+    ax.set_ylim(rows[-1] + 0.5, -0.5)
+    # A narrow sheet has no room for the last column.
+    columns, size = (COLUMNS, LABEL) if sheet.format.texts else (COLUMNS[:-1], SUBTITLE)
+    ends = [end * size / LABEL for end in accumulate(width for _, width in columns)]
+    for (heading, _), end in zip(columns, ends, strict=True):
+        write(ax, heading, (1, -0.62), (end, 0), SUBTITLE, MUTED, ha="right")
     if apart:
-        row = len(climb) + APART_ROWS
-        write(ax, apart_note(apart), -names - GAP, row - 0.62, SUBTITLE, MUTED, va="bottom")
-        stairs(sheet, ax, cells, apart, row, ends, size)
+        place, coordinates = (MARGIN / sheet.width, rows[len(climb)] - 0.62), ("figure fraction", "data")
+        note = write(ax, apart_note(apart), place, (0, 0), SUBTITLE, MUTED, xycoords=coordinates)
+        note.set_in_layout(False)
+    servers = {
+        record["cell"]["server"]: record["configuration"]["server"] for record in data.records.values()
+    }
+    longest = cells.frame.groupby("workload")["throughput_rps"].max()
+    for row, step in steps.items():
+        own = cells.where(server=step.rung.configuration, workload=step.rung.workload)
+        draw_step(
+            sheet, ax, row, step, own, servers[step.rung.configuration], longest[step.rung.workload] or 1
+        )
+        rps, p95_ms = step.figures["throughput_rps"], step.figures["p95_ms"]
+        texts = format_figure(rps, "not valid"), factor_text(step), format_figure(p95_ms, "n < 93")
+        for end, text in zip(ends, texts, strict=False):
+            write(
+                ax,
+                text,
+                (1, row),
+                (end, 0),
+                size,
+                INK if text[:1].isdigit() else MUTED,
+                ha="right",
+                va="center",
+            )
+    names = {row: step.rung.decision for row, step in steps.items()}
+    name_rows(ax, names, [servers[step.rung.configuration] for step in steps.values()], size)
     return sheet
 
 
-def layout(
-    sheet: Sheet, ladder: Sequence[Step], columns: Sequence[tuple[str, str]], size: float
-) -> tuple[float, float, float, list[float]]:
-    """Where the bars begin and end, and the widths of names and columns whose texts are `size` high."""
-    names = max(width_of(step.rung.decision, size) for step in ladder)
-    widths = [width_of(text, size) + GAP for _, text in columns]
-    return MARGIN + names + GAP, sheet.width - MARGIN - sum(widths), names, widths
-
-
-def stairs(
-    sheet: Sheet,
-    ax: Axes,
-    cells: Cells,
-    steps: Sequence[Step],
-    first_row: float,
-    ends: Sequence[float],
-    size: float,
+def draw_step(
+    sheet: Sheet, ax: Axes, row: float, step: Step, cells: Cells, server: str, longest: float
 ) -> None:
-    """One bar a step from `first_row` down, the longest as wide as the axes, its figures in the columns."""
-    shown = [cells.where(server=step.rung.configuration, workload=step.rung.workload).frame for step in steps]
-    most = float(pd.concat(shown)["throughput_rps"].max())
-    scale = most if most > 0 else 1.0
-    for index, (step, frame) in enumerate(zip(steps, shown, strict=True)):
-        row = first_row + index
-        server = servers(cells)[step.rung.configuration]
-        rps = step.figures["throughput_rps"]
-        length = (rps or 0.0) / scale
-        ax.barh(row, length, height=1, color=colour(server), alpha=0.85, linewidth=0)
-        for _, one in frame[frame["status"] != "failed"].iterrows():
-            mark(ax, one["throughput_rps"] / scale, row, one["status"] == "invalid", cells.repeats)
-        write(ax, step.rung.decision, -GAP, row, size, text_colour(server), ha="right")
-        texts = (
-            format_figure(rps) if rps else "not valid",
-            factor_text(step),
-            format_figure(step.figures["p95_ms"]) if step.figures["p95_ms"] else "too few",
-        )
-        for end, text in zip(ends, texts[: len(ends)], strict=True):
-            write(ax, text, end, row, size, INK if text[:1].isdigit() else MUTED, ha="right")
-        if rps:
-            sheet.tell(ax, (0, row - 0.5), told(step), (length, row + 0.5))
-
-
-def mark(ax: Axes, x: float, row: float, invalid: bool, repeats: int) -> None:
-    """One repeat: a cross where it is invalid, else a faint dot."""
-    if invalid:
-        ax.plot(x, row, "x", color=INK, markersize=11, markeredgewidth=3, clip_on=False)
-    elif repeats > 1:
-        ax.plot(x, row, "o", color=INK, markersize=7, alpha=0.35, markeredgewidth=0, clip_on=False)
-
-
-def write(
-    ax: Axes, text: str, x: float, row: float, size: float, ink: str, *, ha: str = "left", va: str = "center"
-) -> None:
-    """`text` at a row, `x` logical pixels right of where the bars begin."""
-    ax.annotate(
-        text,
-        (0, row),
-        (points(x), 0),
-        textcoords="offset points",
-        fontsize=points(size),
-        color=ink,
-        ha=ha,
-        va=va,
-        annotation_clip=False,
-    )
+    """A bar in shares of the longest, with each repeat of its `cells`."""
+    rps = step.figures["throughput_rps"] or 0.0
+    ax.barh(row, rps / longest, height=1, color=style.colour(server), alpha=0.85, linewidth=0)
+    for status, look in (("ok", style.REPEAT), ("invalid", style.INVALID)):
+        repeats = cells.where(status=status).frame["throughput_rps"] / longest
+        if cells.repeats > 1 or status == "invalid":
+            ax.plot(repeats, [row] * len(repeats), color=INK, **look)
+    if rps:
+        sheet.add_value(ax, (0, row - 0.5), step_text(step), (rps / longest, row + 0.5))
 
 
 def factor_text(step: Step) -> str:
@@ -149,7 +108,7 @@ def factor_text(step: Step) -> str:
     return f"{factor} ({low}–{high})"
 
 
-def told(step: Step) -> str:
+def step_text(step: Step) -> str:
     """A step in one sentence, for who points at it."""
     factor = f", {factor_text(step)} of the step above" if step.factor else ""
     p95_ms = step.figures["p95_ms"]
@@ -157,32 +116,23 @@ def told(step: Step) -> str:
     return f"{step.rung.decision}: {format_figure(step.figures['throughput_rps'])} RPS{factor}{latency}"
 
 
-def servers(cells: Cells) -> dict[str, str]:
-    """Configuration -> the server folder that it runs."""
-    records = cells.files.read_cells()
-    return {record["cell"]["server"]: record["configuration"]["server"] for record in records}
-
-
 def apart_note(apart: Sequence[Step]) -> str:
     """What the steps that stand apart are: other texts, so a scale of their own."""
     hits = [step.figures["cache_hit_rate"] for step in apart if step.figures["cache_hit_rate"]]
-    found = f", {hits[-1]:.1%} cache hits" if hits else ""
-    return f"apart, on its own scale: repeated texts{found}"
+    rate = f", {hits[-1]:.1%} cache hits" if hits else ""
+    return f"apart, on its own scale: repeated texts{rate}"
 
 
 def title(climb: Sequence[Step], task: str) -> str:
     """What the climb comes to, as a sentence with its numbers."""
-    measured = [step for step in climb if step.figures["throughput_rps"]]
-    if len(measured) < 2:
+    rates = [step.figures["throughput_rps"] for step in climb if step.figures["throughput_rps"]]
+    if len(rates) < 2:
         return f"Too few valid {task} cells for a ladder"
-    first, last = (one.figures["throughput_rps"] or 0.0 for one in (measured[0], measured[-1]))
-    climbed = (
-        f"From {format_figure(first)} to {format_figure(last)} {task} requests a "
-        f"second, {format_factor(last / first)}"
-    )
-    if len(measured) < len(climb):
-        return f"{climbed}, with {len(measured)} of {len(climb)} steps valid"
-    factors = [(step.factor.value, step.rung.decision) for step in measured if step.factor]
+    first, last = format_figure(rates[0]), format_figure(rates[-1])
+    climbed = f"From {first} to {last} {task} requests a second, {format_factor(rates[-1] / rates[0])}"
+    if len(rates) < len(climb):
+        return f"{climbed}, with {len(rates)} of {len(climb)} steps valid"
+    factors = [(step.factor.value, step.rung.decision) for step in climb if step.factor]
     if not factors:
         return climbed
     most, decision = max(factors)

@@ -1,12 +1,15 @@
 """The sentences above the charts, made from medians: pure, so a test can hold them to the data."""
 
+from benchmark.charts.axes import format_percent
 from benchmark.charts.titles import (
     ALIKE,
     REFERENCE,
     Levels,
     Medians,
     at_level,
-    highest_other,
+    best_and_other,
+    change,
+    from_to,
     inline,
     level_to_compare,
     listed,
@@ -14,75 +17,65 @@ from benchmark.charts.titles import (
     possessive,
     present,
     span,
-    staying,
     steady,
 )
-from benchmark.stats.formatting import format_factor, format_figure, format_users
+from benchmark.stats.formatting import format_count, format_factor, format_figure, format_users
 
 
 def headline(rates: dict[str, dict[str, float]], level: int) -> str:
     """Which server answers most, as a sentence; `rates`: task -> server -> requests a second."""
-    by_server: dict[str, list[str]] = {}
-    rest = []
-    for task, found in rates.items():
-        best, reference = max(found, key=lambda one: found[one], default=""), found.get(REFERENCE)
-        if reference and found[best] > ALIKE * reference:
-            whose = "its" if best in by_server else "the baseline's"
-            by_server.setdefault(best, []).append(f"{format_factor(found[best] / reference)} {whose} {task}")
-        elif reference and len(found) > 1:
-            rest.append(f"no server more than the baseline's {task} requests")
+    factors: dict[str, list[str]] = {}
+    others = []
+    for task, at in rates.items():
+        best, reference = max(at, key=lambda server: at[server], default=""), at.get(REFERENCE)
+        if reference and at[best] > ALIKE * reference:
+            whose = "its" if best in factors else "the baseline's"
+            factors.setdefault(best, []).append(f"{format_factor(at[best] / reference)} {whose} {task}")
+        elif reference and len(at) > 1:
+            others.append(f"no server more than the baseline's {task} requests")
         elif best:
-            rest.append(f"{inline(best)} {format_figure(found[best])} {task} requests a second")
-    told = [f"{inline(who)} answers {' and '.join(parts)} requests" for who, parts in by_server.items()]
-    return f"At {format_users(level)} {', '.join([*told, *rest]) or 'no server has a valid figure'}"
+            others.append(f"{inline(best)} {format_figure(at[best])} {task} requests a second")
+    answers = [
+        f"{inline(server)} answers {' and '.join(parts)} requests" for server, parts in factors.items()
+    ]
+    return f"At {format_users(level)} {', '.join([*answers, *others]) or 'no server has a valid figure'}"
 
 
 def throughput(medians: Medians, task: str) -> str:
     """Requests a second by users, as a sentence; `medians` in requests a second."""
     medians = present(medians)
+    unit = f"{task} requests a second"
     level = level_to_compare(medians)
-    if level is not None:
-        return _throughput_compared(at_level(medians, level), level, task)
-    if not medians:
-        return f"No valid throughput of {task} was measured"
-    server = max(medians, key=lambda one: max(medians[one].values()))
-    return _throughput_alone(name(server), medians[server], f"{task} requests a second")
-
-
-def _throughput_compared(at: dict[str, float], level: int, task: str) -> str:
-    best = max(at, key=lambda server: at[server])
-    if steady(list(at.values())):
-        figures = [format_figure(min(at.values())), format_figure(max(at.values()))]
-        told = " to ".join(dict.fromkeys(figures))
-        return f"{listed(at)} answer alike at {format_users(level)}: {told} {task} requests a second"
-    other = REFERENCE if REFERENCE in at and best != REFERENCE else highest_other(at, best)
-    if at[best] <= ALIKE * at[other]:
-        rest = f"{name(best)} and {inline(other)} answer alike at {format_users(level)}"
-        return f"{rest}: {format_figure(at[best])} and {format_figure(at[other])} {task} requests a second"
+    if level is None:
+        if not medians:
+            return f"No valid throughput of {task} was measured"
+        server = max(medians, key=lambda one: max(medians[one].values()))
+        return f"{name(server)} {_throughput_alone(medians[server], unit)}"
+    at = at_level(medians, level)
+    best, other = best_and_other(at)
+    shown = list(at) if steady(at.values()) else [best, other]
+    if steady(rates := [at[server] for server in shown]):
+        return f"{listed(shown)} answer alike at {format_users(level)}: {from_to(rates)} {unit}"
     if at[other] == 0:
-        told = f"{format_figure(at[best])} {task} requests a second"
-        return f"{name(best)} answers {told} at {format_users(level)}, {inline(other)} none"
-    ratio = format_factor(at[best] / at[other])
-    return f"{name(best)} answers {ratio} {possessive(other)} {task} requests at {format_users(level)}"
+        answered = f"{format_figure(at[best])} {unit} at {format_users(level)}"
+        return f"{name(best)} answers {answered}, {inline(other)} none"
+    factor = format_factor(at[best] / at[other])
+    return f"{name(best)} answers {factor} {possessive(other)} {task} requests at {format_users(level)}"
 
 
-def _throughput_alone(who: str, levels: Levels, unit: str) -> str:
+def _throughput_alone(levels: Levels, unit: str) -> str:
     values = [levels[level] for level in sorted(levels)]
     if len(values) == 1:
-        return f"{who} answers {format_figure(values[0])} {unit} at {format_users(min(levels))}"
+        return f"answers {format_figure(values[0])} {unit} at {format_users(min(levels))}"
     if max(values) == 0:
-        return f"{who} answers no request {span(levels)}"
-    if steady(values):
-        return f"{who} stays {staying(values)} {unit} {span(levels)}"
-    first, last = values[0], values[-1]
-    if _rising(values):
-        return f"{who} grows from {format_figure(first)} to {format_figure(last)} {unit} {span(levels)}"
-    if _rising(values[::-1]):
-        return f"{who} falls from {format_figure(first)} to {format_figure(last)} {unit} {span(levels)}"
-    peak = max(levels, key=lambda level: levels[level])
-    if peak not in (min(levels), max(levels)):
-        return f"{who} peaks at {format_figure(levels[peak])} {unit} at {format_users(peak)}"
-    return f"{who} answers {format_figure(min(values))} to {format_figure(max(values))} {unit} {span(levels)}"
+        return f"answers no request {span(levels)}"
+    ends = values[0], values[-1]
+    peak, dip = (extreme(levels, key=lambda level: levels[level]) for extreme in (max, min))
+    if levels[peak] > ALIKE * max(ends):
+        return f"peaks at {format_figure(levels[peak])} {unit} at {format_users(peak)}"
+    if ALIKE * levels[dip] < min(ends):
+        return f"dips to {format_figure(levels[dip])} {unit} at {format_users(dip)}"
+    return f"{change(values)} {unit} {span(levels)}"
 
 
 def latency(p50: Medians, task: str) -> str:
@@ -90,132 +83,72 @@ def latency(p50: Medians, task: str) -> str:
     p50 = present(p50)
     level = level_to_compare(p50)
     if level is not None:
-        return _latency_compared(at_level(p50, level), level, task)
+        return _latency_compared(at_level(p50, level), task, format_users(level))
     if not p50:
         return f"Too few valid {task} requests for a p50"
     server = REFERENCE if REFERENCE in p50 else min(p50)
     levels = p50[server]
-    first, last = min(levels), max(levels)
-    if first == last:
-        return f"{name(server)}'s p50 is {format_figure(levels[first])} ms at {format_users(first)}"
-    if steady(list(levels.values())):
-        values = [levels[one] for one in sorted(levels)]
-        return f"{name(server)}'s p50 stays {staying(values)} ms {span(levels)}"
-    ratio = levels[last] / levels[first]
-    if max(ratio, 1 / ratio) <= ALIKE:
-        return (
-            f"At {format_users(last)} {possessive(server)} p50 is "
-            f"{format_figure(levels[last])} ms, as at {format_users(first)}"
-        )
-    if ratio < 1:
-        told = (
-            f"{format_figure(levels[last])} ms, down from {format_figure(levels[first])} at "
-            f"{format_users(first)}"
-        )
-        return f"At {format_users(last)} {possessive(server)} p50 is {told}"
-    return (
-        f"At {format_users(last)} {possessive(server)} p50 is {format_factor(ratio)} "
-        f"its p50 at {format_users(first)}"
-    )
-
-
-def _latency_compared(at: dict[str, float], level: int, task: str) -> str:
-    best = min(at, key=lambda server: at[server])
-    if steady(list(at.values())):
-        figures = [format_figure(min(at.values())), format_figure(max(at.values()))]
-        told = " to ".join(dict.fromkeys(figures))
-        return f"{listed(at)} have a like p50 for {task} at {format_users(level)}: {told} ms"
-    if best == REFERENCE or REFERENCE not in at:
-        second = min((one for one in at if one != best), key=lambda server: at[server])
-        told = f"{format_figure(at[best])} ms, {possessive(second)} {format_figure(at[second])}"
-        return f"At {format_users(level)} {possessive(best)} p50 for {task} is {told}"
-    if at[REFERENCE] <= ALIKE * at[best]:
-        told = f"{format_figure(at[best])} ms, {possessive(REFERENCE)} {format_figure(at[REFERENCE])}"
-        return f"At {format_users(level)} {possessive(best)} p50 for {task} is {told}"
-    told = f"from {format_figure(at[REFERENCE])} to {format_figure(at[best])} ms"
-    return f"{name(best)} cuts {possessive(REFERENCE)} p50 {told} at {format_users(level)}"
-
-
-def tradeoff(rps: Medians, p95: Medians, slo_ms: float | None, task: str) -> str:
-    """p95 (ms) by achieved requests a second, as a sentence; held against `slo_ms` where there is one."""
-    both = {
-        server: {level: (rps[server][level], p95[server][level]) for level in rps[server].keys() & tails}
-        for server, tails in p95.items()
-        if server in rps
-    }
-    both = {server: levels for server, levels in both.items() if levels}
-    if not both:
-        return f"Too few valid {task} requests for a p95"
-    if slo_ms is not None:
-        return _held({server: list(levels.values()) for server, levels in both.items()}, slo_ms)
-    peaks = {server: max(levels.values()) for server, levels in both.items()}
-    server = max(peaks, key=lambda one: peaks[one])
-    if len(both) > 1:
-        highest = {one: rate for one, (rate, _) in peaks.items()}
-        other = REFERENCE if REFERENCE in both and server != REFERENCE else highest_other(highest, server)
-        told = (
-            f"{format_figure(highest[server])} requests a second at a p95 of "
-            f"{format_figure(peaks[server][1])} ms"
-        )
-        rest = f"{inline(other)} {format_figure(highest[other])} at {format_figure(peaks[other][1])}"
-        return f"{name(server)} reaches {told}, {rest}"
-    levels = both[server]
-    (rate, tail), (_, first_tail) = levels[max(levels)], levels[min(levels)]
+    first, last = (levels[level] for level in (min(levels), max(levels)))
     if len(levels) == 1:
-        return f"{name(server)}'s p95 is {format_figure(tail)} ms at {format_figure(rate)} requests a second"
-    rates = [pair[0] for pair in levels.values()]
-    while_rate = f"throughput stays {staying(rates)} a second" if steady(rates) else "throughput moves"
-    if not steady(rates):
-        while_rate = (
-            f"throughput goes from {format_figure(levels[min(levels)][0])} to {format_figure(rate)} a second"
-        )
-    return (
-        f"{name(server)}'s p95 goes from {format_figure(first_tail)} to "
-        f"{format_figure(tail)} ms while {while_rate}"
-    )
+        return f"{name(server)}'s p50 is {format_figure(first)} ms at {format_users(min(levels))}"
+    if steady([first, last]):
+        return f"{name(server)}'s p50 {change([levels[one] for one in sorted(levels)])} ms {span(levels)}"
+    before = f"at {format_users(min(levels))}"
+    if last > first:
+        now = f"{format_factor(last / first)} its p50 {before}"
+    else:
+        now = f"{format_figure(last)} ms, down from {format_figure(first)} {before}"
+    return f"At {format_users(max(levels))} {possessive(server)} p50 is {now}"
 
 
-def _held(points: dict[str, list[tuple[float, float]]], slo_ms: float) -> str:
-    limit = f"p95 within {format_figure(slo_ms)} ms"
-    held = {
-        server: max((rate for rate, tail in pairs if tail <= slo_ms), default=0.0)
-        for server, pairs in points.items()
+def _latency_compared(at: dict[str, float], task: str, users: str) -> str:
+    best, other = best_and_other(at, min, min)
+    if steady(at.values()):
+        return f"{listed(at)} have a like p50 for {task} at {users}: {from_to(at.values())} ms"
+    lower, higher = (format_figure(at[server]) for server in (best, other))
+    if other != REFERENCE or at[other] <= ALIKE * at[best]:
+        return f"At {users} {possessive(best)} p50 for {task} is {lower} ms, {possessive(other)} {higher}"
+    return f"{name(best)} cuts {possessive(other)} p50 from {higher} to {lower} ms at {users}"
+
+
+def tradeoff(rps: Medians, p95: Medians, task: str) -> str:
+    """p95 (ms) by achieved requests a second, as a sentence."""
+    points = {
+        server: [
+            (rps[server][level], tails[level]) for level in sorted(tails) if level in rps.get(server, {})
+        ]
+        for server, tails in p95.items()
     }
-    best = max(held, key=lambda server: held[server])
-    if held[best] == 0:
-        least = min(tail for pairs in points.values() for _, tail in pairs)
-        who = f"{name(best)} never keeps" if len(held) == 1 else "No server keeps"
-        return f"{who} {limit}: the lowest is {format_figure(least)} ms"
-    sentence = f"{name(best)} keeps {limit} at {format_figure(held[best])} requests a second"
-    if len(held) == 1:
-        return sentence
-    other = REFERENCE if REFERENCE in held and best != REFERENCE else highest_other(held, best)
-    return (
-        f"{sentence}, {inline(other)} {'at ' + format_figure(held[other]) if held[other] else 'at no level'}"
-    )
+    points = {server: pairs for server, pairs in points.items() if pairs}
+    if not points:
+        return f"Too few valid {task} requests for a p95"
+    peaks = {server: max(pairs) for server, pairs in points.items()}
+    if len(points) > 1:
+        best, other = best_and_other({server: rate for server, (rate, _) in peaks.items()})
+        rate, tail, rate_of_other, tail_of_other = map(format_figure, (*peaks[best], *peaks[other]))
+        reached = f"{rate} requests a second at a p95 of {tail} ms"
+        return f"{name(best)} reaches {reached}, {inline(other)} {rate_of_other} at {tail_of_other}"
+    ((server, pairs),) = points.items()
+    rates, tails = zip(*pairs, strict=True)
+    if len(pairs) == 1:
+        rate, tail = map(format_figure, pairs[0])
+        return f"{name(server)}'s p95 is {tail} ms at {rate} requests a second"
+    return f"{name(server)}'s p95 {change(tails)} ms while throughput {change(rates)} a second"
 
 
 def distribution(p50: dict[str, float], p95: dict[str, float], level: int, task: str) -> str:
     """The spread of latencies at one level, as a sentence; `p50` and `p95` in ms by server."""
-    for share, found in (("95 %", p95), ("half", p50)):
-        if len(found) >= 2:
-            best = min(found, key=lambda server: found[server])
-            other = REFERENCE if REFERENCE in found and best != REFERENCE else highest_other(found, best)
-            told = (
-                f"{format_figure(found[best])} ms, {possessive(other)} within {format_figure(found[other])}"
-            )
-            return f"At {format_users(level)} {share} of {possessive(best)} answers come within {told}"
-    for server, tail in p95.items():
-        if server in p50:
-            return (
-                f"At {format_users(level)} {possessive(server)} p95 is "
-                f"{format_factor(tail / p50[server])} its p50"
-            )
+    at = f"At {format_users(level)}"
+    for share, figures in (("95 %", p95), ("half", p50)):
+        if len(figures) > 1:
+            best, other = best_and_other(figures, min)
+            lower, higher = (format_figure(figures[server]) for server in (best, other))
+            limits = f"{lower} ms, {possessive(other)} within {higher}"
+            return f"{at} {share} of {possessive(best)} answers come within {limits}"
     for server, middle in p50.items():
-        return (
-            f"At {format_users(level)} half of {possessive(server)} answers come within "
-            f"{format_figure(middle)} ms"
-        )
+        if server in p95:
+            return f"{at} {possessive(server)} p95 is {format_factor(p95[server] / middle)} its p50"
+        return f"{at} half of {possessive(server)} answers come within {format_figure(middle)} ms"
     return f"Too few valid {task} requests at {format_users(level)} for a p50"
 
 
@@ -223,39 +156,50 @@ def timeline(server: str, halves: tuple[float, float] | None, answers: int, dura
     """Whether a cell was steady; `halves` is the p50 in ms of the window's first and second half."""
     window = f"the {format_figure(duration_s)} s measured"
     if halves is None:
-        noun = "request" if answers == 1 else "requests"
-        return f"{name(server)} answers {answers:,} {noun} in {window}"
-    first, second = halves
-    if steady([first, second]):
-        return f"{name(server)}'s p50 stays {staying([first, second])} ms through {window}"
-    moves = "rises" if second > first else "falls"
-    told = f"from {format_figure(first)} to {format_figure(second)} ms between the halves of {window}"
-    return f"{name(server)}'s p50 {moves} {told}"
+        return f"{name(server)} answers {format_count(answers, 'request')} in {window}"
+    return f"{name(server)}'s p50 {change(halves, rise='rises')} ms over the two halves of {window}"
 
 
 def footprint(ready_s: dict[str, float], peak_mb: dict[str, float]) -> str:
     """Cold start (s) and peak memory (MB) by server, as a sentence."""
-    if len(peak_mb) >= 2:
-        least = min(peak_mb, key=lambda server: peak_mb[server])
-        if steady(list(peak_mb.values())):
-            return f"{listed(peak_mb)} peak {staying(list(peak_mb.values()))} MB of memory"
-        other = REFERENCE if REFERENCE in peak_mb and least != REFERENCE else highest_other(peak_mb, least)
-        told = (
-            f"{format_figure(peak_mb[least])} MB of memory, {inline(other)} at "
-            f"{format_figure(peak_mb[other])}"
-        )
-        return f"{name(least)} peaks at {told}"
-    parts = []
+    if len(peak_mb) > 1:
+        if steady(peak_mb.values()):
+            return f"{listed(peak_mb)} peak at {from_to(peak_mb.values())} MB of memory"
+        least, other = best_and_other(peak_mb, min)
+        figures = format_figure(peak_mb[least]), format_figure(peak_mb[other])
+        return f"{name(least)} peaks at {figures[0]} MB of memory, {inline(other)} at {figures[1]}"
     server = next(iter(peak_mb or ready_s), "")
-    if server in ready_s:
-        parts.append(f"is ready in {format_figure(ready_s[server])} s")
-    if server in peak_mb:
-        parts.append(f"peaks at {format_figure(peak_mb[server])} MB of memory")
+    parts = [f"is ready in {format_figure(ready_s[server])} s"] if server in ready_s else []
+    parts += [f"peaks at {format_figure(peak_mb[server])} MB of memory"] if server in peak_mb else []
     return f"{name(server)} {' and '.join(parts)}" if parts else "No cold start was measured"
 
 
-def _rising(values: list[float]) -> bool:
-    """Whether it ends higher than it began, and never falls below a former value by more than repeats do."""
-    return values[-1] > ALIKE * values[0] and all(
-        value * ALIKE >= max(values[: index + 1]) for index, value in enumerate(values)
-    )
+def queue(shares: Medians) -> str:
+    """How much of a request's time is spent in the queue, as a sentence; `shares` from 0 to 1."""
+    shares = present(shares)
+    common = set.intersection(*(set(levels) for levels in shares.values()))
+    if len(shares) > 1 and common:
+        level = max(common)
+        at = at_level(shares, level)
+        most, least = max(at, key=lambda one: at[one]), min(at, key=lambda one: at[one])
+        percents = format_percent(at[most]), format_percent(at[least])
+        sentence = f"At {format_users(level)} the queue takes {percents[0]} of a request's time on"
+        if percents[0] == percents[1]:
+            return f"{sentence} every server"
+        return f"{sentence} {inline(most)}, {percents[1]} on {inline(least)}"
+    server = max(shares, key=lambda one: max(shares[one].values()))
+    levels = shares[server]
+    before, now = (format_percent(levels[level]) for level in (min(levels), max(levels)))
+    sentence = f"The queue takes {now} of a request's time on {inline(server)} at {format_users(max(levels))}"
+    return sentence if before == now else f"{sentence}, {before} at {min(levels):,}"
+
+
+def batch_size(medians: Medians, task: str) -> str:
+    """How many texts a batch holds, as a sentence, of the server whose batches are largest."""
+    medians = present(medians)
+    server = max(medians, key=lambda one: medians[one][max(medians[one])])
+    first, last = min(medians[server]), max(medians[server])
+    before, now = (format_figure(medians[server][level]) for level in (first, last))
+    texts = "text" if now == "1" else "texts"
+    sentence = f"{name(server)}'s {task} batches hold {now} {texts} at {format_users(last)}"
+    return sentence if before == now else f"{sentence}, {before} at {first:,}"

@@ -35,18 +35,23 @@ MARGIN = 26
 
 COLOURS = {"baseline": "#8a8a8a", "optimized": "#0072B2", "dynamic_batching": "#D55E00"}
 PEER = "#000000"
-PAPER, INK, MUTED, GRID, SHADE = "#ffffff", "#1f1f1f", "#595959", "#dedede", "#eef1f4"
+PAPER, INK, MUTED = "#ffffff", "#1f1f1f", "#595959"
+GRID, FAINT_GRID, SHADE = "#dedede", "#ececec", "#eef1f4"
 # Thin strokes of a letter look paler than a line of the same colour.
 _TEXT_COLOURS = {"baseline": "#666666", "optimized": "#005f96", "dynamic_batching": "#b34e00"}
-
 LIGHT = 0.4
 
 TITLE, SUBTITLE, LABEL, TICK, CAPTION = 36, 25, 29, 26, 20.5
-LINE_SPACING = 1.22
-LEFT_AXIS = 112
-BOTTOM_AXIS = 74
-
+LINE, POINT = 4.5, 10  # points: a median's line and its marks
 _FONTS = ("Inter", "Segoe UI", "Helvetica Neue", "Arial", "Liberation Sans", "Noto Sans", "DejaVu Sans")
+
+# Data may lie on the edge of their axes; the layout is made for texts.
+UNCLIPPED: dict[str, Any] = {"clip_on": False, "in_layout": False}
+MARK: dict[str, Any] = {**UNCLIPPED, "linestyle": "", "marker": "o", "zorder": 3}
+REPEAT = {**MARK, "markersize": 8, "alpha": 0.35, "markeredgewidth": 0}
+INVALID = {**MARK, "marker": "x", "markersize": 13, "markeredgewidth": 3.5}
+# A percentile under its sample floor.
+HOLLOW = {**MARK, "markerfacecolor": PAPER, "markeredgewidth": 3}
 
 
 def points(pixels: float) -> float:
@@ -90,6 +95,31 @@ def applied(format_: Format = PICTURE) -> Iterator[None]:
         "axes.unicode_minus": False,
         "svg.fonttype": "path",  # the reader's fonts have other widths: text would collide
         "path.simplify": False,
+        "axes.spines.left": False,
+        "axes.spines.right": False,
+        "axes.spines.top": False,
+        "axes.edgecolor": MUTED,
+        "axes.axisbelow": True,
+        "axes.grid": True,
+        "axes.grid.axis": "y",
+        "axes.labelcolor": MUTED,
+        "axes.labelpad": points(3),
+        "axes.labelsize": points(SUBTITLE),
+        "axes.titlecolor": MUTED,
+        "axes.titlelocation": "left",
+        "axes.titlepad": points(14),
+        "axes.titlesize": points(SUBTITLE),
+        "grid.color": GRID,
+        "grid.linewidth": 1,
+        "lines.linewidth": LINE,
+        "lines.markersize": POINT,
+        "lines.solid_capstyle": "round",
+        "xtick.color": MUTED,
+        "xtick.major.pad": 10,  # the first figures of both axes share a corner
+        "xtick.major.size": 0,
+        "ytick.color": MUTED,
+        "ytick.major.pad": 6,
+        "ytick.major.size": 0,
     }
     token = _format.set(format_)
     try:
@@ -100,18 +130,14 @@ def applied(format_: Format = PICTURE) -> Iterator[None]:
 
 
 @lru_cache(maxsize=4096)
-def width_of(text: str, pixels: float, *, bold: bool = False) -> float:
+def width_of(text: str, pixels: float, weight: str = "normal") -> float:
     """Width of `text` in logical pixels."""
-    font = FontProperties(
-        family=matplotlib.rcParams["font.family"],
-        size=points(pixels),
-        weight="bold" if bold else "normal",
-    )
+    font = FontProperties(family=matplotlib.rcParams["font.family"], size=points(pixels), weight=weight)
     renderer = RendererAgg(1, 1, PIXELS_PER_INCH * DENSITY)
     width, _, _ = renderer.get_text_width_height_descent(text, font, False)
     return float(width) / DENSITY
 
 
-def fitting(text: str, pixels: float, room: float) -> float:
+def fitting(text: str, pixels: float, room: float, weight: str = "normal") -> float:
     """The size up to `pixels` at which `text` is no wider than `room`."""
-    return min(pixels, pixels * room / width_of(text, pixels))
+    return min(pixels, pixels * room / width_of(text, pixels, weight))

@@ -1,32 +1,18 @@
 """One cell over time at the most users: each request's latency, and the answers of each second beneath."""
 
-from collections.abc import Iterator
-from functools import partial
-
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from benchmark.charts import sentences
-from benchmark.charts.axes import log_ms_axis, rps_axis, x_label
+from benchmark.charts import sentences, style
+from benchmark.charts.axes import log_ms_axis, rps_axis
 from benchmark.charts.caption import caption, missing, subtitle
-from benchmark.charts.data import Cells, Drawing, RunData, Slice
+from benchmark.charts.data import Cells, RunData, Slice
 from benchmark.charts.sheet import Sheet
-from benchmark.charts.style import DENSITY, INK, MUTED, SHADE, SUBTITLE, colour, points, width_of
 from benchmark.stats import figures as stats
-from benchmark.stats.formatting import format_exact, format_users
+from benchmark.stats.formatting import format_count, format_exact, format_users
 
 MANY = 400  # dots: above it the SVG carries them as a picture, to stay small
-
-
-def drawings(data: RunData) -> Iterator[Drawing]:
-    for part in data.slices:
-        cells = data.of(part)
-        for server in cells.servers:
-            shown = cell_to_show(cells.where(server=server))
-            if shown is not None and cells.where(server=server).has_requests():
-                name = f"timeline-{part.name}-{server}"
-                yield Drawing(name, part, partial(draw, data, part, shown))
 
 
 def cell_to_show(cells: Cells) -> pd.Series | None:
@@ -39,91 +25,69 @@ def cell_to_show(cells: Cells) -> pd.Series | None:
     return None
 
 
-def draw(data: RunData, part: Slice, row: pd.Series) -> Sheet:
+def timeline(data: RunData, part: Slice, row: pd.Series) -> Sheet:
     cells = Cells(data.files, data.frame.loc[[row.name]])
-    recorded = cells.requests(row)
-    duration = float(row["duration_s"])
-    first, last = span(recorded["end_s"], duration)
-    shown = recorded[recorded["end_s"].between(first, last)]
-    answers, refused = shown[shown["ok"]], shown[~shown["ok"]]
-    measured = stats.in_window(answers, duration)
+    recorded, duration_s = cells.requests(row), float(row["duration_s"])
+    first_s, last_s = span(recorded["end_s"], duration_s)
+    shown = recorded[recorded["end_s"].between(first_s, last_s)]
+    answers, failed, measured = shown[shown["ok"]], shown[~shown["ok"]], cells.answers(row)
     state = "" if row["status"] == "ok" else ", invalid cell"
     which = f"{format_users(int(row['users']))}, repeat {row['repeat']} of {data.of(part).repeats}{state}"
+    left_out = len(recorded) - len(shown)
     notes = [
-        "Each dot is an answer, at the time it came",
-        "Cross: failed request" if len(refused) else "",
-        f"{len(recorded) - len(shown):,} requests further from the window not drawn"
-        if len(recorded) > len(shown)
-        else "",
+        "Each dot is an answer, at the time it came; shaded: before and after the measured window",
+        "Cross: failed request" if len(failed) else "",
+        f"{format_count(left_out, 'request')} further from the window not drawn" if left_out else "",
         *missing(cells),
     ]
     sheet = Sheet(
-        sentences.timeline(row["server"], halves(measured, duration), len(measured), duration),
+        sentences.timeline(row["server"], halves(measured, duration_s), len(measured), duration_s),
         subtitle(data, part, f"latency of each request in ms; {which}"),
         caption(data, data.of(part), notes),
     )
-    top = sheet.axes(bottom=0.42, unit="ms")
-    bottom = sheet.axes(top=0.28)
+    top, bottom = sheet.figure.subplots(2, 1, sharex=True, height_ratios=[2, 1])
     for ax in (top, bottom):
-        ax.set_xlim(first, last)
-        for start, end in ((first, 0), (duration, last)):
-            ax.axvspan(start, end, color=SHADE, linewidth=0, zorder=0)
-        for edge in (0, duration):
-            ax.axvline(edge, color=MUTED, linewidth=1.5, linestyle=":")
-    draw_requests(top, answers, refused, colour(row["server"]))
-    edges = np.arange(first, last + 1)
-    rates, _ = np.histogram(answers["end_s"], edges)
-    bottom.bar(edges[:-1], rates, width=0.9, align="edge", color=colour(row["server"]))
-    rps_axis(bottom, list(rates))
-    for second, rate in zip(edges[:-1], rates, strict=True):
-        tell_second(sheet, bottom, float(second), int(rate), answers)
-    bottom.locator_params(axis="y", nbins=3)
-    x_label(bottom, "seconds since the measured window opened")
-    heading(top, 0, "measured")
-    heading(bottom, 0, "answers a second")
-    room = top.get_window_extent().width / DENSITY * -first / (last - first)
-    if room > width_of("warm-up", SUBTITLE) + 20:
-        heading(top, first, "warm-up")
+        ax.axvspan(first_s, 0, color=style.SHADE, linewidth=0, zorder=0)
+        ax.axvspan(duration_s, last_s, color=style.SHADE, linewidth=0, zorder=0)
+    top.set_xlim(first_s, last_s)
+    top.set_title("ms")
+    bottom.set_title("answers a second")
+    bottom.set_xlabel("seconds since the measured window opened")
+    ink = style.colour(row["server"])
+    draw_requests(top, answers, failed, ink)
+    draw_rates(sheet, bottom, answers, np.arange(first_s, last_s + 1), ink)
     return sheet
 
 
-def tell_second(sheet: Sheet, ax: Axes, second: float, count: int, answers: pd.DataFrame) -> None:
-    """What a reader sees on hover over one second: its answers, and their p50 where they are enough."""
-    latencies = answers.loc[answers["end_s"].between(second, second + 1, inclusive="left"), "latency_ms"]
-    p50 = stats.percentile_ms(latencies, 50)
-    middle = f", p50 {format_exact(p50)} ms" if p50 is not None else ""
-    text = f"Second {second:g} to {second + 1:g}: {count:,} answer{'' if count == 1 else 's'}{middle}"
-    sheet.tell(ax, (second, 0), text, (second + 1, ax.get_ylim()[1]))
-
-
-def draw_requests(ax: Axes, answers: pd.DataFrame, refused: pd.DataFrame, ink: str) -> None:
+def draw_requests(ax: Axes, answers: pd.DataFrame, failed: pd.DataFrame, ink: str) -> None:
     """One dot an answer, one cross a failed request."""
-    log_ms_axis(ax, [*answers["latency_ms"], *refused["latency_ms"]])
-    ax.tick_params(labelbottom=False)
+    log_ms_axis(ax, [*answers["latency_ms"], *failed["latency_ms"]])
     alpha = float(np.clip(150 / max(len(answers), 1), 0.15, 0.6))
-    (dots,) = ax.plot(answers["end_s"], answers["latency_ms"], "o", color=ink, markersize=6, clip_on=False)
-    dots.set(markeredgewidth=0, alpha=alpha, rasterized=len(answers) > MANY)
-    ax.plot(refused["end_s"], refused["latency_ms"], "x", color=INK, markersize=7, alpha=0.7, clip_on=False)
+    dots = {**style.MARK, "markersize": 6, "markeredgewidth": 0, "alpha": alpha}
+    ax.plot(answers["end_s"], answers["latency_ms"], color=ink, rasterized=len(answers) > MANY, **dots)
+    cross = {**style.MARK, "marker": "x", "markersize": 7, "alpha": 0.7}
+    ax.plot(failed["end_s"], failed["latency_ms"], color=style.INK, **cross)
 
 
-def heading(ax: Axes, second: float, text: str) -> None:
-    """Writes `text` above `ax`, from `second` on."""
-    ax.annotate(
-        text,
-        (second, 1),
-        (points(8), points(7)),
-        xycoords=("data", "axes fraction"),
-        textcoords="offset points",
-        fontsize=points(SUBTITLE),
-        color=MUTED,
-    )
+def draw_rates(sheet: Sheet, ax: Axes, answers: pd.DataFrame, edges_s: np.ndarray, ink: str) -> None:
+    """A bar a second; on hover its answers, and their p50 where they are enough."""
+    rates, _ = np.histogram(answers["end_s"], edges_s)
+    ax.bar(edges_s[:-1], rates, width=0.9, align="edge", color=ink)
+    rps_axis(ax, list(rates))
+    ax.locator_params(axis="y", nbins=3)
+    for second, rate in zip(edges_s[:-1], rates, strict=True):
+        within = answers["end_s"].between(second, second + 1, inclusive="left")
+        p50 = stats.percentile_ms(answers.loc[within, "latency_ms"], 50)
+        middle = f", p50 {format_exact(p50)} ms" if p50 is not None else ""
+        text = f"Second {second:g} to {second + 1:g}: {format_count(int(rate), 'answer')}{middle}"
+        sheet.add_value(ax, (second, 0), text, (second + 1, ax.get_ylim()[1]))
 
 
 def halves(measured: pd.DataFrame, duration_s: float) -> tuple[float, float] | None:
     """p50 in ms of the answers of the window's first and second half; None where one has too few."""
     early = measured["end_s"] < duration_s / 2
     parts = measured.loc[early, "latency_ms"], measured.loc[~early, "latency_ms"]
-    if min(len(part) for part in parts) < stats.sample_floor(50):
+    if min(map(len, parts)) < stats.sample_floor(50):
         return None
     return float(parts[0].median()), float(parts[1].median())
 

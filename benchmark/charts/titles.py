@@ -3,6 +3,9 @@
 `Medians` maps server -> users -> figure. A level without a valid figure is absent.
 """
 
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+
 from benchmark.stats.formatting import format_figure, format_users
 
 Levels = dict[int, float]
@@ -26,17 +29,35 @@ def inline(server: str) -> str:
     return "the baseline" if server == REFERENCE else server.replace("_", " ")
 
 
-def steady(values: list[float]) -> bool:
+def possessive(server: str) -> str:
+    return f"{inline(server)}'s"
+
+
+def listed(servers: Iterable[str]) -> str:
+    """Every one of `servers` by name, as a sentence's subject."""
+    first, *others = servers
+    *middle, last = [name(first), *map(inline, others)]
+    return f"{', '.join(middle)} and {last}"
+
+
+def steady(values: Collection[float]) -> bool:
     """Whether all `values` are alike."""
-    return bool(values) and max(values) <= ALIKE * min(values)
+    return max(values) <= ALIKE * min(values)
 
 
-def staying(values: list[float]) -> str:
-    """Where every value prints alike "at 12", else "near" the one in the middle, in two digits."""
-    if len({format_figure(value) for value in values}) == 1:
-        return f"at {format_figure(values[0])}"
-    middle = sorted(values)[len(values) // 2]
-    return f"near {format_figure(float(f'{middle:.2g}'))}"
+def change(values: Sequence[float], rise: str = "grows", fall: str = "falls") -> str:
+    """How `values` go from the first to the last: "stays near 12", "grows from 12 to 250"."""
+    first, last = (format_figure(value) for value in (values[0], values[-1]))
+    if steady([values[0], values[-1]]) or first == last:
+        middle = sorted(values)[len(values) // 2]
+        alike = len({format_figure(value) for value in values}) == 1
+        return f"stays at {first}" if alike else f"stays near {format_figure(float(f'{middle:.2g}'))}"
+    return f"{rise if values[-1] > values[0] else fall} from {first} to {last}"
+
+
+def from_to(values: Collection[float]) -> str:
+    """The least and the most of `values`, once where both print alike."""
+    return " to ".join(dict.fromkeys(format_figure(value) for value in (min(values), max(values))))
 
 
 def span(levels: Levels) -> str:
@@ -45,14 +66,12 @@ def span(levels: Levels) -> str:
 
 def level_to_compare(medians: Medians) -> int | None:
     """The most users at which the most servers, the baseline among them, have a figure."""
-    counts: dict[int, int] = {}
-    for server, levels in medians.items():
-        for level in levels:
-            if server == REFERENCE or level in medians.get(REFERENCE, levels):
-                counts[level] = counts.get(level, 0) + 1
-    if not counts or max(counts.values()) < 2:
-        return None
-    return max(level for level, count in counts.items() if count == max(counts.values()))
+    required = medians.get(REFERENCE)
+    counts = Counter(
+        level for levels in medians.values() for level in levels if not required or level in required
+    )
+    most = max(counts.values(), default=0)
+    return max(level for level in counts if counts[level] == most) if most >= 2 else None
 
 
 def at_level(medians: Medians, level: int) -> dict[str, float]:
@@ -63,16 +82,10 @@ def present(medians: Medians) -> Medians:
     return {server: levels for server, levels in medians.items() if levels}
 
 
-def possessive(server: str) -> str:
-    return f"{inline(server)}'s"
-
-
-def highest_other(at: dict[str, float], best: str) -> str:
-    return max((server for server in at if server != best), key=lambda server: at[server])
-
-
-def listed(servers: dict[str, float]) -> str:
-    """Every one of `servers` by name, as a sentence's subject."""
-    first, *others = servers
-    *middle, last = [name(first), *(inline(server) for server in others)]
-    return f"{', '.join(middle)} and {last}"
+def best_and_other(
+    figures: Mapping[str, float], best: Callable[..., str] = max, second: Callable[..., str] = max
+) -> tuple[str, str]:
+    """The best of two or more servers, and the one that it is compared with: the baseline where it can be."""
+    first = best(figures, key=lambda server: figures[server])
+    others = [server for server in figures if server != first]
+    return first, REFERENCE if REFERENCE in others else second(others, key=lambda server: figures[server])

@@ -22,26 +22,20 @@ class Value:
 
 def with_values(svg: str, values: Sequence[Value]) -> str:
     """`svg` with a shape of class "value" for each of `values`, in their order, the last one on top."""
-    found = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg)
-    if found is None or not values:
+    view = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg)
+    if view is None or not values:
         return svg
-    size = float(found[1]), float(found[2])
-    shapes = "".join(_shape(value, size) for value in values)
+    shapes = "".join(_shape(value, float(view[1]), float(view[2])) for value in values)
     return svg.replace("</svg>", f'<g fill="#fff" fill-opacity="0" stroke="none">{shapes}</g></svg>')
 
 
-def _shape(value: Value, size: tuple[float, float]) -> str:
-    told = f'class="value"><title>{escape(value.text)}</title></'
-    x0, y0 = _place(value.ax, value.low, size)
+def _shape(value: Value, width: float, height: float) -> str:
+    """From data to the SVG's coordinates, whose origin is the upper left corner."""
+    ax = value.ax
+    corners = (ax.transData - ax.figure.transFigure).transform([value.low, value.high or value.low])
+    (x0, y0), (x1, y1) = ((x * width, (1 - y) * height) for x, y in corners)
+    title = f'class="value"><title>{escape(value.text)}</title>'
     if value.high is None:
-        return f'<circle cx="{x0:.1f}" cy="{y0:.1f}" r="{REACH:g}" {told}circle>'
-    x1, y1 = _place(value.ax, value.high, size)
-    (left, right), (top, bottom) = sorted((x0, x1)), sorted((y0, y1))
-    place = f'x="{left:.1f}" y="{top:.1f}" width="{right - left:.1f}" height="{bottom - top:.1f}"'
-    return f"<rect {place} {told}rect>"
-
-
-def _place(ax: Axes, place: tuple[float, float], size: tuple[float, float]) -> tuple[float, float]:
-    """From data of `ax` to the SVG's coordinates, whose origin is the upper left corner."""
-    across, up = ax.figure.transFigure.inverted().transform(ax.transData.transform(place))
-    return float(across) * size[0], (1 - float(up)) * size[1]
+        return f'<circle cx="{x0:.1f}" cy="{y0:.1f}" r="{REACH:g}" {title}</circle>'
+    place = f'x="{min(x0, x1):.1f}" y="{min(y0, y1):.1f}"'
+    return f'<rect {place} width="{abs(x1 - x0):.1f}" height="{abs(y1 - y0):.1f}" {title}</rect>'

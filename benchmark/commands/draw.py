@@ -61,7 +61,7 @@ def draw_run(files: RunFiles) -> None:
 
 def draw_experiments(folder: Path) -> None:
     """Draws the charts of the experiments that a run's folder holds."""
-    from benchmark.charts.draw import draw_beside_cells
+    from benchmark.charts.draw import draw_experiments
 
-    for path in draw_beside_cells(RunFiles(folder)):
+    for path in draw_experiments(RunFiles(folder)):
         print_line(path)

@@ -37,7 +37,7 @@ def capacity(
     Arrivals are Poisson; latency counts from the scheduled send. A rate fails if 0.1 % of the
     requests get no correct answer. Steps last longer than --duration where a p95 needs more requests.
     """
-    from benchmark.charts.capacity import found_line
+    from benchmark.charts.capacity import format_capacity
 
     slos = {"sentiment": Slo(slo_sentiment_ms), "translation": Slo(slo_translation_ms)}
     bounds = Bounds(start_rps, precision=precision, max_steps=max_steps, max_s=max_minutes * 60)
@@ -46,7 +46,7 @@ def capacity(
             for server in servers:
                 target = session.target(server, task, CAPACITY_FOLDER)
                 record = measure_capacity(target, slos[task], bounds, duration, warmup, run.seed, print_line)
-                print_line(found_line(record))
+                print_line(format_capacity(record))
         draw_experiments(session.folder)
 
 

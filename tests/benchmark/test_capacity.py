@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from benchmark.__main__ import app
 from benchmark.charts import capacity as chart
 from benchmark.charts import overload as overload_chart
-from benchmark.charts.draw import draw_all, draw_beside_cells
+from benchmark.charts.draw import draw_all, draw_experiments
 from benchmark.experiments.capacity import Slo, step_duration_s
 from benchmark.experiments.capacity_search import Bounds, Verdict, search
 from benchmark.experiments.overload import overload_figures, overload_lines
@@ -126,9 +126,9 @@ def test_the_title_of_capacities_is_their_finding() -> None:
     none = capacity_record("baseline", None, 1, "not even 1 RPS holds")
     assert chart.title([none, dynamic]).endswith("at 150 requests a second, the baseline not even at 1")
     assert chart.title([none]) == "Baseline does not keep p95 within 250 ms even at 1 request a second"
-    assert chart.told(none, None) == "misses it at 1 a second: p95 200 ms"
+    assert chart.bar_text(none, None) == "misses it at 1 a second: p95 200 ms"
     bound = capacity_record("optimized", 400, 410, "the load generator's limit")
-    assert chart.told(bound, baseline) == "at least 400, 33x the baseline"
+    assert chart.bar_text(bound, baseline) == "at least 400, 33x the baseline"
     assert "400 or more requests a second" in chart.title([baseline, bound])
 
 
@@ -138,14 +138,14 @@ def test_the_figures_beside_capacities_are_whole_whatever_ended_the_search() -> 
         capacity_record("optimized", None, 1),
         capacity_record("dynamic_batching", 543, 768, "stopped after 54 s"),
     ]
-    sheet = chart.draw(records)
+    sheet = chart.capacity(records)
     assert (
         sheet.title
         == "Dynamic batching keeps p95 within 250 ms at 543 or more requests a second, 14x the baseline's 40"
     )
+    sheet.lay_out()
     (ax,) = sheet.figure.axes
-    renderer = sheet.figure.canvas.get_renderer()  # type: ignore[attr-defined]
-    boxes = [text.get_window_extent(renderer) for text in ax.texts]
+    boxes = [text.get_window_extent() for text in (*ax.texts, *ax.get_yticklabels())]
     assert len(boxes) == 6 and all(box.x0 >= 0 and box.x1 <= sheet.figure.bbox.x1 for box in boxes)
 
 
@@ -216,7 +216,7 @@ def test_charts_are_drawn_from_the_files_of_a_run(tmp_path: Path) -> None:
         overload_record("dynamic_batching", [50, 98, 96, 93.1], [30, 500, 900, 950]),
     ):
         write_json(tmp_path / "open_loop" / f"{record['offer']['server']}-sentiment.json", record)
-    assert [path.name for path in draw_beside_cells(RunFiles(tmp_path))] == [
+    assert [path.name for path in draw_experiments(RunFiles(tmp_path))] == [
         "capacity-sentiment.png",
         "capacity-sentiment.svg",
         "overload-sentiment.png",

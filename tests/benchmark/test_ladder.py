@@ -183,9 +183,10 @@ def test_the_charts_texts_stay_apart_and_on_the_sheet(run: RunFiles, format_: pl
     for drawing in drawn:
         with plots.style.applied(format_):
             sheet = drawing.draw()
+            sheet.lay_out()
             (ax,) = sheet.figure.axes
-            renderer = sheet.figure.canvas.get_renderer()  # type: ignore[attr-defined]
-            boxes = [text.get_window_extent(renderer) for text in ax.texts if text.get_text()]
+            texts = [text for text in (*ax.texts, *ax.get_yticklabels()) if text.get_text()]
+            boxes = [text.get_window_extent() for text in texts]
         assert len(boxes) > 20 and "x" in sheet.title
         for index, box in enumerate(boxes):
             assert box.x0 >= 0 and box.x1 <= sheet.figure.bbox.x1

@@ -9,7 +9,7 @@ from conftest import EMBEDDED
 from typer.testing import CliRunner
 
 from benchmark.__main__ import app
-from benchmark.charts.draw import draw_beside_cells
+from benchmark.charts.draw import draw_experiments
 from benchmark.experiments.batch_timeline import FOLDER, read_trace, record_trace, trace_path
 from benchmark.experiments.head_of_line_blocking import ratios
 from benchmark.experiments.soak import growth
@@ -88,7 +88,7 @@ def test_a_servers_trace_shows_the_life_of_every_text_and_is_drawn(tmp_path: Pat
     assert (texts["started_s"] < texts["decoding_s"]).all()
     assert (texts["decoding_s"] <= texts["ended_s"]).all()
     assert (texts.groupby("started_s")["ended_s"].nunique() > 1).any()
-    assert [path.name for path in draw_beside_cells(RunFiles(tmp_path))] == ["slots.png", "slots.svg"]
+    assert [path.name for path in draw_experiments(RunFiles(tmp_path))] == ["slots.png", "slots.svg"]
 
 
 def finished(*lengths: int) -> list[Sequence]:

@@ -8,8 +8,8 @@ import pytest
 from made_runs import make_run
 
 from benchmark.charts import draw as plots
+from benchmark.charts.caption import circumstances_of_records
 from benchmark.charts.data import RunData
-from benchmark.charts.record_caption import circumstances
 from benchmark.report import reference_page
 from benchmark.report.html import write_report
 from benchmark.runs.records import RunFiles
@@ -55,7 +55,7 @@ def test_every_chart_and_the_report_say_what_is_not_all_int8(
     assert f"{note}." in page and precision_of(facts) in page
     assert note in reference_page.circumstances(RunData(run).files)
     record = {"environment": run.read_run()["environment"], "model": {"task": "translation", **facts}}
-    assert note in circumstances([record])
+    assert note in circumstances_of_records([record])
 
 
 def test_nothing_is_said_of_models_that_are_all_int8(tmp_path: Path) -> None:
