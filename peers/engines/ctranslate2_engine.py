@@ -13,7 +13,7 @@ from typing import Any
 
 import ctranslate2
 
-from peers.engines.dataset import Batches, Dataset
+from peers.engines.dataset import Dataset, Timer
 
 
 class Engine:
@@ -31,33 +31,26 @@ class Engine:
         self.pieces = {index: piece for piece, index in self.ids.items()}
         self.version = f"ctranslate2 {ctranslate2.__version__}, {self.translator.compute_type}"
 
-    def prepare(self, dataset: Dataset, settings: dict[str, Any]) -> tuple[Batches, Any]:
+    def translate(self, dataset: Dataset, settings: dict[str, Any], timer: Timer) -> list[list[int]]:
         by_limit = settings["calls"] == "by_limit"
         batches = dataset.by_max_new_tokens() if by_limit else [[*range(len(dataset.sources))]]
         calls = []
         for batch in batches:
             limits = [dataset.max_new_tokens[index] for index in batch]
-            calls.append(
-                {
-                    "source": [[self.pieces[token] for token in dataset.sources[index]] for index in batch],
-                    "beam_size": 1,
-                    "max_batch_size": settings["max_batch_size"],
-                    "batch_type": settings["batch_type"],
-                    "max_decoding_length": max(limits),
-                    "min_decoding_length": max(limits) if dataset.fixed_length else 1,
-                    "return_end_token": True,
-                    "callback": ends_at(limits) if settings["calls"] == "own_limits" else None,
-                    "asynchronous": True,  # so that every worker of the Translator has a batch
-                }
-            )
-        return batches, calls
-
-    def run(self, calls: list[dict[str, Any]]) -> list[list[Any]]:
-        submitted = [self.translator.translate_batch(**call) for call in calls]
-        return [[one.result() for one in batch] for batch in submitted]
-
-    def token_ids(self, outputs: list[list[Any]]) -> list[list[list[int]]]:
-        return [[[self.ids[piece] for piece in one.hypotheses[0]] for one in batch] for batch in outputs]
+            call = {
+                "source": [[self.pieces[token] for token in dataset.sources[index]] for index in batch],
+                "max_decoding_length": max(limits),
+                "min_decoding_length": max(limits) if dataset.fixed_length else 1,
+                "callback": ends_at(limits) if settings["calls"] == "own_limits" else None,
+            }
+            # Asynchronous, so that every worker of the Translator has a batch.
+            options = {"beam_size": 1, "return_end_token": True, "asynchronous": True}
+            calls.append(call | options | {name: settings[name] for name in ("max_batch_size", "batch_type")})
+        with timer:
+            submitted = [self.translator.translate_batch(**call) for call in calls]
+            results = [[one.result() for one in batch] for batch in submitted]
+        outputs = [[[self.ids[piece] for piece in one.hypotheses[0]] for one in batch] for batch in results]
+        return dataset.answers(batches, outputs)
 
 
 def ends_at(limits: list[int]) -> Callable[[Any], bool]:

@@ -1,6 +1,7 @@
 """What every engine translates: token ids, the maximum length of each answer, and how texts form batches."""
 
 import itertools
+import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -9,6 +10,18 @@ from typing import Any
 LENGTHS = ("mixed", "equal")
 # Indices of the texts of each batch.
 Batches = list[list[int]]
+
+
+class Timer:
+    """Measures the seconds of a `with` block."""
+
+    seconds = 0.0
+
+    def __enter__(self) -> None:
+        self.seconds = -time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        self.seconds += time.perf_counter()
 
 
 @dataclass(frozen=True)
@@ -35,7 +48,7 @@ class Dataset:
         return self.subset(range(min(count, len(self.sources))))
 
     def split(self, parts: int) -> list["Dataset"]:
-        """Parts of similar numbers of tokens, each in the original order: sorted by length, dealt in turn."""
+        """Parts with similar token counts, round-robin from the longest text; each in the original order."""
         order = self.longest_first()
         return [self.subset(sorted(order[part::parts])) for part in range(parts)]
 

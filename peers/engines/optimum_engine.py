@@ -18,7 +18,7 @@ from dynamic_batching.models import Translator
 from dynamic_batching.runtime.onnx_files import find_onnx_files
 from model_export.compare import Limits, load_optimum, optimum_preset, optimum_translation
 from model_export.torch_reference import padded
-from peers.engines.dataset import Batches, Dataset
+from peers.engines.dataset import Dataset, Timer
 
 
 class Engine:
@@ -39,28 +39,18 @@ class Engine:
         optimum, onnxruntime = version("optimum"), version("onnxruntime")
         self.version = f"optimum {optimum} ({optimum_preset()}), onnxruntime {onnxruntime}"
 
-    def prepare(self, dataset: Dataset, settings: dict[str, Any]) -> tuple[Batches, Any]:
+    def translate(self, dataset: Dataset, settings: dict[str, Any], timer: Timer) -> list[list[int]]:
+        pad_id = self.model.config.pad_token_id
         batches = dataset.batches(settings["batch_size"])
         calls = []
         for batch in batches:
-            ids = padded([dataset.sources[index] for index in batch], self.model.config.pad_token_id)
+            ids = padded([dataset.sources[index] for index in batch], pad_id)
             limit = max(dataset.max_new_tokens[index] for index in batch)
-            calls.append(
-                {
-                    "input_ids": ids,
-                    "attention_mask": ids.ne(self.model.config.pad_token_id).long(),
-                    "max_new_tokens": limit,
-                    "min_new_tokens": limit if dataset.fixed_length else None,
-                }
-            )
-        return batches, calls
-
-    def run(self, calls: list[dict[str, Any]]) -> list[torch.Tensor]:
-        with torch.inference_mode():
-            return [self.model.generate(**call) for call in calls]
-
-    def token_ids(self, outputs: list[torch.Tensor]) -> list[list[list[int]]]:
-        return [output[:, 1:].tolist() for output in outputs]
+            lengths = {"max_new_tokens": limit, "min_new_tokens": limit if dataset.fixed_length else None}
+            calls.append({"input_ids": ids, "attention_mask": ids.ne(pad_id).long(), **lengths})
+        with timer, torch.inference_mode():
+            outputs = [self.model.generate(**call) for call in calls]
+        return dataset.answers(batches, [output[:, 1:].tolist() for output in outputs])
 
 
 def convert(models: Path, output: Path) -> None:

@@ -9,7 +9,7 @@ from dynamic_batching.decoder import SlotDecoder
 from dynamic_batching.runtime.graphs import Graphs
 from dynamic_batching.runtime.onnx_files import find_onnx_files, kernel_library
 from dynamic_batching.sequence import Sequence
-from peers.engines.dataset import Batches, Dataset
+from peers.engines.dataset import Dataset, Timer
 
 
 class Engine:
@@ -22,21 +22,17 @@ class Engine:
         self.decoder = cache(partial(SlotDecoder, graphs))
         self.version = f"onnxruntime {version('onnxruntime')}"
 
-    def prepare(self, dataset: Dataset, settings: dict[str, Any]) -> tuple[Batches, Any]:
-        indices = [*range(len(dataset.sources))]
-        order = dataset.longest_first() if settings["order"] == "length" else indices
-        sequences = []
-        for index in order:
-            limit = dataset.max_new_tokens[index]
-            sequences.append(Sequence(dataset.sources[index], limit, limit if dataset.fixed_length else 0))
-        return [order], (self.decoder(settings["slots"]), sequences, settings["prefill_batch"])
-
-    def run(self, calls: tuple[SlotDecoder, list[Sequence], int]) -> list[list[int]]:
-        answers = decode(*calls)
-        return [answers[sequence] for sequence in calls[1]]
-
-    def token_ids(self, outputs: list[list[int]]) -> list[list[list[int]]]:
-        return [outputs]
+    def translate(self, dataset: Dataset, settings: dict[str, Any], timer: Timer) -> list[list[int]]:
+        decoder = self.decoder(settings["slots"])
+        sequences = [
+            Sequence(source, limit, limit if dataset.fixed_length else 0)
+            for source, limit in zip(dataset.sources, dataset.max_new_tokens, strict=True)
+        ]
+        longest_first = [sequences[index] for index in dataset.longest_first()]
+        queue = longest_first if settings["order"] == "length" else sequences
+        with timer:
+            answers = decode(decoder, queue, settings["prefill_batch"])
+        return [answers[sequence] for sequence in sequences]
 
 
 def decode(decoder: SlotDecoder, queue: list[Sequence], prefill_batch: int) -> dict[Sequence, list[int]]:

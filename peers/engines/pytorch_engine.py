@@ -6,7 +6,7 @@ from typing import Any
 
 from model_export.pretrained import load_folder
 from model_export.torch_reference import torch_translate
-from peers.engines.dataset import Batches, Dataset
+from peers.engines.dataset import Dataset, Timer
 
 
 class Engine:
@@ -16,13 +16,7 @@ class Engine:
         self.pretrained = load_folder("translation", models / "translation" / "pytorch", "")
         self.version = f"torch {version('torch')}"
 
-    def prepare(self, dataset: Dataset, settings: dict[str, Any]) -> tuple[Batches, Any]:
-        return [[*range(len(dataset.sources))]], dataset
-
-    def run(self, calls: Dataset) -> list[list[int]]:
+    def translate(self, dataset: Dataset, settings: dict[str, Any], timer: Timer) -> list[list[int]]:
         return torch_translate(
-            self.pretrained, calls.sources, calls.max_new_tokens, fixed_length=calls.fixed_length
+            self.pretrained, dataset.sources, dataset.max_new_tokens, fixed_length=dataset.fixed_length
         )
-
-    def token_ids(self, outputs: list[list[int]]) -> list[list[list[int]]]:
-        return [outputs]

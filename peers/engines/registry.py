@@ -6,11 +6,11 @@ Imports no engine: each is imported in its own process, by `peers.engines.worker
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 from benchmark.measure.processes import ProcessFailed
 from benchmark.runs.environment import ROOT
+from dynamic_batching.runtime.onnx_files import cpu_flags
 
 Settings = dict[str, Any]
 
@@ -62,7 +62,7 @@ def ctranslate2_candidates(cores: int, fixed_length: bool) -> list[Settings]:
     threads = [intra for intra in range(1, cores + 1) if cores % intra == 0]
     calls = ("own_limits", "by_limit") if fixed_length else ("all",)
     batches = (("examples", 32), ("examples", 64), ("examples", 128), ("tokens", 2048))
-    isas = ({}, {"isa": "AVX512"}) if has_avx512() else ({},)
+    isas = ({}, {"isa": "AVX512"}) if "avx512bw" in cpu_flags() else ({},)
     return [
         {"inter_threads": cores // intra, "intra_threads": intra, "calls": call}
         | {"batch_type": kind, "max_batch_size": size}
@@ -98,13 +98,6 @@ def check_installed(names: tuple[str, ...]) -> None:
     """Raises ProcessFailed if CTranslate2 is to be measured and is not installed."""
     if "ctranslate2" in names and not (PEER_PACKAGES / "ctranslate2").is_dir():
         raise ProcessFailed(f"there is no CTranslate2 in {PEER_PACKAGES}; `make peers` installs it")
-
-
-def has_avx512() -> bool:
-    try:
-        return "avx512bw" in Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return False
 
 
 def format_settings(settings: Settings) -> str:

@@ -9,26 +9,20 @@ import importlib
 import json
 import shutil
 import sys
-import time
 from pathlib import Path
 from typing import Any, Protocol
 
-from peers.engines.dataset import Batches, Dataset
+from peers.engines.dataset import Dataset, Timer
 from peers.engines.registry import Settings
 
 
 class Engine(Protocol):
-    """A loaded model. Only `run` is timed."""
+    """A loaded model."""
 
     version: str
 
-    def prepare(self, dataset: Dataset, settings: Settings) -> tuple[Batches, Any]:
-        """The texts of each batch, and the calls that translate them."""
-
-    def run(self, calls: Any) -> Any: ...
-
-    def token_ids(self, outputs: Any) -> list[list[list[int]]]:
-        """The generated tokens of each text of each batch."""
+    def translate(self, dataset: Dataset, settings: Settings, timer: Timer) -> list[list[int]]:
+        """The answers in the order of the texts; `timer` encloses nothing but translation."""
 
 
 def main() -> int:
@@ -53,15 +47,12 @@ def main() -> int:
 
 def run_pass(engine: Engine, dataset: Dataset, settings: Settings) -> dict[str, Any]:
     """Translates the dataset once: the answers, their tokens, and the seconds that it took."""
-    batches, calls = engine.prepare(dataset, settings)
-    started_s = time.perf_counter()
-    outputs = engine.run(calls)
-    seconds = time.perf_counter() - started_s
-    answers = dataset.answers(batches, engine.token_ids(outputs))
+    timer = Timer()
+    answers = engine.translate(dataset, settings, timer)
     return {
         "version": engine.version,
         "tokens": sum(map(len, answers)),
-        "seconds": seconds,
+        "seconds": timer.seconds,
         "wrong_lengths": dataset.wrong_lengths(answers),
         "answers": answers,
     }
