@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from benchmark.runs.records import Cell
-from benchmark.stats.formatting import format_number
+from benchmark.stats.formatting import format_number, rich_table
 
 PLAIN_INTERVAL_S = 10.0
 CELL_OVERHEAD_S = 15.0
@@ -86,24 +86,20 @@ def kind(cell: Cell) -> tuple[str, str]:
 
 def summary_table(rows: list[dict[str, Any]]) -> Table:
     """The figures of a run, one row a cell; an absent percentile is under its sample floor."""
-    table = Table(title="percentiles under their sample floor are not reported", title_justify="left")
-    for name in ("server", "task", "workload"):
-        table.add_column(name)
-    for name in ("users", "repeat", "RPS", "p50 ms", "p95 ms", "hits"):
-        table.add_column(name, justify="right")
-    table.add_column("status")
-    for row in rows:
-        hit_rate = row.get("cache_hit_rate")
-        table.add_row(
-            row["server"],
-            row["task"],
-            f"{row['workload']} x{row['texts_per_request']}",
-            str(row["users"]),
-            str(row["repeat"]),
-            format_number(row.get("throughput_rps"), 1),
-            format_number(row.get("p50_ms"), 0),
-            format_number(row.get("p95_ms"), 0),
-            "" if hit_rate is None else f"{hit_rate:.1%}",
-            ": ".join([row["status"], *filter(None, ["; ".join(row["invalid_reasons"])])]),
-        )
-    return table
+    return rich_table(map(_summary_row, rows), "percentiles under their sample floor are not reported")
+
+
+def _summary_row(row: dict[str, Any]) -> dict[str, str]:
+    hit_rate = row.get("cache_hit_rate")
+    return {
+        "server": row["server"],
+        "task": row["task"],
+        "workload": f"{row['workload']} x{row['texts_per_request']}",
+        "users": str(row["users"]),
+        "repeat": str(row["repeat"]),
+        "RPS": format_number(row.get("throughput_rps"), 1),
+        "p50 ms": format_number(row.get("p50_ms"), 0),
+        "p95 ms": format_number(row.get("p95_ms"), 0),
+        "hits": "" if hit_rate is None else f"{hit_rate:.1%}",
+        "status": ": ".join([row["status"], *filter(None, ["; ".join(row["invalid_reasons"])])]),
+    }

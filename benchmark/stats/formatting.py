@@ -1,6 +1,11 @@
 """Figures as text: the one place that decides how many digits a reader is shown."""
 
 import math
+import re
+from collections.abc import Iterable, Mapping
+
+from rich.table import Table
+from rich.text import Text
 
 ABSENT = "–"
 NOT_REPORTED = "not reported"
@@ -49,3 +54,16 @@ def format_count(count: int, noun: str) -> str:
 
 def format_users(level: int) -> str:
     return format_count(level, "user")
+
+
+def rich_table(rows: Iterable[Mapping[str, str]], title: str = "") -> Table:
+    """A table for the terminal from rows of heading -> text; columns of numbers are aligned right."""
+    rows = list(rows)
+    table = Table(title=title or None, title_justify="left")
+    for heading in rows[0] if rows else ():
+        cells = {row[heading] for row in rows} - {"", ABSENT, NOT_REPORTED}
+        numeric = bool(cells) and all(re.match(r"[-+]?\d", cell) for cell in cells)
+        table.add_column(heading, justify="right" if numeric else "left")
+    for row in rows:
+        table.add_row(*map(Text, row.values()))
+    return table
