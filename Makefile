@@ -119,7 +119,7 @@ report: setup ## Write the report of the latest run
 compare: setup ## Test whether B is slower than A, two runs or git revisions: make compare A=HEAD B=.
 	@$(BENCHMARK) compare --models $(MODELS) $(A) $(B)
 
-readme: setup ## Rewrite the README's figures and charts from results/reference/
+readme: setup ## Rewrite the tables and charts of README.md and docs/ from results/reference/
 	@$(BENCHMARK) readme
 
 ##@ Models

@@ -7,6 +7,7 @@ import typer
 
 from benchmark.commands import options
 from benchmark.commands.output import one_line_errors, print_line
+from benchmark.runs.environment import ROOT
 from benchmark.runs.records import RunFiles
 
 Run = Annotated[Path | None, typer.Argument(help="Folder of the run; by default the latest.")]
@@ -34,15 +35,16 @@ def report(run: Run = None, results: options.Results = options.RESULTS) -> None:
 
 
 def readme() -> None:
-    """Rewrite the README's figures and charts.
+    """Rewrite the generated tables and charts of README.md and docs/.
 
-    Also rewrites results/reference/README.md; all from the reference runs.
+    Runs come from results/reference, settings from the servers. One with uncommitted changes is refused.
     """
-    from benchmark.report.readme import draw_charts, write_readme
+    from benchmark.report.pages import draw_charts, write_pages
 
     with one_line_errors(options.RESULTS):
         draw_charts()
-        print_line("README.md " + ("rewritten" if write_readme() else "is up to date"))
+        for page in write_pages():
+            print_line(f"rewritten: {page.relative_to(ROOT)}")
 
 
 def open_run(run: Path | None, results: Path) -> RunFiles:

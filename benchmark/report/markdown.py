@@ -1,14 +1,30 @@
-"""Rows as a Markdown table."""
+"""Rows as a Markdown table, and ratios as its cells show them."""
 
-import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 
-_NUMBER = re.compile(r"[\d,.]+x?( \(.*\))?|–|\(too few\)")
+import pandas as pd
+
+from benchmark.stats.figures import sample_floor
+from benchmark.stats.formatting import ABSENT, format_factor
+from benchmark.stats.intervals import Ratio
+
+TOO_FEW = {f"p{percentile}, ms": f"n < {sample_floor(percentile)}" for percentile in (50, 95)}
+_NUMBER = rf"[\d{ABSENT}]|n <|$"
 
 
-def table(rows: Sequence[dict[str, str]]) -> str:
-    """`rows` by heading, at least one; columns of nothing but numbers stand to the right."""
-    headings = list(rows[0])
-    right = [all(_NUMBER.fullmatch(row[heading]) for row in rows) for heading in headings]
-    lines = [headings, ["---:" if one else "---" for one in right], *(list(row.values()) for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+def table(rows: Iterable[Mapping[str, str]]) -> str:
+    """`rows` by heading, columns of numbers to the right; empty where there is no row."""
+    frame = pd.DataFrame(rows)
+    if frame.empty:
+        return ""
+    numbers = frame.apply(lambda column: column.str.match(_NUMBER).all())
+    align = ["right" if one else "left" for one in numbers]
+    return frame.to_markdown(index=False, disable_numparse=True, colalign=align)
+
+
+def format_ratio(value: float, ratio: Ratio) -> str:
+    """`value` with the interval of `ratio`, if it has one: 4.1x (3.4x to 4.9x)."""
+    factor, interval = format_factor(value), ratio.interval
+    if interval is None:
+        return factor
+    return f"{factor} ({format_factor(interval.low)} to {format_factor(interval.high)})"

@@ -1,0 +1,67 @@
+"""Writes the generated blocks of README.md and docs/ between their markers, so that no figure is typed.
+
+A block is `<!-- NAME ARGUMENT ... -->` to `<!-- /NAME -->`; blocks.BLOCKS has the names.
+"""
+
+import os
+import re
+from pathlib import Path
+
+from PIL import Image
+
+from benchmark.charts.draw import draw_one
+from benchmark.report.blocks import BLOCKS, Reference, find_drawing
+from benchmark.runs.environment import ROOT
+from benchmark.runs.errors import BenchmarkError
+from benchmark.runs.records import RunFiles
+
+BLOCK = re.compile(r"<!-- (?P<name>[a-z-]+)(?P<arguments>[^<>]*) -->\n.*?<!-- /(?P=name) -->", re.DOTALL)
+
+
+def pages(root: Path) -> list[Path]:
+    return [root / "README.md", *sorted((root / "docs").glob("*.md"))]
+
+
+def reference_of(page: Path, root: Path) -> Reference:
+    folder = root / "results" / "reference"
+    return Reference(folder, os.path.relpath(folder, page.parent))
+
+
+def filled(text: str, reference: Reference) -> str:
+    """A page with every block as the runs have it now."""
+
+    def block(match: re.Match[str]) -> str:
+        name, arguments = match["name"], match["arguments"]
+        if name not in BLOCKS:
+            raise BenchmarkError(f"there is no block {name!r}; the blocks are {', '.join(BLOCKS)}")
+        content = BLOCKS[name](reference, *arguments.split())
+        lines = [f"<!-- {name}{arguments} -->", content, f"<!-- /{name} -->"]
+        return "\n".join(line for line in lines if line)
+
+    return BLOCK.sub(block, text)
+
+
+def write_pages(root: Path = ROOT) -> list[Path]:
+    """Brings every page up to date with the reference runs; the pages that changed."""
+    texts = {page: filled(page.read_text(), reference_of(page, root)) for page in pages(root)}
+    changed = [page for page, text in texts.items() if page.read_text() != text]
+    for page in changed:
+        page.write_text(texts[page])
+    return changed
+
+
+def draw_charts(root: Path = ROOT) -> None:
+    """Draws the charts that the pages show; with 256 colours they take a third of the bytes."""
+    for page in pages(root):
+        reference = reference_of(page, root)
+        for match in BLOCK.finditer(page.read_text()):
+            if match["name"] != "chart":
+                continue
+            run, name = match["arguments"].split()
+            drawing = find_drawing(reference, run, name)
+            for path in draw_one(drawing, RunFiles(reference.folder / run)) if drawing else ():
+                if path.suffix == ".svg":
+                    path.unlink()
+                else:
+                    with Image.open(path) as picture:
+                        picture.quantize(256).save(path, optimize=True)
