@@ -102,12 +102,9 @@ def figures(reference: Reference, run: str) -> str:
     if data is None or not rows:
         return ""
     columns = "task", "server", "requests/s", "times the baseline", "p95, ms"
-    users = format_users(headline.level_of(data) or 0)
-    return (
-        f"{table({name: row[name] for name in columns} for row in rows)}\n\n"
-        f"{users}, unique texts; {run_circumstances(data)}. Brackets: 95 % interval. "
-        f"All cells: {reference.link(data.files.folder)}."
-    )
+    context = f"{format_users(headline.level_of(data) or 0)}, unique texts; {run_circumstances(data)}"
+    note = f"Brackets: 95 % interval. All cells: {reference.link(data.files.folder)}."
+    return f"{table({name: row[name] for name in columns} for row in rows)}\n\n{context}. {note}"
 
 
 def ladder(reference: Reference, run: str, task: str) -> str:
@@ -197,10 +194,7 @@ def blocking(reference: Reference, *runs: str) -> str:
 
 def known(reference: Reference, run: str) -> str:
     data = reference.run(run)
-    if data is None:
-        return ""
-    link = reference.link(data.files.folder)
-    return f"{known_figures(data)}\n\nMeasured: {run_circumstances(data)}. All cells: {link}."
+    return f"{known_figures(data)}\n\nMeasured: {run_circumstances(data)}." if data else ""
 
 
 BLOCKS: dict[str, Callable[..., str]] = {

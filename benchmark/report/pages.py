@@ -16,15 +16,14 @@ from benchmark.runs.errors import BenchmarkError
 from benchmark.runs.records import RunFiles
 
 BLOCK = re.compile(r"<!-- (?P<name>[a-z-]+)(?P<arguments>[^<>]*) -->\n.*?<!-- /(?P=name) -->", re.DOTALL)
+CHART = re.compile(r"<!-- chart (\S+) (\S+) -->")
 
 
-def pages(root: Path) -> list[Path]:
-    return [root / "README.md", *sorted((root / "docs").glob("*.md"))]
-
-
-def reference_of(page: Path, root: Path) -> Reference:
-    folder = root / "results" / "reference"
-    return Reference(folder, os.path.relpath(folder, page.parent))
+def pages(root: Path) -> dict[Path, Reference]:
+    """Each page, and the reference runs as it sees them."""
+    runs = root / "results" / "reference"
+    found = [root / "README.md", *sorted((root / "docs").glob("*.md"))]
+    return {page: Reference(runs, os.path.relpath(runs, page.parent)) for page in found}
 
 
 def filled(text: str, reference: Reference) -> str:
@@ -43,7 +42,7 @@ def filled(text: str, reference: Reference) -> str:
 
 def write_pages(root: Path = ROOT) -> list[Path]:
     """Brings every page up to date with the reference runs; the pages that changed."""
-    texts = {page: filled(page.read_text(), reference_of(page, root)) for page in pages(root)}
+    texts = {page: filled(page.read_text(), reference) for page, reference in pages(root).items()}
     changed = [page for page, text in texts.items() if page.read_text() != text]
     for page in changed:
         page.write_text(texts[page])
@@ -52,12 +51,8 @@ def write_pages(root: Path = ROOT) -> list[Path]:
 
 def draw_charts(root: Path = ROOT) -> None:
     """Draws the charts that the pages show; with 256 colours they take a third of the bytes."""
-    for page in pages(root):
-        reference = reference_of(page, root)
-        for match in BLOCK.finditer(page.read_text()):
-            if match["name"] != "chart":
-                continue
-            run, name = match["arguments"].split()
+    for page, reference in pages(root).items():
+        for run, name in CHART.findall(page.read_text()):
             drawing = find_drawing(reference, run, name)
             for path in draw_one(drawing, RunFiles(reference.folder / run)) if drawing else ():
                 if path.suffix == ".svg":

@@ -19,10 +19,10 @@ def settings_tables() -> str:
         for name, field in fields[SERVERS[0]].items()
         if all(name in own and own[name].description == field.description for own in fields.values())
     ]
-    parts = ["**All servers**", table(rows(fields[SERVERS[0]], shared))]
+    tables = {"All servers": rows(fields[SERVERS[0]], shared)}
     for server, own in fields.items():
-        parts += [f"**`{server}`**", table(rows(own, [name for name in own if name not in shared]))]
-    return "\n\n".join(parts)
+        tables[f"`{server}`"] = rows(own, [name for name in own if name not in shared])
+    return "\n\n".join(f"**{heading}**\n\n{table(content)}" for heading, content in tables.items())
 
 
 def rows(fields: dict[str, FieldInfo], names: Iterable[str]) -> Iterator[dict[str, str]]:

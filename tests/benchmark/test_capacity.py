@@ -20,7 +20,6 @@ from benchmark.experiments.capacity import Slo, step_duration_s
 from benchmark.experiments.capacity_search import Bounds, Verdict, search
 from benchmark.experiments.overload import overload_figures, overload_lines
 from benchmark.report.html import write_report
-from benchmark.report.readme_tables import capacity_tables
 from benchmark.runs.records import RunFiles, read_json, write_json
 from benchmark.stats.figures import sample_floor
 
@@ -147,29 +146,6 @@ def test_the_figures_beside_capacities_are_whole_whatever_ended_the_search() -> 
     (ax,) = sheet.figure.axes
     boxes = [text.get_window_extent() for text in (*ax.texts, *ax.get_yticklabels())]
     assert len(boxes) == 6 and all(box.x0 >= 0 and box.x1 <= sheet.figure.bbox.x1 for box in boxes)
-
-
-def test_the_readmes_table_of_capacities_has_each_servers_figures(tmp_path: Path) -> None:
-    records = [
-        capacity_record("dynamic_batching", 150, 156),
-        capacity_record("optimized", None, 1),
-        capacity_record("baseline", 12, 12.5),
-    ]
-    folder = tmp_path / "some-run" / "capacity"
-    folder.mkdir(parents=True)
-    for record in records:
-        write_json(folder / f"{record['server']}-sentiment.json", record)
-    lines = capacity_tables(tmp_path).splitlines()
-    shown = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line[:1] == "|"][2:]
-    p95 = f"{records[0]['steps'][0]['p95_ms']:.0f}"
-    assert shown == [
-        ["sentiment", "baseline", "250", "12", p95, "12", "1.0x"],
-        ["sentiment", "optimized", "250", "none", "–", "1", "–"],
-        ["sentiment", "dynamic batching", "250", "150", p95, "156", "12x"],
-    ]
-    assert "Test CPU, 1 core for the server; a test; commit abc" in lines[-1]
-    assert "[some-run](results/reference/some-run/capacity)" in lines[-1]
-    assert capacity_tables(tmp_path / "none") == ""
 
 
 def overload_record(server: str, goodput: list[float], p95: list[float | None]) -> dict[str, Any]:

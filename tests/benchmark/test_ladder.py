@@ -10,16 +10,15 @@ from conftest import EMBEDDED
 
 from benchmark.charts import draw as plots
 from benchmark.charts.data import RunData
-from benchmark.charts.ladder import factor_text
 from benchmark.commands.session import read_manifest
 from benchmark.experiments.ladder import KIND, LadderPlan, Models, configurations, rungs
 from benchmark.experiments.ladder_figures import ladder_of, write_ladder
 from benchmark.measure.configurations import default_configuration
-from benchmark.report.readme_tables import ladder_tables
-from benchmark.report.reference_page import reference_page
+from benchmark.report.blocks import Reference
+from benchmark.report.blocks import ladder as ladder_table
 from benchmark.runs.records import TASKS, RunFiles, read_json, write_json
 from benchmark.stats import figures as stats
-from benchmark.stats.formatting import format_figure
+from benchmark.stats.formatting import format_factor, format_figure
 from model_export import verify
 from model_export.float32 import prepare_float32
 from model_export.instruction_sets import AVX2
@@ -134,34 +133,29 @@ def test_a_rungs_factor_is_over_the_one_below_in_the_same_rounds(run: RunFiles) 
     assert geometric_mean(climb) ** 6 == pytest.approx(270 / 12, rel=0.05)
 
 
-def test_the_readme_and_the_page_of_the_runs_show_the_ladder(run: RunFiles) -> None:
+def test_the_readmes_table_is_the_ladder(run: RunFiles) -> None:
     record = run.read_run()
     record["environment"] = {"machine": {"cpu": "Test CPU"}, "cores": {"server": [0]}, "commit": "abc"}
-    made_for = {"kernels": "native", "cpu_flags": [*AVX2.flags]}
+    made_for = {"kernels": "native", "cpu_flags": [*AVX2.flags], "trained": False}
     record["models"] = {"source": "random", "artefacts": {"translation/onnx": made_for}}
     run.write_run(record)
-    chart = plots.charts_folder(run) / "ladder-translation-u50.png"
-    chart.parent.mkdir()
-    chart.touch()
-    text = ladder_tables(run.folder.parent)
-    lines = [line for line in text.splitlines() if line[:1] == "|" and "---" not in line]
-    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
-    assert [row for row in rows if row[0] in TASKS] == [rows[0], rows[10]]
-    for row, step in zip(rows[1:10] + rows[11:], ladder_of(run), strict=True):
-        hits = ", 75.0% hits" if step.rung.configuration == "redis_cache" else ""
-        texts = ", repeated texts" if step.rung.workload == "zipf" else ""
-        assert row[0] == f"{step.rung.decision}{texts}{hits}"
-        assert row[1] == format_figure(step.figures["throughput_rps"]) and row[5:] == ["1", "200"]
-        assert row[2] == (factor_text(step) or "–")
-    assert "](results/reference/ladder/charts/ladder-translation-u50.png)" in text
-    assert "ladder-sentiment" not in text, "it is not drawn"
-    assert "Test CPU, 1 core for the server" in text and "kernels for AVX2, random weights" in text
-    assert "10 s a cell, 3 repeats, commit abc" in text
-    page = reference_page([RunData(run)], run.folder.parent)
-    assert (
-        "`.venv/bin/python -m benchmark ladder --models models-random --tasks translation,sentiment "
-        "--users 50 --duration 10 --repeats 3`" in page
-    )
+    reference = Reference(run.folder.parent, "results/reference")
+    for task in TASKS:
+        text = ladder_table(reference, run.folder.name, task)
+        lines = [line for line in text.splitlines() if line[:1] == "|" and "---" not in line]
+        rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
+        steps = [step for step in ladder_of(run) if step.task == task]
+        for row, step in zip(rows[1:], steps, strict=True):
+            hits = ", 75% hits" if step.rung.configuration == "redis_cache" else ""
+            texts = ", repeated texts" if step.rung.workload == "zipf" else ""
+            assert row[0] == f"{step.rung.decision}{texts}{hits}"
+            assert row[1] == format_figure(step.figures["throughput_rps"]) and row[5:] == ["1", "200"]
+            assert row[2].startswith(format_factor(step.factor.value) if step.factor else "–")
+        context = (
+            "Test CPU, server 1 core, kernels for AVX2, random weights, 10 s a cell, 3 repeats, commit abc"
+        )
+        assert context in text
+    assert ladder_table(reference, "no-such-run", TASKS[0]) == ""
 
 
 def test_the_table_on_disk_is_the_ladder(run: RunFiles) -> None:

@@ -1,4 +1,4 @@
-"""The first page's figures: which run speaks, what its table says, and what is quoted beside it."""
+"""The first page's figures: what its table says, and what is quoted next to it."""
 
 import random
 import re
@@ -9,36 +9,15 @@ from made_runs import make_run
 
 from benchmark.charts import caption, headline, sentences, titles
 from benchmark.charts.data import RunData
+from benchmark.report.blocks import BLOCKS, Reference
 from benchmark.report.known_figures import known_figures
-from benchmark.report.reference_page import reference_page
-from benchmark.report.reference_runs import figure, reference_runs
+from benchmark.report.markdown import TOO_FEW, table
 from benchmark.report.summary import summary
-from benchmark.runs.records import SERVERS, Cell, RunFiles, RunNotFound
+from benchmark.runs.errors import BenchmarkError
+from benchmark.runs.records import SERVERS, RunFiles
 from benchmark.stats.formatting import format_figure
 from benchmark.stats.repeats import repeats_of
 from model_export.instruction_sets import AVX2, AVX512_VNNI
-
-
-def test_the_run_of_most_servers_then_of_hub_size_then_of_most_repeats_speaks_first(tmp_path: Path) -> None:
-    make_run(tmp_path / "a-one", users=(50,), repeats=3, source="random")
-    make_run(tmp_path / "b-small", SERVERS, users=(50,), repeats=3)
-    make_run(tmp_path / "c-once", SERVERS, users=(50,), source="random")
-    make_run(tmp_path / "d-often", SERVERS, users=(50,), repeats=3, source="random")
-    names = [run.files.folder.name for run in reference_runs(tmp_path)]
-    assert names == ["d-often", "c-once", "b-small", "a-one"]
-    with pytest.raises(RunNotFound):
-        reference_runs(tmp_path / "none")
-
-
-def test_a_figure_comes_from_the_first_run_with_a_valid_cell(tmp_path: Path) -> None:
-    broken = make_run(
-        tmp_path / "1", ("baseline",), users=(50,), states={("baseline", 50, 1): "invalid"}, repeats=1
-    )
-    slow = make_run(tmp_path / "2", ("baseline",), users=(50,), rates={"baseline": 4.0})
-    runs = [RunData(broken), RunData(slow)]
-    assert figure(runs, "throughput_rps", "baseline", "translation", "unique", 50) == (4.0, runs[1])
-    assert figure(runs, "p95_ms", "baseline", "translation", "unique", 50) == (None, runs[1])
-    assert figure(runs, "p95_ms", "optimized", "translation", "unique", 50) is None
 
 
 def test_the_small_table_has_a_row_a_server_with_its_ratio(tmp_path: Path) -> None:
@@ -85,38 +64,62 @@ def test_the_headline_asks_the_level_beside_50_users_where_50_are_not_measured(t
     assert headline.level_of(RunData(make_run(tmp_path, users=(10, 40, 100)))) == 40
 
 
-def test_quoted_figures_stand_as_quoted_beside_those_of_the_files(tmp_path: Path) -> None:
-    run = make_run(tmp_path / "run", SERVERS, users=(1, 50), source="random")
-    told = known_figures([RunData(run)])
+def test_quoted_figures_stand_as_quoted_with_their_source_next_to_those_of_the_run(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", SERVERS, users=(10, 50), source="random")
+    text = known_figures(RunData(run))
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines()]
+    columns = {row[0]: row[1:] for row in cells if row}
     for quoted in (
         "about 12 RPS, 460 ms, 3,600 ms: functional",
         "about 12 RPS, 3,700 ms, 6,200 ms: saturated",
         "about 12 RPS, 7,700 ms, 11,000 ms: latency collapse",
-        "| about 300 MB | 75 MB |",
-        "| 2.5 s | 0.8 s |",
-        "| 150 ms | 40 ms |",
-        "10-15 RPS",
-        "500+ RPS with batching and cache hits",
     ):
-        assert quoted in told
+        assert quoted in text
+    assert columns["model files"] == ["about 300 MB", "75 MB", *["298 MB"] * 3]
+    assert columns["cold start"][:2] == ["2.5 s", "0.8 s"]
+    assert columns["p95 (ours: 10 users)"][:2] == ["150 ms", "40 ms"]
     rates = [format_figure(run_figure(run, server, "throughput_rps")) for server in SERVERS]
-    assert f"| {' | '.join(f'{rate} RPS' for rate in rates)} |" in told
-    assert told.count("(not measured)") == 3 * 9 + 3  # no sentiment, no repeated texts
+    assert columns["throughput (ours: 50 users, unique texts)"][2:] == [f"{rate} RPS" for rate in rates]
+    repeated = columns["throughput with cache hits (ours: 50 users, repeated texts)"]
+    assert repeated[1:] == ["500+ RPS with batching and cache hits", *["not measured"] * 3]
+    assert columns["10"][1:] == columns["100"][1:] == ["not measured"] * 3, "no sentiment was measured"
+    assert "`nmt-performance-api`" in text and "`the-sentimentalyzer-service`" in text
 
 
-def test_the_page_of_the_runs_has_every_valid_cell_and_says_how_many_are_not(tmp_path: Path) -> None:
-    run = make_run(tmp_path / "run", SERVERS, repeats=1, states={("optimized", 10, 1): "invalid"})
-    (tmp_path / "overload" / "open_loop").mkdir(parents=True)
-    (tmp_path / "overload" / "open_loop" / "x.json").write_text("{}")
-    page = reference_page([RunData(run)], tmp_path)
-    assert "1 of 6 cells are invalid or failed." in page
-    assert "[x.json](overload/open_loop/x.json)" in page
-    for record in run.read_cells():
-        cell = Cell(**record["cell"])
-        row = f"| {cell.users} | {cell.server.replace('_', ' ')} | {record['figures']['texts_per_s']:,.1f} |"
-        assert (row in page) == (record["status"] == "ok")
-    for address in re.findall(r"\]\(([^)]*)\)", page):
-        assert (tmp_path / address).exists()
+@pytest.mark.parametrize("name", ["figures", "known-figures"])
+def test_a_run_with_uncommitted_changes_is_refused(tmp_path: Path, name: str) -> None:
+    run = make_run(tmp_path / "run", SERVERS, users=(50,))
+    record = run.read_run()
+    record["environment"]["dirty"] = True
+    run.write_run(record)
+    with pytest.raises(BenchmarkError, match="run was measured with uncommitted changes"):
+        BLOCKS[name](Reference(tmp_path, "."), "run")
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("finding", ("headline",)),
+        ("chart", ("headline",)),
+        ("figures", ()),
+        ("ladder", ("translation",)),
+        ("peers", ("mixed",)),
+        ("blocking", ()),
+        ("known-figures", ()),
+    ],
+)
+def test_a_block_of_a_run_that_is_not_there_is_empty(
+    tmp_path: Path, name: str, arguments: tuple[str, ...]
+) -> None:
+    assert BLOCKS[name](Reference(tmp_path, "."), "no-such-run", *arguments) == ""
+
+
+def test_what_a_table_lacks_is_told_from_what_has_too_few_samples() -> None:
+    rows = [{"server": "a", "p95, ms": TOO_FEW["p95, ms"]}, {"server": "b", "p95, ms": "1,240"}]
+    heading, align, first, _ = table(rows).splitlines()
+    assert "p95, ms" in heading and first.split("|")[2].strip() == "n < 93"
+    assert align.split("|")[1].startswith(":") and align.split("|")[2].endswith(":"), "figures stand right"
+    assert table([]) == ""
 
 
 def test_kernels_are_named_by_their_instructions() -> None:

@@ -10,7 +10,7 @@ from made_runs import make_run
 from benchmark.charts import draw as plots
 from benchmark.charts.caption import circumstances_of_records
 from benchmark.charts.data import RunData
-from benchmark.report import reference_page
+from benchmark.report.blocks import run_circumstances
 from benchmark.report.html import write_report
 from benchmark.runs.records import RunFiles
 from model_export.precision import format_figures, precision_of, remarks, verified
@@ -53,7 +53,7 @@ def test_every_chart_and_the_report_say_what_is_not_all_int8(
         assert note in " ".join(" ".join(drawing.draw().caption).split()), drawing.name
     page = write_report(run).read_text(encoding="utf-8")
     assert f"{note}." in page and precision_of(facts) in page
-    assert note in reference_page.circumstances(RunData(run).files)
+    assert note in run_circumstances(RunData(run))
     record = {"environment": run.read_run()["environment"], "model": {"task": "translation", **facts}}
     assert note in circumstances_of_records([record])
 
