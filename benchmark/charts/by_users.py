@@ -8,95 +8,78 @@ from matplotlib.axes import Axes
 from benchmark.charts import sentences, style, titles
 from benchmark.charts.axes import log2_axis, log_ms_axis, rps_axis
 from benchmark.charts.caption import caption, dots_note, missing, subtitle
-from benchmark.charts.data import PERCENTILES, Cells, RunData, Slice
+from benchmark.charts.data import Cells, RunData, Slice
 from benchmark.charts.labels import Label, Place, end_labels
 from benchmark.charts.sheet import Sheet
 from benchmark.stats.formatting import format_exact, format_figure, format_users
 
 
 def throughput(data: RunData, part: Slice) -> Sheet:
-    cells = data.of(part)
-    medians = cells.medians("throughput_rps")
-    sheet = Sheet(
-        sentences.throughput(medians, part.task),
-        subtitle(data, part, "answered requests a second by concurrent users"),
-        caption(data, cells, [dots_note(cells), *missing(cells)]),
-    )
-    ax = sheet.figure.subplots()
-    ax.set_title("requests a second")
-    rps_axis(ax, list(cells.frame["throughput_rps"].dropna()))
-    names = {
-        server: f"{titles.name(server)} {format_figure(levels[max(levels)])}"
-        if levels
-        else titles.name(server)
-        for server, levels in medians.items()
-    }
-    draw_lines(sheet, ax, cells, {"throughput_rps": "requests a second"}, names)
-    return sheet
+    metric, unit, cells = "throughput_rps", "requests a second", data.of(part)
+    title = sentences.throughput(cells.medians(metric), part.task)
+    what = f"answered {unit} by concurrent users"
+    return by_users(data, part, cells, title, what, unit, {metric: unit})
 
 
 def latency(data: RunData, part: Slice) -> Sheet:
-    cells, metrics = data.of(part), {"p50_ms": "ms p50", "p95_ms": "ms p95"}
-    sheet = Sheet(
-        sentences.latency(cells.medians("p50_ms"), part.task),
-        subtitle(data, part, "latency of a request in ms, p50 solid, p95 dashed"),
-        caption(data, cells, [dots_note(cells), *missing(cells, [*metrics])]),
-    )
-    ax = sheet.figure.subplots()
-    ax.set_title("ms")
-    log_ms_axis(ax, [value_of(cells, row, metric)[0] for row in cells.rows() for metric in metrics])
-    draw_lines(sheet, ax, cells, metrics, {server: titles.name(server) for server in cells.servers})
-    return sheet
+    cells = data.of(part)
+    title = sentences.latency(cells.medians("p50_ms"), part.task)
+    what = "latency of a request in ms, p50 solid, p95 dashed"
+    return by_users(data, part, cells, title, what, "ms", {"p50_ms": "ms p50", "p95_ms": "ms p95"})
 
 
 def batch_size(data: RunData, part: Slice) -> Sheet:
     """Mean texts in a batch, of the servers that report their batches."""
-    cells = data.of(part).with_figure("batch_size_mean")
-    sheet = Sheet(
-        sentences.batch_size(cells.medians("batch_size_mean"), part.task),
-        subtitle(data, part, "mean texts in a batch that the model runs"),
-        caption(data, cells, [dots_note(cells), *missing(cells)]),
+    metric, unit = "batch_size_mean", "texts a batch"
+    cells = data.of(part).with_figure(metric)
+    title = sentences.batch_size(cells.medians(metric), part.task)
+    return by_users(
+        data, part, cells, title, "mean texts in a batch that the model runs", unit, {metric: unit}
     )
+
+
+def by_users(
+    data: RunData, part: Slice, cells: Cells, title: str, what: str, heading: str, metrics: dict[str, str]
+) -> Sheet:
+    """A line a server and metric, labelled at its end; `metrics` have the unit of their hover texts."""
+    percentiles = [metric for metric in metrics if metric.endswith("_ms")]
+    notes = [dots_note(cells), *missing(cells, percentiles)]
+    sheet = Sheet(title, subtitle(data, part, what), caption(data, cells, notes))
     ax = sheet.figure.subplots()
-    ax.set_title("texts a batch")
-    rps_axis(ax, list(cells.frame["batch_size_mean"]))
-    names = {server: titles.name(server) for server in cells.servers}
-    draw_lines(sheet, ax, cells, {"batch_size_mean": "texts a batch"}, names)
+    ax.set_title(heading)
+    values = [value for metric in metrics for value in cells.marks(metric)["value"]]
+    (log_ms_axis if percentiles else rps_axis)(ax, values)
+    log2_axis(ax, cells.levels, "concurrent users")
+    labels = []
+    for metric, unit in metrics.items():
+        for server, medians in cells.medians(metric).items():
+            end = draw_line(sheet, ax, cells.where(server=server), metric, unit, medians)
+            last = format_figure(medians[max(medians)]) if medians else ""
+            text = f"{titles.name(server)} {metric.removesuffix('_ms') if percentiles else last}"
+            if end:
+                labels.append(Label(*end, text.strip(), style.text_colour(server)))
+    end_labels(sheet, ax, labels)
     return sheet
 
 
-def draw_lines(sheet: Sheet, ax: Axes, cells: Cells, metrics: dict[str, str], names: dict[str, str]) -> None:
-    """A line a server and metric, labelled at its end; `metrics` have the unit of their hover texts."""
-    log2_axis(ax, cells.levels, "concurrent users")
-    labels = []
-    for server, name in names.items():
-        for metric, unit in metrics.items():
-            end = draw_line(sheet, ax, cells.where(server=server), metric, unit)
-            text = f"{name} {metric.removesuffix('_ms')}" if len(metrics) > 1 else name
-            if end is not None:
-                labels.append(Label(*end, text, style.text_colour(server)))
-    end_labels(sheet, ax, labels)
-
-
-def draw_line(sheet: Sheet, ax: Axes, cells: Cells, metric: str, unit: str) -> Place | None:
-    """Draws `metric` of one server's `cells` by users; returns where its label belongs, None if nowhere.
+def draw_line(
+    sheet: Sheet, ax: Axes, cells: Cells, metric: str, unit: str, medians: dict[int, float]
+) -> Place | None:
+    """Draws one server's `metric` by users; returns where its label belongs, None if nowhere.
 
     The line breaks at a level without a valid median: nothing is interpolated across it.
     """
-    marks: list[Place] = []
-    for row in cells.rows():
-        value, thin = value_of(cells, row, metric)
-        if pd.notna(value) and row["status"] != "failed":
-            marks.append((float(row["users"]), value))
-            draw_mark(sheet, ax, cells, row, marks[-1], thin, unit)
-    ((server, levels),) = cells.medians(metric).items()
-    ys = [levels.get(level, float("nan")) for level in cells.levels]
+    marks = cells.marks(metric)
+    for _, row in marks.iterrows():
+        draw_mark(sheet, ax, cells, row, (row["users"], row["value"]), unit)
+    (server,) = cells.servers
+    ys = [medians.get(level, float("nan")) for level in cells.levels]
     draw_medians(ax, server, cells.levels, ys, tail=metric == "p95_ms")
-    for level, value in levels.items():
+    for level, value in medians.items():
         sheet.add_value(ax, (level, value), median_text(server, level, value, unit))
-    if levels and max(levels) == max((x for x, _ in marks), default=0):
-        return max(levels), levels[max(levels)]
-    return max(marks, default=None)
+    last = int(marks["users"].max()) if len(marks) else 0
+    highest = marks.loc[marks["users"] == last, "value"].max()
+    return (last, medians.get(last, highest)) if last else None
 
 
 def draw_medians(
@@ -108,26 +91,16 @@ def draw_medians(
     ax.plot(xs, ys, color=ink, markersize=style.POINT - 2 * tail, **style.MARK)
 
 
-def value_of(cells: Cells, row: pd.Series, metric: str) -> tuple[float, bool]:
-    """The figure of the cell in `row`, and whether it is under its sample floor."""
-    value = float(row[metric])
-    if metric in PERCENTILES and pd.isna(value) and row["status"] != "failed":
-        return cells.estimate(row, metric), True
-    return value, False
-
-
-def draw_mark(
-    sheet: Sheet, ax: Axes, cells: Cells, row: pd.Series, place: Place, thin: bool, unit: str
-) -> None:
+def draw_mark(sheet: Sheet, ax: Axes, cells: Cells, row: pd.Series, place: Place, unit: str) -> None:
     """One cell: a cross where it is invalid, hollow where it is under its sample floor, else a faint dot."""
-    invalid = row["status"] == "invalid"
+    invalid, thin = row["status"] == "invalid", row["thin"]
     if not (invalid or thin or cells.repeats > 1):
         return
     look = style.INVALID if invalid else style.HOLLOW if thin else style.REPEAT
     ax.plot(*place, color=style.colour(row["server"]), **look)
-    value = (
-        f"too few requests for a {unit.removeprefix('ms ')}" if thin else f"{format_exact(place[1])} {unit}"
-    )
+    value = f"{format_exact(row['value'])} {unit}"
+    if thin:
+        value = f"too few requests for a {unit.removeprefix('ms ')}"
     users, state = format_users(int(row["users"])), ", invalid" if invalid else ""
     text = f"{titles.name(row['server'])}, {users}, repeat {row['repeat']}{state}: {value}"
     sheet.add_value(ax, place, text)

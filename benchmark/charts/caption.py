@@ -1,5 +1,6 @@
 """The small print of a chart: what the marks mean, what is missing, and where it was measured."""
 
+import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import PurePath
 from typing import Any
@@ -38,7 +39,7 @@ def texts_of(part: Slice) -> str:
 
 def caption(data: RunData, cells: Cells, notes: Sequence[str]) -> list[str]:
     """The lines below a chart of `cells`: `notes` on the marks, then the measurement's circumstances."""
-    marks = ". ".join(filter(None, notes))
+    marks = textwrap.shorten(". ".join(filter(None, notes)), 340, placeholder=" …")
     return [line for line in (marks and f"{marks}.", circumstances(data, cells)) if line]
 
 
@@ -84,13 +85,9 @@ def machine(environment: dict[str, Any]) -> str:
     """The CPU and how its cores were shared out."""
     cpu = str((environment.get("machine") or {}).get("cpu") or "unknown CPU")
     cores = environment.get("cores") or {}
-    return ", ".join(
-        [
-            " ".join(cpu.replace("(R)", "").replace("(TM)", "").split()),
-            *(f"{role} {cores_text(cores[role])}" for role in ("server", "load") if cores.get(role)),
-            *(["not pinned"] if cores.get("pinned") is False else []),
-        ]
-    )
+    parts = [" ".join(cpu.replace("(R)", "").replace("(TM)", "").split())]
+    parts += [f"{role} {cores_text(cores[role])}" for role in ("server", "load") if cores.get(role)]
+    return ", ".join(parts + ["not pinned"] * (cores.get("pinned") is False))
 
 
 def cores_text(cores: Sequence[int]) -> str:
@@ -121,12 +118,12 @@ def precision_notes(artefacts: Iterable[dict[str, Any]]) -> list[str]:
 
 def without_cache(data: RunData, cells: Cells) -> str:
     """The servers that have a cache and, for want of a Redis, ran without it."""
-    cached = {
-        record["cell"]["server"]: (record.get("configuration") or {}).get("cached")
+    servers = dict.fromkeys(
+        record["cell"]["server"]
         for record in data.records_of(cells)
-    }
-    names = [name for name, used in cached.items() if name in CACHED_SERVERS and used is False]
-    return ", ".join(f"{inline(name)} without a cache" for name in names)
+        if (record.get("configuration") or {}).get("cached") is False
+    )
+    return ", ".join(f"{inline(server)} without a cache" for server in servers if server in CACHED_SERVERS)
 
 
 def model(artefact: dict[str, Any]) -> str:
@@ -179,15 +176,15 @@ def missing(cells: Cells, percentiles: Sequence[str] = (), invalid_as: str = "Cr
     failures = int(frame["failures"].sum())
     return [
         f"Hollow: too few requests for a {' or '.join(thin)}" if thin else "",
-        f"{invalid_as}: {format_count(len(invalid), 'invalid cell')} ({reasons(invalid)})"
-        if len(invalid)
-        else "",
-        f"Not drawn: {format_count(len(failed), 'failed cell')}, {where(failed)} ({reasons(failed)})"
-        if len(failed)
-        else "",
-        f"Without an answer: {format_count(len(empty), 'cell')}, {where(empty)}" if len(empty) else "",
+        counted(invalid_as, invalid, "invalid cell", f" ({reasons(invalid)})"),
+        counted("Not drawn", failed, "failed cell", f", {where(failed)} ({reasons(failed)})"),
+        counted("Without an answer", empty, "cell", f", {where(empty)}"),
         f"{format_count(failures, 'request')} failed" if failures else "",
     ]
+
+
+def counted(mark: str, frame: pd.DataFrame, noun: str, more: str) -> str:
+    return f"{mark}: {format_count(len(frame), noun)}{more}" if len(frame) else ""
 
 
 def where(frame: pd.DataFrame) -> str:

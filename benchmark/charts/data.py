@@ -22,7 +22,7 @@ FIGURES = [
     *("p99_ms", "mean_ms", "max_ms", "queue_p50_ms", "inference_p50_ms", "cold_start_s", "cache_hit_rate"),
     *("rss_ready_bytes", "rss_peak_bytes", "server_cpu_percent", "load_cpu_percent", "batch_size_mean"),
 ]
-PERCENTILES = {f"p{percentile}_ms": percentile for percentile in stats.PERCENTILES}
+QUANTILES = {f"p{percentile}_ms": percentile / 100 for percentile in stats.PERCENTILES}
 CELL_FIELDS = [field.name for field in fields(Cell)]
 
 
@@ -114,14 +114,22 @@ class Cells:
         requests = self.requests(row)
         return stats.in_window(requests[requests["ok"]], row["duration_s"])
 
-    def latencies(self, row: pd.Series) -> np.ndarray:
-        """Sorted latencies in ms of `answers`."""
-        return np.sort(self.answers(row)["latency_ms"].to_numpy(dtype=float))
+    def latencies(self) -> list[np.ndarray]:
+        """The latencies in ms of each cell that has answers."""
+        latencies = (self.answers(row)["latency_ms"].to_numpy(dtype=float) for row in self.rows())
+        return [one for one in latencies if len(one)]
 
-    def estimate(self, row: pd.Series, metric: str) -> float:
-        """What stands for a percentile under its sample floor: good for a hollow mark, never for print."""
-        latencies = self.latencies(row)
-        return float(np.percentile(latencies, PERCENTILES[metric])) if len(latencies) else float("nan")
+    def marks(self, metric: str) -> pd.DataFrame:
+        """The cells that a chart can show, with the figure as `value`.
+
+        A percentile under its sample floor (`thin`) is estimated: good for a hollow mark, never for print.
+        """
+        frame = self.frame[self.frame["status"] != "failed"]
+        frame = frame.assign(value=frame[metric], thin=frame[metric].isna())
+        if metric in QUANTILES:
+            for index, row in frame[frame["thin"]].iterrows():
+                frame.loc[index, "value"] = self.answers(row)["latency_ms"].quantile(QUANTILES[metric])
+        return frame.dropna(subset=["value"])
 
 
 class RunData(Cells):
@@ -143,15 +151,12 @@ class RunData(Cells):
     def slices(self) -> list[Slice]:
         """The slices that have cells, headlines first."""
         columns = self.frame[["task", "workload", "texts_per_request"]].drop_duplicates()
-        slices = [Slice(task, workload, int(texts)) for task, workload, texts in columns.to_numpy()]
-        tasks = in_order((part.task for part in slices), TASKS)
-        workloads = in_order((part.workload for part in slices), WORKLOADS)
         return sorted(
-            slices,
+            (Slice(task, workload, int(texts)) for task, workload, texts in columns.to_numpy()),
             key=lambda part: (
                 not part.headline,
-                tasks.index(part.task),
-                workloads.index(part.workload),
+                rank(part.task, TASKS),
+                rank(part.workload, WORKLOADS),
                 part.texts_per_request,
             ),
         )
@@ -177,10 +182,14 @@ def cell_of(row: pd.Series) -> Cell:
     return Cell(server, task, workload, int(texts), int(users), int(repeat))
 
 
+def rank(name: str, known: Sequence[str]) -> tuple[int, str]:
+    """Sorts the `known` names first, in their order."""
+    return (known.index(name) if name in known else len(known)), name
+
+
 def in_order(names: Iterable[str], known: Sequence[str]) -> list[str]:
     """The distinct `names`, the `known` ones first in their order, the others by name."""
-    distinct = set(names)
-    return [one for one in known if one in distinct] + sorted(distinct - set(known))
+    return sorted(set(names), key=lambda name: rank(name, known))
 
 
 def by_server(

@@ -9,7 +9,7 @@ from benchmark.charts import footprint as of_start
 from benchmark.charts import headline as of_run
 from benchmark.charts.data import Drawing, RunData, Slice
 from benchmark.charts.distribution import distribution
-from benchmark.charts.queue_share import queue_share, shares_by_server
+from benchmark.charts.queue_share import queue_share, time_shares
 from benchmark.charts.timeline import cell_to_show, timeline
 from benchmark.charts.tradeoff import tradeoff
 from benchmark.experiments.ladder import KIND
@@ -45,7 +45,8 @@ def slice_drawings(data: RunData, part: Slice) -> Iterator[Drawing]:
             yield Drawing(
                 f"distribution-{part.name}-u{level}", part, partial(distribution, data, part, level)
             )
-    if shares := shares_by_server(cells):
+    shares = time_shares(cells)
+    if len(shares):
         yield Drawing(f"queue-{part.name}", part, partial(queue_share, data, part, shares))
     if any(cells.medians("batch_size_mean").values()):
         yield Drawing(f"batch-size-{part.name}", part, partial(by_users.batch_size, data, part))

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,7 +13,7 @@ from scipy.optimize import isotonic_regression
 
 from benchmark.charts.axes import write
 from benchmark.charts.sheet import Sheet
-from benchmark.charts.style import DENSITY, LABEL, MARGIN, points
+from benchmark.charts.style import DENSITY, LABEL, MARGIN, UNCLIPPED, points
 
 GAP = 20  # from an axes' right edge to its labels
 
@@ -49,40 +50,26 @@ def end_labels(sheet: Sheet, ax: Axes, labels: Sequence[Label]) -> None:
 
     A thin line leads from the point to a label that is not beside it.
     """
-    texts = [
-        write(
-            ax,
-            one.text,
-            (1, 0),
-            (GAP, 0),
-            one.pixels,
-            one.ink,
-            xycoords="axes fraction",
-            va="center_baseline",
-        )
-        for one in labels
-    ]
+    at_end: dict[str, Any] = {"xycoords": "axes fraction", "va": "center_baseline"}
+    texts = [write(ax, one.text, (1, 0), (GAP, 0), ink=one.ink, **at_end) for one in labels]
     sheet.lay_out()
     if not labels:
         return
-    room = ax.bbox.height / DENSITY
+    room, gap = ax.bbox.height / DENSITY, GAP * DENSITY / ax.bbox.width
     pixels = min(LABEL, room / len(labels) / 1.24)
     ends = ax.transAxes.inverted().transform(ax.transData.transform([(one.x, one.y) for one in labels]))
-    for label, text, (x, y), place in zip(
-        labels, texts, ends, spread(ends[:, 1], pixels * 1.24 / room, 0, 1), strict=True
-    ):
-        text.xy = (1, place)
+    heights = spread(ends[:, 1], pixels * 1.24 / room, 0, 1)
+    for label, text, (x, y), height in zip(labels, texts, ends, heights, strict=True):
+        text.xy = (1, height)
         text.set_fontsize(points(pixels))
-        if (1 - x) * ax.bbox.width > 2 * GAP * DENSITY or abs(y - place) * room > 0.62 * pixels:
-            leader = {"arrowstyle": "-", "color": label.ink, "alpha": 0.6, "shrinkA": 0, "shrinkB": points(9)}
-            ax.annotate(
-                "",
-                (x, y),
-                (1 + GAP * 0.8 * DENSITY / ax.bbox.width, place),
-                xycoords="axes fraction",
-                textcoords="axes fraction",
-                arrowprops=leader,
-            )
+        if 1 - x > 2 * gap or abs(y - height) * room > 0.62 * pixels:
+            leader: dict[str, Any] = {
+                "color": label.ink,
+                "linewidth": 1,
+                "alpha": 0.6,
+                "transform": ax.transAxes,
+            }
+            ax.plot([x + gap / 2, 1 + 0.8 * gap], [y, height], **leader, **UNCLIPPED)
 
 
 # From a label's point to its middle, in units of half its size.

@@ -54,48 +54,40 @@ def draw(data: RunData, part: Slice, ladder: Sequence[Step], level: int) -> Shee
     for (heading, _), end in zip(columns, ends, strict=True):
         write(ax, heading, (1, -0.62), (end, 0), SUBTITLE, MUTED, ha="right")
     if apart:
-        place, coordinates = (MARGIN / sheet.width, rows[len(climb)] - 0.62), ("figure fraction", "data")
-        note = write(ax, apart_note(apart), place, (0, 0), SUBTITLE, MUTED, xycoords=coordinates)
-        note.set_in_layout(False)
-    servers = {
-        record["cell"]["server"]: record["configuration"]["server"] for record in data.records.values()
-    }
+        hits = [rate for step in apart if (rate := step.figures["cache_hit_rate"])]
+        note = "apart, on its own scale: repeated texts" + (f", {hits[-1]:.1%} cache hits" if hits else "")
+        place = MARGIN / sheet.width, rows[len(climb)] - 0.62
+        how = {"xycoords": ("figure fraction", "data"), "in_layout": False}
+        write(ax, note, place, (0, 0), SUBTITLE, MUTED, **how)
+    used = {record["cell"]["server"]: record["configuration"]["server"] for record in data.records.values()}
+    servers = [used[step.rung.configuration] for step in steps.values()]
+    name_rows(ax, {row: step.rung.decision for row, step in steps.items()}, servers, size)
     longest = cells.frame.groupby("workload")["throughput_rps"].max()
-    for row, step in steps.items():
+    for (row, step), server in zip(steps.items(), servers, strict=True):
         own = cells.where(server=step.rung.configuration, workload=step.rung.workload)
-        draw_step(
-            sheet, ax, row, step, own, servers[step.rung.configuration], longest[step.rung.workload] or 1
-        )
+        draw_step(sheet, ax, row, step, own, style.colour(server), longest[step.rung.workload] or 1)
         rps, p95_ms = step.figures["throughput_rps"], step.figures["p95_ms"]
         texts = format_figure(rps, "not valid"), factor_text(step), format_figure(p95_ms, "n < 93")
         for end, text in zip(ends, texts, strict=False):
-            write(
-                ax,
-                text,
-                (1, row),
-                (end, 0),
-                size,
-                INK if text[:1].isdigit() else MUTED,
-                ha="right",
-                va="center",
-            )
-    names = {row: step.rung.decision for row, step in steps.items()}
-    name_rows(ax, names, [servers[step.rung.configuration] for step in steps.values()], size)
+            ink = INK if text[:1].isdigit() else MUTED
+            write(ax, text, (1, row), (end, 0), size, ink, ha="right", va="center")
     return sheet
 
 
-def draw_step(
-    sheet: Sheet, ax: Axes, row: float, step: Step, cells: Cells, server: str, longest: float
-) -> None:
+def draw_step(sheet: Sheet, ax: Axes, row: float, step: Step, cells: Cells, ink: str, longest: float) -> None:
     """A bar in shares of the longest, with each repeat of its `cells`."""
     rps = step.figures["throughput_rps"] or 0.0
-    ax.barh(row, rps / longest, height=1, color=style.colour(server), alpha=0.85, linewidth=0)
+    ax.barh(row, rps / longest, height=1, color=ink, alpha=0.85, linewidth=0)
     for status, look in (("ok", style.REPEAT), ("invalid", style.INVALID)):
         repeats = cells.where(status=status).frame["throughput_rps"] / longest
         if cells.repeats > 1 or status == "invalid":
             ax.plot(repeats, [row] * len(repeats), color=INK, **look)
     if rps:
-        sheet.add_value(ax, (0, row - 0.5), step_text(step), (rps / longest, row + 0.5))
+        speed_up = f", {factor_text(step)} of the step above" if step.factor else ""
+        text = f"{step.rung.decision}: {format_figure(rps)} RPS{speed_up}"
+        if p95_ms := step.figures["p95_ms"]:
+            text += f", p95 {format_figure(p95_ms)} ms"
+        sheet.add_value(ax, (0, row - 0.5), text, (rps / longest, row + 0.5))
 
 
 def factor_text(step: Step) -> str:
@@ -106,21 +98,6 @@ def factor_text(step: Step) -> str:
         return factor
     low, high = (format_factor(one).removesuffix("x") for one in (interval.low, interval.high))
     return f"{factor} ({low}–{high})"
-
-
-def step_text(step: Step) -> str:
-    """A step in one sentence, for who points at it."""
-    factor = f", {factor_text(step)} of the step above" if step.factor else ""
-    p95_ms = step.figures["p95_ms"]
-    latency = f", p95 {format_figure(p95_ms)} ms" if p95_ms else ""
-    return f"{step.rung.decision}: {format_figure(step.figures['throughput_rps'])} RPS{factor}{latency}"
-
-
-def apart_note(apart: Sequence[Step]) -> str:
-    """What the steps that stand apart are: other texts, so a scale of their own."""
-    hits = [step.figures["cache_hit_rate"] for step in apart if step.figures["cache_hit_rate"]]
-    rate = f", {hits[-1]:.1%} cache hits" if hits else ""
-    return f"apart, on its own scale: repeated texts{rate}"
 
 
 def title(climb: Sequence[Step], task: str) -> str:

@@ -9,12 +9,12 @@ from benchmark.charts.titles import (
     at_level,
     best_and_other,
     change,
+    ends,
     from_to,
     inline,
     level_to_compare,
     listed,
     name,
-    possessive,
     present,
     span,
     steady,
@@ -60,7 +60,7 @@ def throughput(medians: Medians, task: str) -> str:
         answered = f"{format_figure(at[best])} {unit} at {format_users(level)}"
         return f"{name(best)} answers {answered}, {inline(other)} none"
     factor = format_factor(at[best] / at[other])
-    return f"{name(best)} answers {factor} {possessive(other)} {task} requests at {format_users(level)}"
+    return f"{name(best)} answers {factor} {inline(other)}'s {task} requests at {format_users(level)}"
 
 
 def _throughput_alone(levels: Levels, unit: str) -> str:
@@ -98,7 +98,7 @@ def latency(p50: Medians, task: str) -> str:
         now = f"{format_factor(last / first)} its p50 {before}"
     else:
         now = f"{format_figure(last)} ms, down from {format_figure(first)} {before}"
-    return f"At {format_users(max(levels))} {possessive(server)} p50 is {now}"
+    return f"At {format_users(max(levels))} {inline(server)}'s p50 is {now}"
 
 
 def _latency_compared(at: dict[str, float], task: str, users: str) -> str:
@@ -107,19 +107,16 @@ def _latency_compared(at: dict[str, float], task: str, users: str) -> str:
         return f"{listed(at)} have a like p50 for {task} at {users}: {from_to(at.values())} ms"
     lower, higher = (format_figure(at[server]) for server in (best, other))
     if other != REFERENCE or at[other] <= ALIKE * at[best]:
-        return f"At {users} {possessive(best)} p50 for {task} is {lower} ms, {possessive(other)} {higher}"
-    return f"{name(best)} cuts {possessive(other)} p50 from {higher} to {lower} ms at {users}"
+        return f"At {users} {inline(best)}'s p50 for {task} is {lower} ms, {inline(other)}'s {higher}"
+    return f"{name(best)} cuts {inline(other)}'s p50 from {higher} to {lower} ms at {users}"
 
 
 def tradeoff(rps: Medians, p95: Medians, task: str) -> str:
     """p95 (ms) by achieved requests a second, as a sentence."""
     points = {
-        server: [
-            (rps[server][level], tails[level]) for level in sorted(tails) if level in rps.get(server, {})
-        ]
-        for server, tails in p95.items()
+        server: [(rps[server][level], tails[level]) for level in sorted(tails)]
+        for server, tails in present(p95).items()
     }
-    points = {server: pairs for server, pairs in points.items() if pairs}
     if not points:
         return f"Too few valid {task} requests for a p95"
     peaks = {server: max(pairs) for server, pairs in points.items()}
@@ -143,12 +140,12 @@ def distribution(p50: dict[str, float], p95: dict[str, float], level: int, task:
         if len(figures) > 1:
             best, other = best_and_other(figures, min)
             lower, higher = (format_figure(figures[server]) for server in (best, other))
-            limits = f"{lower} ms, {possessive(other)} within {higher}"
-            return f"{at} {share} of {possessive(best)} answers come within {limits}"
+            limits = f"{lower} ms, {inline(other)}'s within {higher}"
+            return f"{at} {share} of {inline(best)}'s answers come within {limits}"
     for server, middle in p50.items():
         if server in p95:
-            return f"{at} {possessive(server)} p95 is {format_factor(p95[server] / middle)} its p50"
-        return f"{at} half of {possessive(server)} answers come within {format_figure(middle)} ms"
+            return f"{at} {inline(server)}'s p95 is {format_factor(p95[server] / middle)} its p50"
+        return f"{at} half of {inline(server)}'s answers come within {format_figure(middle)} ms"
     return f"Too few valid {task} requests at {format_users(level)} for a p50"
 
 
@@ -181,25 +178,18 @@ def queue(shares: Medians) -> str:
     if len(shares) > 1 and common:
         level = max(common)
         at = at_level(shares, level)
-        most, least = max(at, key=lambda one: at[one]), min(at, key=lambda one: at[one])
-        percents = format_percent(at[most]), format_percent(at[least])
-        sentence = f"At {format_users(level)} the queue takes {percents[0]} of a request's time on"
-        if percents[0] == percents[1]:
-            return f"{sentence} every server"
-        return f"{sentence} {inline(most)}, {percents[1]} on {inline(least)}"
+        most, least = (pick(at, key=lambda one: at[one]) for pick in (max, min))
+        longer, shorter = format_percent(at[most]), format_percent(at[least])
+        where = "every server" if longer == shorter else f"{inline(most)}, {shorter} on {inline(least)}"
+        return f"At {format_users(level)} the queue takes {longer} of a request's time on {where}"
     server = max(shares, key=lambda one: max(shares[one].values()))
-    levels = shares[server]
-    before, now = (format_percent(levels[level]) for level in (min(levels), max(levels)))
-    sentence = f"The queue takes {now} of a request's time on {inline(server)} at {format_users(max(levels))}"
-    return sentence if before == now else f"{sentence}, {before} at {min(levels):,}"
+    now, where = ends(shares[server], format_percent)
+    return f"The queue takes {now} of a request's time on {inline(server)} {where}"
 
 
 def batch_size(medians: Medians, task: str) -> str:
     """How many texts a batch holds, as a sentence, of the server whose batches are largest."""
     medians = present(medians)
     server = max(medians, key=lambda one: medians[one][max(medians[one])])
-    first, last = min(medians[server]), max(medians[server])
-    before, now = (format_figure(medians[server][level]) for level in (first, last))
-    texts = "text" if now == "1" else "texts"
-    sentence = f"{name(server)}'s {task} batches hold {now} {texts} at {format_users(last)}"
-    return sentence if before == now else f"{sentence}, {before} at {first:,}"
+    now, where = ends(medians[server], format_figure)
+    return f"{name(server)}'s {task} batches hold {now} {'text' if now == '1' else 'texts'} {where}"

@@ -16,7 +16,7 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
 from benchmark.charts import style
-from benchmark.charts.style import DENSITY, MARGIN, PIXELS_PER_INCH, fitting, points, width_of
+from benchmark.charts.style import DENSITY, MARGIN, PIXELS_PER_INCH, points, width_of
 from benchmark.charts.values import Value, with_values
 
 # A figure and its unit stay on one line.
@@ -32,7 +32,7 @@ class Sheet:
     def __init__(self, title: str, subtitle: str, caption: Sequence[str]) -> None:
         self.title, self.subtitle, self.caption = title, subtitle, list(caption)
         self.values: list[Value] = []
-        self.format = style.format_in_use()
+        self.format = style.FORMAT.get()
         self.width, self.height = self.format.width, self.format.height
         self.figure = Figure(
             (self.width / PIXELS_PER_INCH, self.height / PIXELS_PER_INCH),
@@ -57,15 +57,10 @@ class Sheet:
         self, texts: Sequence[str], y: float, pixels: float, ink: str, weight: str = "normal", va: str = "top"
     ) -> Bbox:
         """Writes `texts`, each from a new line, down from `y` or up from it; returns their box."""
-        room = self.width - 2 * MARGIN
-        lines = [line for text in texts for line in wrapped(text, pixels, room, weight)]
-        size = min((fitting(line, pixels, room, weight) for line in lines), default=pixels)
-        text = self.figure.text(
-            MARGIN / self.width, y / self.height, "\n".join(lines), va=va, linespacing=1.1
-        )
-        text.set(fontsize=points(size), color=ink, weight=weight)
-        box = text.get_window_extent()
-        return Bbox(box.get_points() / DENSITY)
+        lines = [line for text in texts for line in wrapped(text, pixels, self.width - 2 * MARGIN, weight)]
+        text = self.figure.text(MARGIN / self.width, y / self.height, "\n".join(lines), va=va)
+        text.set(fontsize=points(pixels), color=ink, weight=weight, linespacing=1.1)
+        return Bbox(text.get_window_extent().get_points() / DENSITY)
 
     def fit(self, ax: Axes, text: Text) -> None:
         """Has `text` shrink to the width of `ax`, once that is known."""
@@ -108,14 +103,11 @@ class Sheet:
 
 
 def wrapped(text: str, pixels: float, room: float, weight: str) -> list[str]:
-    """The fewest lines of whole words that hold `text` in `room`; in bold, lines of about one width."""
+    """The fewest lines of whole words that hold `text` in `room`, of about one width."""
     text = _UNIT.sub("\u00a0", text)
-    most = int(1.2 * len(text) * room / width_of(text, pixels, weight)) if text else 0
-    best: list[str] = []
-    for characters in range(min(most, len(text)), 0, -1):
-        lines = textwrap.wrap(text, characters, break_long_words=False, break_on_hyphens=False)
-        if best and (weight != "bold" or len(lines) > len(best)):
-            break
-        if characters == 1 or max(width_of(line, pixels, weight) for line in lines) <= room:
-            best = lines
-    return best
+    options = [textwrap.wrap(text, length, break_long_words=False) for length in range(20, 140, 2)]
+    widths = [max((width_of(line, pixels, weight) for line in lines), default=0) for lines in options]
+    fitting = [
+        (len(lines), width, lines) for lines, width in zip(options, widths, strict=True) if width <= room
+    ]
+    return min(fitting)[2] if fitting else options[0]

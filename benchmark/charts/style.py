@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-import matplotlib
+from matplotlib import rc, rc_context, rcParams
 from matplotlib.backends.backend_agg import RendererAgg
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.font_manager import FontProperties, fontManager
@@ -27,7 +27,7 @@ class Format:
 PICTURE = Format(1200, 675, texts=True)
 # Narrow, so that its texts can still be read where a page shows it on a phone.
 INLINE = Format(840, 500, texts=False)
-_format = ContextVar("format", default=PICTURE)
+FORMAT = ContextVar("format", default=PICTURE)
 
 PIXELS_PER_INCH = 100
 DENSITY = 2
@@ -80,59 +80,37 @@ def dashes(server: str, *, tail: bool = False) -> str:
     return ":" if tail else "--"
 
 
-def format_in_use() -> Format:
-    return _format.get()
-
-
 @contextmanager
 def applied(format_: Format = PICTURE) -> Iterator[None]:
     """The settings under which a sheet is drawn and saved; the process's own are left alone."""
     installed = {font.name for font in fontManager.ttflist}
-    settings: dict[Any, Any] = {
-        "font.family": [name for name in _FONTS if name in installed],
-        "font.size": points(TICK),
-        "text.parse_math": False,  # a dollar sign in a machine's name is no formula
-        "axes.unicode_minus": False,
-        "svg.fonttype": "path",  # the reader's fonts have other widths: text would collide
-        "path.simplify": False,
-        "axes.spines.left": False,
-        "axes.spines.right": False,
-        "axes.spines.top": False,
-        "axes.edgecolor": MUTED,
-        "axes.axisbelow": True,
-        "axes.grid": True,
-        "axes.grid.axis": "y",
-        "axes.labelcolor": MUTED,
-        "axes.labelpad": points(3),
-        "axes.labelsize": points(SUBTITLE),
-        "axes.titlecolor": MUTED,
-        "axes.titlelocation": "left",
-        "axes.titlepad": points(14),
-        "axes.titlesize": points(SUBTITLE),
-        "grid.color": GRID,
-        "grid.linewidth": 1,
-        "lines.linewidth": LINE,
-        "lines.markersize": POINT,
-        "lines.solid_capstyle": "round",
-        "xtick.color": MUTED,
-        "xtick.major.pad": 10,  # the first figures of both axes share a corner
-        "xtick.major.size": 0,
-        "ytick.color": MUTED,
-        "ytick.major.pad": 6,
-        "ytick.major.size": 0,
-    }
-    token = _format.set(format_)
-    try:
-        with matplotlib.rc_context(settings):
+    token = FORMAT.set(format_)
+    with rc_context():
+        rc("font", family=[name for name in _FONTS if name in installed], size=points(TICK))
+        rc("text", parse_math=False)  # a dollar sign in a machine's name is no formula
+        rc("svg", fonttype="path")  # the reader's fonts have other widths: text would collide
+        rc("path", simplify=False)
+        rc("axes", axisbelow=True, edgecolor=MUTED, grid=True, unicode_minus=False)
+        rc("axes", labelcolor=MUTED, labelpad=points(3), labelsize=points(SUBTITLE))
+        rc("axes", titlecolor=MUTED, titlelocation="left", titlepad=points(14), titlesize=points(SUBTITLE))
+        rc("axes.spines", left=False, right=False, top=False)
+        rc("axes.grid", axis="y")
+        rc("grid", color=GRID, linewidth=1)
+        rc("lines", linewidth=LINE, markersize=POINT)
+        rc("xtick", color=MUTED)
+        rc("ytick", color=MUTED)
+        rc("xtick.major", pad=10, size=0)  # the first figures of both axes share a corner
+        rc("ytick.major", pad=6, size=0)
+        try:
             yield
-    finally:
-        _format.reset(token)
+        finally:
+            FORMAT.reset(token)
 
 
 @lru_cache(maxsize=4096)
 def width_of(text: str, pixels: float, weight: str = "normal") -> float:
     """Width of `text` in logical pixels."""
-    font = FontProperties(family=matplotlib.rcParams["font.family"], size=points(pixels), weight=weight)
+    font = FontProperties(family=rcParams["font.family"], size=points(pixels), weight=weight)
     renderer = RendererAgg(1, 1, PIXELS_PER_INCH * DENSITY)
     width, _, _ = renderer.get_text_width_height_descent(text, font, False)
     return float(width) / DENSITY

@@ -46,27 +46,20 @@ def timeline(data: RunData, part: Slice, row: pd.Series) -> Sheet:
         caption(data, data.of(part), notes),
     )
     top, bottom = sheet.figure.subplots(2, 1, sharex=True, height_ratios=[2, 1])
-    for ax in (top, bottom):
-        ax.axvspan(first_s, 0, color=style.SHADE, linewidth=0, zorder=0)
-        ax.axvspan(duration_s, last_s, color=style.SHADE, linewidth=0, zorder=0)
+    for ax, heading in ((top, "ms"), (bottom, "answers a second")):
+        ax.set_title(heading)
+        for start, end in ((first_s, 0), (duration_s, last_s)):
+            ax.axvspan(start, end, color=style.SHADE, linewidth=0, zorder=0)
     top.set_xlim(first_s, last_s)
-    top.set_title("ms")
-    bottom.set_title("answers a second")
+    log_ms_axis(top, [*shown["latency_ms"]])
+    ink, crowd = style.colour(row["server"]), max(len(answers), 1)
+    dots = {**style.MARK, "markersize": 6, "markeredgewidth": 0, "alpha": np.clip(150 / crowd, 0.15, 0.6)}
+    top.plot(answers["end_s"], answers["latency_ms"], color=ink, rasterized=crowd > MANY, **dots)
+    cross = {**style.MARK, "marker": "x", "markersize": 7, "alpha": 0.7}
+    top.plot(failed["end_s"], failed["latency_ms"], color=style.INK, **cross)
     bottom.set_xlabel("seconds since the measured window opened")
-    ink = style.colour(row["server"])
-    draw_requests(top, answers, failed, ink)
     draw_rates(sheet, bottom, answers, np.arange(first_s, last_s + 1), ink)
     return sheet
-
-
-def draw_requests(ax: Axes, answers: pd.DataFrame, failed: pd.DataFrame, ink: str) -> None:
-    """One dot an answer, one cross a failed request."""
-    log_ms_axis(ax, [*answers["latency_ms"], *failed["latency_ms"]])
-    alpha = float(np.clip(150 / max(len(answers), 1), 0.15, 0.6))
-    dots = {**style.MARK, "markersize": 6, "markeredgewidth": 0, "alpha": alpha}
-    ax.plot(answers["end_s"], answers["latency_ms"], color=ink, rasterized=len(answers) > MANY, **dots)
-    cross = {**style.MARK, "marker": "x", "markersize": 7, "alpha": 0.7}
-    ax.plot(failed["end_s"], failed["latency_ms"], color=style.INK, **cross)
 
 
 def draw_rates(sheet: Sheet, ax: Axes, answers: pd.DataFrame, edges_s: np.ndarray, ink: str) -> None:

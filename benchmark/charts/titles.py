@@ -29,10 +29,6 @@ def inline(server: str) -> str:
     return "the baseline" if server == REFERENCE else server.replace("_", " ")
 
 
-def possessive(server: str) -> str:
-    return f"{inline(server)}'s"
-
-
 def listed(servers: Iterable[str]) -> str:
     """Every one of `servers` by name, as a sentence's subject."""
     first, *others = servers
@@ -62,6 +58,13 @@ def from_to(values: Collection[float]) -> str:
 
 def span(levels: Levels) -> str:
     return f"from {min(levels):,} to {format_users(max(levels))}"
+
+
+def ends(levels: Levels, show: Callable[[float], str]) -> tuple[str, str]:
+    """The figure at the most users, and what follows it: "at 100 users, 4.2 at 10"."""
+    now, before = (show(levels[level]) for level in (max(levels), min(levels)))
+    rest = "" if now == before else f", {before} at {min(levels):,}"
+    return now, f"at {format_users(max(levels))}{rest}"
 
 
 def level_to_compare(medians: Medians) -> int | None:

@@ -1,20 +1,17 @@
 """p95 latency by achieved requests a second; each point is one level of users."""
 
-from collections import defaultdict
-
-import numpy as np
-import pandas as pd
-
-from benchmark.charts import sentences, style, titles
+from benchmark.charts import sentences, titles
 from benchmark.charts.axes import log_ms_axis, rps_axis
-from benchmark.charts.by_users import Place, draw_mark, draw_medians, median_text, value_of
+from benchmark.charts.by_users import draw_mark, draw_medians, median_text
 from benchmark.charts.caption import caption, dots_note, missing, subtitle
 from benchmark.charts.data import RunData, Slice
-from benchmark.charts.labels import Label, near_labels
+from benchmark.charts.labels import Label, Place, near_labels
 from benchmark.charts.sheet import Sheet
+from benchmark.charts.style import MUTED, SUBTITLE, text_colour
 from benchmark.stats.formatting import format_exact
 
 METRIC = "p95_ms"
+NOWHERE = (float("nan"), float("nan"))
 
 
 def tradeoff(data: RunData, part: Slice) -> Sheet:
@@ -28,33 +25,28 @@ def tradeoff(data: RunData, part: Slice) -> Sheet:
     ax = sheet.figure.subplots()
     ax.set_title("ms")
     ax.set_xlabel("requests a second")
-    marks = [(row, *value_of(cells, row, METRIC)) for row in cells.rows() if row["status"] != "failed"]
-    log_ms_axis(ax, [value for _, value, _ in marks])
-    rps_axis(ax, list(cells.frame["throughput_rps"].dropna()), horizontal=True)
-    spots: dict[tuple[str, int], list[Place]] = defaultdict(list)
-    for row, value, thin in marks:
-        if pd.notna(value):
-            place = (float(row["throughput_rps"]), value)
-            draw_mark(sheet, ax, cells, row, place, thin, unit_at(place))
-            spots[row["server"], int(row["users"])].append(place)
-    names, figures, lines = [], [], []
+    marks = cells.marks(METRIC)
+    log_ms_axis(ax, [*marks["value"]])
+    rps_axis(ax, [*cells.frame["throughput_rps"]], horizontal=True)
+    for _, row in marks.iterrows():
+        place = (row["throughput_rps"], row["value"])
+        draw_mark(sheet, ax, cells, row, place, unit_at(place))
+    names, figures = [], []
+    lines = [[place] for place in marks[["throughput_rps", "value"]].itertuples(index=False, name=None)]
     for server in cells.servers:
-        levels = {level: (rps[server][level], p95[server][level]) for level in sorted(p95[server])}
-        line = [levels.get(level, (np.nan, np.nan)) for level in cells.where(server=server).levels]
-        draw_medians(ax, server, *zip(*line, strict=True))
-        lines.append([*levels.values()])
-        for level, place in levels.items():
+        own = cells.where(server=server)
+        valid = {level: (rps[server][level], value) for level, value in p95[server].items()}
+        draw_medians(ax, server, *zip(*[valid.get(level, NOWHERE) for level in own.levels], strict=True))
+        for level, place in valid.items():
             sheet.add_value(ax, place, median_text(server, level, place[1], unit_at(place)))
         # Marks that no valid median stands for are labelled in their middle.
-        rest = {level: own for (one, level), own in spots.items() if one == server and level not in levels}
-        levels |= {level: tuple(np.median(own, axis=0)) for level, own in rest.items()}
-        for level, place in levels.items():
-            figures.append(Label(*place, f"{level:,}", style.MUTED, style.SUBTITLE))
-        if levels:
-            names.append(Label(*levels[max(levels)], titles.name(server), style.text_colour(server)))
-    near_labels(
-        sheet, ax, [*figures, *names], [*lines, *([place] for own in spots.values() for place in own)]
-    )
+        middles = marks[marks["server"] == server].groupby("users")[["throughput_rps", "value"]].median()
+        places = {int(row.Index): (row.throughput_rps, row.value) for row in middles.itertuples()} | valid
+        lines.append([*valid.values()])
+        figures += [Label(*place, f"{level:,}", MUTED, SUBTITLE) for level, place in places.items()]
+        if places:
+            names.append(Label(*places[max(places)], titles.name(server), text_colour(server)))
+    near_labels(sheet, ax, [*figures, *names], lines)
     return sheet
 
 
