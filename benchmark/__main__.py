@@ -4,15 +4,25 @@ import sys
 
 import typer
 
-from benchmark.commands.closed_loop import ladder, run
-from benchmark.commands.compare import compare
+from benchmark.commands.closed_loop import Ladder, Run
+from benchmark.commands.compare import Compare
 from benchmark.commands.draw import plot, readme, report
-from benchmark.commands.experiments import batch_timeline, capacity, offline_throughput, soak
-from benchmark.commands.open_loop import head_of_line_blocking, open_loop, overload
-from benchmark.commands.session import grouped
+from benchmark.commands.experiments import BatchTimeline, Capacity, OfflineThroughput, Soak
+from benchmark.commands.open_loop import HeadOfLineBlocking, OpenLoop, Overload
+from benchmark.commands.session import Command, as_command
 
-MEASURE = (run, ladder, open_loop, overload, capacity, head_of_line_blocking, batch_timeline, soak)
-READ = (plot, report, compare, readme)
+MEASURE: dict[str, type[Command]] = {
+    "run": Run,
+    "ladder": Ladder,
+    "open-loop": OpenLoop,
+    "overload": Overload,
+    "capacity": Capacity,
+    "head-of-line-blocking": HeadOfLineBlocking,
+    "batch-timeline": BatchTimeline,
+    "soak": Soak,
+    "offline-throughput": OfflineThroughput,
+    "compare": Compare,
+}
 
 app = typer.Typer(
     add_completion=False,
@@ -20,8 +30,10 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Measure the servers over HTTP, keep every request, and draw charts from the kept files.",
 )
-for command in (*MEASURE, offline_throughput, *READ):
-    app.command()(grouped(command))
+for name, kind in MEASURE.items():
+    app.command(name)(as_command(kind))
+for function in (plot, report, readme):
+    app.command()(function)
 
 if __name__ == "__main__":
     sys.exit(app())

@@ -15,8 +15,6 @@ from benchmark.experiments.capacity import FOLDER as CAPACITY
 from benchmark.experiments.open_loop import FOLDER as OPEN_LOOP
 from benchmark.runs.records import TASKS, read_json
 
-SLOTS = "slots"
-
 
 def drawings(run: Path) -> Iterator[Drawing]:
     """Each chart that the files of the folder `run` allow."""
@@ -28,7 +26,7 @@ def drawings(run: Path) -> Iterator[Drawing]:
         if of_task := [record for record in overloads if record["offer"]["task"] == task]:
             yield Drawing(f"overload-{task}", None, partial(overload, of_task))
     if traced := records(run / timelines.FOLDER):
-        yield Drawing(SLOTS, None, partial(draw_timelines, run / timelines.FOLDER, traced))
+        yield Drawing("batch-timeline", None, partial(draw_timelines, run / timelines.FOLDER, traced))
 
 
 def draw_timelines(folder: Path, traced: list[dict[str, Any]]) -> Sheet:

@@ -25,12 +25,13 @@ def overload(records: Sequence[dict[str, Any]]) -> Sheet:
     capacities = ", ".join(
         f"{titles.inline(server_of(record))} {format_figure(record['capacity_rps'])}" for record in records
     )
+    users = offer.get("capacity_users") or offer["probe_users"]  # its name in older records
     sheet = Sheet(
         title(records),
         f"{offer['task'].capitalize()}, unique texts, Poisson arrivals: right answers within "
         f"{offer['deadline_ms']:,} ms as a share of capacity, and p95 of accepted requests in ms",
         [
-            f"Capacity: requests a second of a closed loop of {offer['probe_users']} users ({capacities}). "
+            f"Capacity: requests a second of a closed loop of {users} users ({capacities}). "
             "Latency counts from the scheduled send.",
             *notes(records),
             circumstances_of_records(records, f"{format_figure(offer['duration_s'])} s a rate, 1 repeat"),

@@ -1,6 +1,7 @@
 """`python -m benchmark run|ladder`: measure cells under closed-loop load; both can be resumed."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,9 +15,9 @@ from benchmark.commands.output import console, fail, print_line
 from benchmark.commands.session import ServerOptions, read_manifest
 from benchmark.experiments.ladder import APART, CLIMB, KIND, NATIVE, LadderPlan, Models, configurations
 from benchmark.experiments.ladder_figures import ladder_of, table, write_ladder
-from benchmark.measure.configurations import CACHED_SERVERS
+from benchmark.measure.configurations import CACHED_SERVERS, Configuration
 from benchmark.measure.progress import summary_table
-from benchmark.measure.redis_server import NO_REDIS
+from benchmark.measure.redis_server import NO_REDIS, has_redis
 from benchmark.measure.runner import CellsFailed, Runner
 from benchmark.runs.plan import Plan
 from benchmark.runs.records import TASKS, RunFiles
@@ -26,7 +27,7 @@ from model_export.manifest import float32_folder
 AnyPlan = TypeVar("AnyPlan", bound=Plan)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ClosedLoopOptions(ServerOptions):
     """Which cells are measured, and for how long."""
 
@@ -38,7 +39,6 @@ class ClosedLoopOptions(ServerOptions):
     warmup: options.Warmup = 3.0
     settle: options.Settle = 120.0
     load_generator_limit: options.LoadGeneratorLimit = 3.0
-    charts: options.Charts = True
 
     def plan(
         self, kind: type[AnyPlan], servers: tuple[str, ...], workloads: tuple[tuple[str, int], ...]
@@ -54,109 +54,120 @@ class ClosedLoopOptions(ServerOptions):
             settle_s=self.settle,
             seed=self.seed,
             max_duration_s=max(self.duration, self.max_duration or 3 * self.duration),
-            client_ceiling_s=self.load_generator_limit,
+            load_generator_limit_s=self.load_generator_limit,
         )
 
+    def measure(
+        self,
+        files: RunFiles,
+        plan: Plan,
+        known: Mapping[str, Configuration] | None = None,
+        port: int = 0,
+        **facts: Any,
+    ) -> CellsFailed | None:
+        """Measures the missing cells of a run; returns the failure of some of them.
 
-@dataclass(frozen=True)
-class LadderOptions(ClosedLoopOptions):
-    """The same, with the defaults of figures to publish."""
+        A new run.json has `facts` in it. A run of the same name must have the same plan and models; its
+        failed cells are measured again.
+        """
+        runner = Runner(plan, files, self.models, self.manifest, self.cores, port, known)
+        if (files.folder / "run.json").is_file():
+            resume(files, plan, self.manifest, runner.environment["commit"])
+        else:
+            started_at = datetime.now(UTC).isoformat(timespec="seconds")
+            record = {"name": files.folder.name, "started_at": started_at, **facts, "plan": plan.as_json()}
+            files.write_run({**record, "environment": runner.environment, "models": self.manifest})
+        try:
+            runner.run()
+        except CellsFailed as failed:
+            return failed
+        return None
 
-    users: options.UserCounts = (50,)
-    max_duration: options.MaxDuration = 120.0
-    repeats: options.Repeats = 3
+
+def resume(files: RunFiles, plan: Plan, manifest: dict[str, Any], commit: str) -> None:
+    """Removes the failed cells of a run; ends the command where the run has another plan or other models."""
+    name, earlier = files.folder.name, files.read_run()
+    if type(plan).from_json(earlier["plan"]) != plan:
+        raise fail(f"run {name} has another plan ({earlier['plan']}); use a new name")
+    if earlier["models"] != manifest:
+        raise fail(f"run {name} measured other models; use a new name")
+    if (before := earlier["environment"]["commit"]) != commit:
+        print_line(f"warning: run {name} started at commit {before}, this is {commit}")
+    for path in files.cells_folder.glob("*.json"):
+        if json.loads(path.read_text())["status"] == "failed":
+            path.unlink()
+    print_line(f"resuming run {name}")
 
 
-def run(
-    load: ClosedLoopOptions,
-    servers: options.Servers = ("baseline",),
-    workloads: options.Workloads = (("unique", 1),),
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the server; 0: a free one.")] = 0,
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Run(ClosedLoopOptions):
     """Measure servers under closed-loop load.
 
     Measures each server, task, workload and number of users (a cell), then draws charts and a report. The
     same command with --name resumes an interrupted run.
     """
-    plan = load.plan(Plan, tuple(servers), tuple(workloads))
-    with load.session("-".join(servers), load.server_cores, resumable=True) as session:
-        files = RunFiles(session.folder)
-        runner = Runner(plan, files, session.models, session.manifest, session.cores, port)
-        for server, used in runner.configurations.items():
-            if server in CACHED_SERVERS and not used.cached:
-                print_line(f"{server} runs without its cache: {NO_REDIS}")
-        failed = measure_cells(runner, session.manifest)
-        if reused := reuse_baseline(files, load.results):
-            print_line(reused)
-        cells = [record["cell"] | record | record["figures"] for record in files.read_cells()]
-        console.print(summary_table(cells))
-        if load.charts:
-            draw_run(files)
-        if failed:
-            raise failed
+
+    servers: options.Servers = ("baseline",)
+    workloads: options.Workloads = (("unique", 1),)
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the server; 0: a free one.")] = 0
+    charts: options.Charts = True
+
+    def run(self) -> None:
+        plan = self.plan(Plan, tuple(self.servers), tuple(self.workloads))
+        with self.run_folder("-".join(self.servers), resumable=True) as folder:
+            files = RunFiles(folder)
+            for server in set(self.servers) & set(CACHED_SERVERS):
+                if not has_redis():
+                    print_line(f"{server} runs without its cache: {NO_REDIS}")
+            failed = self.measure(files, plan, port=self.port)
+            if reused := reuse_baseline(files, self.results):
+                print_line(reused)
+            cells = [record["cell"] | record | record["figures"] for record in files.read_cells()]
+            console.print(summary_table(cells))
+            if self.charts:
+                draw_run(files)
+            if failed:
+                raise failed
 
 
-def ladder(
-    load: LadderOptions,
-    onnxruntime_models: Annotated[
-        Path | None,
-        typer.Option(help="Models of --kernels onnxruntime; by default MODELS-onnxruntime."),
-    ] = None,
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Ladder(ClosedLoopOptions):
     """Measure each engineering decision alone.
 
     Measures one configuration per decision, from the baseline to the fastest server. Its models must be
     prepared with --float32. The same command with --name resumes an interrupted run.
     """
-    with load.session(KIND, load.server_cores, resumable=True) as session:
-        int8 = Models(session.models, session.manifest)
-        float32_dir = float32_folder(session.models)
+
+    users: options.UserCounts = (50,)
+    max_duration: options.MaxDuration = 120.0
+    repeats: options.Repeats = 3
+    charts: options.Charts = True
+    onnxruntime_models: Annotated[
+        Path | None, typer.Option(help="Models of --kernels onnxruntime; by default MODELS-onnxruntime.")
+    ] = None
+
+    def run(self) -> None:
+        with self.run_folder(KIND, resumable=True) as folder:
+            known = configurations(*self.model_folders())
+            plan = self.plan(LadderPlan, tuple(known), ((CLIMB, 1), (APART, 1)))
+            files = RunFiles(folder)
+            failed = self.measure(files, plan, known, kind=KIND)
+            steps = ladder_of(files)
+            console.print(table(steps))
+            print_line(write_ladder(files, steps))
+            if self.charts:
+                draw_run(files)
+            if failed:
+                raise failed
+
+    def model_folders(self) -> tuple[Models, Models, Models]:
+        """INT8, INT8 on ONNX Runtime's kernels, float32; ends the command where one is missing."""
+        int8 = Models(self.models, self.manifest)
+        float32_dir = float32_folder(self.models)
         if not (float32_dir / "manifest.json").is_file():
             raise fail(f"{float32_dir} is missing; `python optimize_model.py --float32` prepares it")
-        other_dir = onnxruntime_models or session.models.with_name(f"{session.models.name}-onnxruntime")
+        other_dir = self.onnxruntime_models or self.models.with_name(f"{self.models.name}-onnxruntime")
         other = Models(other_dir, read_manifest(other_dir)) if int8.kernels == NATIVE else int8
         if other.kernels == NATIVE:
             raise fail(f"{other.folder} is prepared for native kernels, not for ONNX Runtime's")
-        known = configurations(int8, other, Models(float32_dir, read_manifest(float32_dir)))
-        plan = load.plan(LadderPlan, tuple(known), ((CLIMB, 1), (APART, 1)))
-        files = RunFiles(session.folder)
-        runner = Runner(plan, files, session.models, session.manifest, session.cores, 0, known)
-        failed = measure_cells(runner, session.manifest, kind=KIND)
-        steps = ladder_of(files)
-        console.print(table(steps))
-        print_line(write_ladder(files, steps))
-        if load.charts:
-            draw_run(files)
-        if failed:
-            raise failed
-
-
-def measure_cells(runner: Runner, manifest: dict[str, Any], **more: Any) -> CellsFailed | None:
-    """Measures the missing cells of a run; returns the failure of some of them.
-
-    A new run.json has `more` in it. A run of the same name must have the same plan and models; its failed
-    cells are measured again.
-    """
-    files, plan, environment = runner.files, runner.plan, runner.environment
-    name = files.folder.name
-    if (files.folder / "run.json").is_file():
-        earlier = files.read_run()
-        if type(plan).from_json(earlier["plan"]) != plan:
-            raise fail(f"run {name} has another plan ({earlier['plan']}); use a new name")
-        if earlier["models"] != manifest:
-            raise fail(f"run {name} measured other models; use a new name")
-        if (before := earlier["environment"]["commit"]) != environment["commit"]:
-            print_line(f"warning: run {name} started at commit {before}, this is {environment['commit']}")
-        for path in files.cells_folder.glob("*.json"):
-            if json.loads(path.read_text())["status"] == "failed":
-                path.unlink()
-        print_line(f"resuming run {name}")
-    else:
-        started_at = datetime.now(UTC).isoformat(timespec="seconds")
-        record = {"name": name, "started_at": started_at, **more, "plan": plan.as_json()}
-        files.write_run({**record, "environment": environment, "models": manifest})
-    try:
-        runner.run()
-    except CellsFailed as failed:
-        return failed
-    return None
+        return int8, other, Models(float32_dir, read_manifest(float32_dir))

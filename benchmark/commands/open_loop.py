@@ -1,6 +1,7 @@
 """`python -m benchmark open-loop|overload|head-of-line-blocking`: requests arrive at set rates."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -8,11 +9,12 @@ import typer
 from benchmark.commands import options
 from benchmark.commands.draw import draw_experiments
 from benchmark.commands.output import console, print_line
-from benchmark.commands.session import ServerOptions, Session
+from benchmark.commands.session import ServerOptions
 from benchmark.experiments import head_of_line_blocking as blocking
 from benchmark.experiments.closed_loop_capacity import closed_loop_rps
 from benchmark.experiments.open_loop import FOLDER, Offer, measure_rates
 from benchmark.experiments.overload import overload_lines
+from benchmark.measure.target import Target
 from benchmark.runs.records import SERVERS
 from benchmark.stats.formatting import format_ms
 from benchmark.stats.open_loop import recovery_line, table
@@ -20,8 +22,8 @@ from benchmark.stats.open_loop import recovery_line, table
 LIMIT_MS = 10_000
 
 
-@dataclass(frozen=True)
-class LoadOptions(ServerOptions):
+@dataclass(frozen=True, kw_only=True)
+class RateOptions(ServerOptions):
     """How long a rate is sent, and how the capacity is measured that rates are multiples of."""
 
     duration: options.Duration = 20.0
@@ -30,8 +32,8 @@ class LoadOptions(ServerOptions):
     capacity_duration: options.CapacityDuration = 10.0
 
 
-@dataclass(frozen=True)
-class OpenLoopOptions(LoadOptions):
+@dataclass(frozen=True, kw_only=True)
+class OpenLoopOptions(RateOptions):
     """What is sent to a server, with a deadline, and when it must have recovered."""
 
     task: options.Task = "translation"
@@ -39,7 +41,7 @@ class OpenLoopOptions(LoadOptions):
     deadline_ms: options.DeadlineMs = 2000
     recover: options.Recover = 60.0
 
-    def measure(self, session: Session, server: str, rates: tuple[float, ...] = ()) -> dict[str, Any]:
+    def measure(self, folder: Path, server: str, rates: tuple[float, ...] = ()) -> dict[str, Any]:
         """The record of one server at `rates`, or else at multiples of its capacity."""
         offer = Offer(
             server=server,
@@ -50,84 +52,102 @@ class OpenLoopOptions(LoadOptions):
             warmup_s=self.warmup,
             deadline_ms=self.deadline_ms,
             recover_s=self.recover,
-            probe_users=self.capacity_users,
-            probe_s=self.capacity_duration,
+            capacity_users=self.capacity_users,
+            capacity_s=self.capacity_duration,
             seed=self.seed,
         )
-        record = measure_rates(session.target(server, self.task, FOLDER), offer, print_line)
+        record = measure_rates(self.target(server, self.task, folder / FOLDER), offer, print_line)
         console.print(table(record))
         return record
 
 
-@dataclass(frozen=True)
-class OverloadOptions(OpenLoopOptions):
-    """The same, with the defaults of an overload."""
-
-    task: options.Task = "sentiment"
-    multiples: options.Multiples = (0.5, 1.0, 2.0, 4.0)
-    deadline_ms: options.DeadlineMs = 1000
-    recover: options.Recover = 30.0
-
-
-def open_loop(
-    load: OpenLoopOptions, server: options.Server = "dynamic_batching", rates: options.Rates = ()
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class OpenLoop(OpenLoopOptions):
     """Send Poisson arrivals at set rates.
 
     Measures goodput, refusals, latency from the scheduled send, and recovery. Give either --rates or
     --multiples.
     """
-    if bool(rates) == bool(load.multiples):
-        raise typer.BadParameter("give either --rates or --multiples", param_hint="--rates")
-    with load.session("open-loop", load.server_cores) as session:
-        print_line(recovery_line(load.measure(session, server, tuple(rates))))
-        print_line(session.folder / FOLDER)
+
+    server: options.Server = "dynamic_batching"
+    rates: options.Rates = ()
+
+    def run(self) -> None:
+        if bool(self.rates) == bool(self.multiples):
+            raise typer.BadParameter("give either --rates or --multiples", param_hint="--rates")
+        with self.run_folder("open-loop") as folder:
+            print_line(recovery_line(self.measure(folder, self.server, tuple(self.rates))))
+            print_line(folder / FOLDER)
 
 
-def overload(load: OverloadOptions, servers: options.Servers = SERVERS) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Overload(OpenLoopOptions):
     """Send multiples of each server's capacity.
 
     Requests have a deadline. Measures goodput, refusals, and recovery.
     """
-    with load.session("overload", load.server_cores) as session:
-        for server in servers:
-            print_line(f"{server}, {load.task}")
-            record = load.measure(session, server)
-            for line in (*overload_lines(record), recovery_line(record)):
-                print_line(line)
-        draw_experiments(session.folder)
+
+    servers: options.Servers = SERVERS
+    task: options.Task = "sentiment"
+    multiples: options.Multiples = (0.5, 1.0, 2.0, 4.0)
+    deadline_ms: options.DeadlineMs = 1000
+    recover: options.Recover = 30.0
+
+    def run(self) -> None:
+        with self.run_folder("overload") as folder:
+            for server in self.servers:
+                print_line(f"{server}, {self.task}")
+                record = self.measure(folder, server)
+                for line in (*overload_lines(record), recovery_line(record)):
+                    print_line(line)
+            draw_experiments(folder)
 
 
-def head_of_line_blocking(
-    load: LoadOptions,
-    server: options.Server = "dynamic_batching",
-    rate: Annotated[
-        float, typer.Option(min=0, help="Requests per second; 0: half of the capacity with long texts.")
-    ] = 0.0,
-    long_share: Annotated[float, typer.Option(min=0.01, max=0.5, help="Share of long requests.")] = 0.05,
-    long_tokens: Annotated[int, typer.Option(min=2, help="Source tokens of a long text, about.")] = 200,
-    repeats: options.Repeats = 3,
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class HeadOfLineBlocking(RateOptions):
     """Measure what long texts cost short ones.
 
     Compares the p95 of short translations at one rate, without and with a share of long texts.
     """
-    with load.session("head-of-line-blocking", load.server_cores) as session:
-        target = session.target(server, blocking.TASK, blocking.FOLDER)
-        with target.with_cache():
-            if not rate:
-                probe = (load.capacity_users, load.capacity_duration, load.warmup, load.seed)
-                long_texts = blocking.texts_in_a_long_one(target, long_tokens)
-                rate = closed_loop_rps(target, *probe) / (1 + long_share * (long_texts - 1)) / 2
-            mixed = blocking.MixedLoad(
-                rate, long_share, long_tokens, repeats, load.duration, load.warmup, LIMIT_MS, load.seed
-            )
-            figures = blocking.measure_blocking(target, mixed, print_line)["figures"]
-        if figures["p95_ratio"] is None:
-            print_line("too few requests for a p95; use a longer --duration")
-        else:
-            print_line(
-                f"p95 of short texts at {rate:.1f} requests/s: {format_ms(figures['short_p95_ms'])} without "
-                f"long ones, {format_ms(figures['mixed_p95_ms'])} with them, {figures['p95_ratio']:.2f} times"
-            )
-        print_line(target.record_path)
+
+    server: options.Server = "dynamic_batching"
+    rate: Annotated[
+        float, typer.Option(min=0, help="Requests per second; 0: half of the capacity with long texts.")
+    ] = 0.0
+    long_share: Annotated[float, typer.Option(min=0.01, max=0.5, help="Share of long requests.")] = 0.05
+    long_tokens: Annotated[int, typer.Option(min=2, help="Source tokens of a long text, about.")] = 200
+    repeats: options.Repeats = 3
+
+    def run(self) -> None:
+        with self.run_folder("head-of-line-blocking") as folder:
+            target = self.target(self.server, blocking.TASK, folder / blocking.FOLDER)
+            with target.with_cache():
+                rate = self.rate or self.half_of_capacity(target)
+                load = blocking.MixedLoad(
+                    rate,
+                    self.long_share,
+                    self.long_tokens,
+                    self.repeats,
+                    self.duration,
+                    self.warmup,
+                    LIMIT_MS,
+                    self.seed,
+                )
+                figures = blocking.measure_blocking(target, load, print_line)["figures"]
+            if figures["p95_ratio"] is None:
+                print_line("too few requests for a p95; use a longer --duration")
+            else:
+                print_line(
+                    f"p95 of short texts at {rate:.1f} requests/s: {format_ms(figures['short_p95_ms'])} "
+                    f"without long ones, {format_ms(figures['mixed_p95_ms'])} with them, "
+                    f"{figures['p95_ratio']:.2f} times"
+                )
+            print_line(target.record_path)
+
+    def half_of_capacity(self, target: Target) -> float:
+        """Half of the rate of requests, long ones included, that the server can do."""
+        capacity_rps = closed_loop_rps(
+            target, self.capacity_users, self.capacity_duration, self.warmup, self.seed
+        )
+        long_texts = blocking.texts_in_a_long_one(target, self.long_tokens)
+        return capacity_rps / (1 + self.long_share * (long_texts - 1)) / 2

@@ -14,6 +14,7 @@ from benchmark.runs.errors import BenchmarkError
 
 # Off a terminal rich assumes 80 columns, which cuts tables in a log.
 console = Console(width=None if sys.stdout.isatty() else 150)
+error_console = Console(stderr=True, style="red")
 
 
 def print_line(line: object) -> None:
@@ -21,8 +22,8 @@ def print_line(line: object) -> None:
 
 
 def fail(message: object, exit_code: int = 1) -> typer.Exit:
-    """Prints `message` as an error; the exception to raise."""
-    console.print(f"error: {message}", style="red", soft_wrap=True, markup=False)
+    """Prints `message` as an error on stderr; the exception to raise."""
+    error_console.print(f"error: {message}", highlight=False, markup=False, soft_wrap=True)
     return typer.Exit(exit_code)
 
 

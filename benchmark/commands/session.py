@@ -1,14 +1,13 @@
-"""The options that measuring commands have in common, and the session that follows from them."""
+"""What measuring commands have in common: models, the folder of the run, cores, and how errors end them."""
 
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import wraps
-from inspect import Parameter, Signature, signature
+from functools import cached_property, wraps
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, Protocol
 
 from benchmark.commands import options
 from benchmark.commands.output import fail, one_line_errors
@@ -17,51 +16,21 @@ from benchmark.runs.plan import Cores
 from dynamic_batching.web.cpus import cpu_quota
 
 
-def grouped(command: Callable[..., None]) -> Callable[..., None]:
-    """`command` for typer: a parameter that is a dataclass becomes one option per field, listed last."""
-    hints = get_type_hints(command, include_extras=True)
-    groups: dict[str, Any] = {name: hint for name, hint in hints.items() if is_dataclass(hint)}
-    parameters = [one for name, one in signature(command).parameters.items() if name not in groups]
-    for group in groups.values():
-        types = get_type_hints(group, include_extras=True)
-        parameters += [
-            Parameter(field.name, Parameter.KEYWORD_ONLY, default=field.default, annotation=types[field.name])
-            for field in fields(group)
-        ]
+class Command(Protocol):
+    def run(self) -> None: ...
 
-    @wraps(command)
+
+def as_command(kind: Callable[..., Command]) -> Callable[..., None]:
+    """A dataclass for typer: its fields are the options, its docstring is the help, its `run` the command."""
+
+    @wraps(kind, updated=())
     def call(**values: Any) -> None:
-        for name, group in groups.items():
-            values[name] = group(**{field.name: values.pop(field.name) for field in fields(group)})
-        command(**values)
+        kind(**values).run()
 
-    call.__signature__ = Signature(  # type: ignore[attr-defined]
-        [one.replace(kind=Parameter.KEYWORD_ONLY) for one in parameters]
-    )
     return call
 
 
-@dataclass(frozen=True)
-class Session:
-    """One run of a command: its folder, and the models and cores that it measures."""
-
-    folder: Path
-    models: Path
-    manifest: dict[str, Any]
-    server_cores: int | None
-
-    @property
-    def cores(self) -> Cores:
-        """The cores of a server and its load; ends the command where the CPU quota is below them."""
-        cores = Cores.split(self.server_cores)
-        check_quota(len({*cores.server, *cores.load}))
-        return cores
-
-    def target(self, server: str, task: str, subfolder: str) -> Target:
-        return Target(server, task, self.folder / subfolder, self.models, self.manifest, self.cores)
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RunOptions:
     """Which models a command measures, and where it keeps what it measures."""
 
@@ -69,24 +38,33 @@ class RunOptions:
     name: options.Name = ""
     results: options.Results = options.RESULTS
 
+    @cached_property
+    def manifest(self) -> dict[str, Any]:
+        return read_manifest(self.models)
+
     @contextmanager
-    def session(
-        self, kind: str, server_cores: int | None = None, *, resumable: bool = False
-    ) -> Iterator[Session]:
-        """Errors inside end the command with one line. A run without a name is called after its `kind`."""
-        manifest = read_manifest(self.models)
-        name = self.name or f"{datetime.now(UTC):%Y-%m-%dT%H-%M-%S}-{kind}-{manifest['source']}"
+    def run_folder(self, kind: str, *, resumable: bool = False) -> Iterator[Path]:
+        """The folder of the run, by default named after its `kind`; errors inside end the command."""
+        default = f"{datetime.now(UTC):%Y-%m-%dT%H-%M-%S}-{kind}-{self.manifest['source']}"
+        name = self.name or default
         resume = f"; to resume: --name {name} (make: RUN={name})" if resumable else ""
         with one_line_errors(self.results, resume):
-            yield Session(self.results / name, self.models, manifest, server_cores)
+            yield self.results / name
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ServerOptions(RunOptions):
     """With the cores of the servers, and the seed of the load."""
 
     server_cores: options.ServerCores = None
     seed: options.Seed = 0
+
+    @cached_property
+    def cores(self) -> Cores:
+        return cores_within_quota(self.server_cores)
+
+    def target(self, server: str, task: str, folder: Path) -> Target:
+        return Target(server, task, folder, self.models, self.manifest, self.cores)
 
 
 def read_manifest(models: Path) -> dict[str, Any]:
@@ -96,6 +74,13 @@ def read_manifest(models: Path) -> dict[str, Any]:
         raise fail(f"{error.filename} cannot be read by this user ({error.strerror})") from None
     except (OSError, ValueError):
         raise fail(f"{models} holds no models; `python optimize_model.py` prepares them") from None
+
+
+def cores_within_quota(server_cores: int | None) -> Cores:
+    """The cores of a server and its load; ends the command where the CPU quota is below them."""
+    cores = Cores.split(server_cores)
+    check_quota(len({*cores.server, *cores.load}))
+    return cores
 
 
 def check_quota(cores: int) -> None:

@@ -1,7 +1,7 @@
 """The batch timeline: when each text of a loaded server was admitted, scheduled, encoded and answered.
 
-results/<run>/slots/<batching>.trace.jsonl   what the server wrote of each text (GAP_TRACE_PATH)
-results/<run>/slots/<batching>.json          the circumstances
+results/<run>/batch_timeline/<batching>.trace.jsonl   what the server wrote of each text (GAP_TRACE_PATH)
+results/<run>/batch_timeline/<batching>.json          the circumstances
 """
 
 import json
@@ -15,7 +15,7 @@ from benchmark.measure.load import LOAD_GRACE_S
 from benchmark.measure.target import Target
 from benchmark.runs.records import write_json
 
-FOLDER = "slots"
+FOLDER = "batch_timeline"
 BATCHINGS = ("continuous", "request")
 TASK = "translation"
 WARMUP_S = 1.0

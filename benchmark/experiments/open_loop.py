@@ -34,8 +34,8 @@ class Offer:
     warmup_s: float
     deadline_ms: int
     recover_s: float
-    probe_users: int
-    probe_s: float
+    capacity_users: int
+    capacity_s: float
     seed: int = 0
 
 
@@ -52,8 +52,8 @@ def measure_rates(target: Target, offer: Offer, print_line: Callable[[str], None
     rates = sorted(offer.rates)
     with target.with_cache():
         if offer.multiples:
-            print_line(f"closed loop of {offer.probe_users} users, {offer.probe_s:g} s")
-            users, seconds = offer.probe_users, offer.probe_s
+            print_line(f"closed loop of {offer.capacity_users} users, {offer.capacity_s:g} s")
+            users, seconds = offer.capacity_users, offer.capacity_s
             capacity_rps = closed_loop_rps(target, users, seconds, offer.warmup_s, offer.seed)
             print_line(f"capacity {capacity_rps:.1f} RPS")
             record["capacity_rps"] = capacity_rps

@@ -109,3 +109,12 @@ def growth(samples: pd.DataFrame, requests: int) -> dict[str, Any]:
         "open_files_first_tenth": int(files.iloc[0]),
         "open_files_peak": int(files.max()),
     }
+
+
+def summary(figures: dict[str, Any]) -> str:
+    before_mb, peak_mb = (figures[key] / 1e6 for key in ("rss_first_tenth_bytes", "rss_peak_bytes"))
+    return (
+        f"{figures['answered']:,} answers in {figures['duration_s']:.0f} s, {figures['wrong']} wrong; "
+        f"memory {before_mb:.1f} MB after a tenth, peak {peak_mb:.1f} MB ({figures['rss_growth']:+.1%}); "
+        f"open files {figures['open_files_first_tenth']} after a tenth, peak {figures['open_files_peak']}"
+    )

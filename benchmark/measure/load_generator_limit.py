@@ -43,7 +43,7 @@ class LoadGeneratorLimits:
     def measure(
         self, plan: Plan, cells: Iterable[Cell], cores: Cores, logs: Path, print_line: Callable[[str], None]
     ) -> None:
-        """Measures each level of `cells` that is not known yet, for `plan.client_ceiling_s`.
+        """Measures each level of `cells` that is not known yet, for `plan.load_generator_limit_s`.
 
         Raises:
             ProcessFailed: the echo server or the load generator failed.
@@ -51,9 +51,9 @@ class LoadGeneratorLimits:
         """
         levels = dict.fromkeys(replace(cell, server="echo", repeat=1) for cell in cells)
         missing = [cell for cell in levels if self.rps(cell) is None]
-        if not missing or not plan.client_ceiling_s:
+        if not missing or not plan.load_generator_limit_s:
             return
-        short = replace(plan, duration_s=plan.client_ceiling_s, max_duration_s=0.0, warmup_s=WARMUP_S)
+        short = replace(plan, duration_s=plan.load_generator_limit_s, max_duration_s=0.0, warmup_s=WARMUP_S)
         server = start_echo_server(cores.server, logs / "echo_server.log")
         try:
             server.wait_ready(START_TIMEOUT_S)

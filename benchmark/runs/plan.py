@@ -13,7 +13,7 @@ class Plan:
     """The levels of a run. `workloads` are pairs of a name and the texts a request carries.
 
     A cell of `duration_s` is measured for up to `max_duration_s` where its figures cannot be trusted yet.
-    `client_ceiling_s`: how long the load generator's own limit is measured at each level; 0: it is not.
+    `load_generator_limit_s`: seconds to measure the load generator's own limit at each level; 0: it is not.
     """
 
     servers: tuple[str, ...]
@@ -26,7 +26,7 @@ class Plan:
     settle_s: float
     seed: int = 0
     max_duration_s: float = 0.0
-    client_ceiling_s: float = 0.0
+    load_generator_limit_s: float = 0.0
 
     def cells(self) -> Iterator[Cell]:
         """Every cell, rounds interleaved across servers (A B C, B C A, C A B), so that a drift of the
@@ -45,6 +45,8 @@ class Plan:
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> "Plan":
+        # Older runs name the load generator's limit otherwise.
+        content = {name.replace("client_ceiling", "load_generator_limit"): content[name] for name in content}
         lists = {name: tuple(content[name]) for name in ("servers", "tasks", "users")}
         workloads = tuple((name, texts) for name, texts in content["workloads"])
         return cls(**{**content, **lists, "workloads": workloads})

@@ -153,7 +153,13 @@ def overload_record(server: str, goodput: list[float], p95: list[float | None]) 
         figures(rate=multiple * 100, goodput_rps=good, p95_ms=tail, refuse_p95_ms=12.0)
         for multiple, good, tail in zip((0.5, 1, 2, 4), goodput, p95, strict=True)
     ]
-    offer = {"server": server, "task": "sentiment", "deadline_ms": 1000, "probe_users": 50, "duration_s": 20}
+    offer = {
+        "server": server,
+        "task": "sentiment",
+        "deadline_ms": 1000,
+        "capacity_users": 50,
+        "duration_s": 20,
+    }
     return {
         "offer": offer,
         "capacity_rps": 100.0,

@@ -103,8 +103,9 @@ def test_an_error_is_one_line_that_says_how_to_resume(
     with pytest.raises(typer.Exit) as ended, one_line_errors(Path("here"), "; to resume: X"):
         raise error
     assert ended.value.exit_code == code
-    output = capsys.readouterr().out.strip()
-    assert line in output and "\n" not in output
+    printed = capsys.readouterr()
+    output, other = (printed.out, printed.err) if code == 130 else (printed.err, printed.out)
+    assert line in output and "\n" not in output.strip() and not other
 
 
 def test_a_programming_error_is_not_hidden() -> None:
@@ -114,8 +115,7 @@ def test_a_programming_error_is_not_hidden() -> None:
 
 def test_a_run_is_named_by_its_user_or_after_what_it_measures(tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_text(json.dumps({"source": "random"}))
-    options = RunOptions(models=tmp_path, results=tmp_path)
-    with options.session("overload") as session:
-        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d-overload-random", session.folder.name)
-    with RunOptions(tmp_path, "mine", tmp_path).session("overload") as session:
-        assert session.folder == tmp_path / "mine"
+    with RunOptions(models=tmp_path, results=tmp_path).run_folder("overload") as folder:
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d-overload-random", folder.name)
+    with RunOptions(models=tmp_path, name="mine", results=tmp_path).run_folder("overload") as folder:
+        assert folder == tmp_path / "mine"

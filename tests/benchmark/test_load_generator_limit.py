@@ -24,7 +24,15 @@ from locustfiles.inputs import unique
 from optimized.web.cpus import allowed_cpus
 
 PLAN = Plan(
-    ("dynamic_batching",), ("sentiment",), (("unique", 1),), (4,), 1, 1.0, 0.5, 30.0, client_ceiling_s=1.0
+    ("dynamic_batching",),
+    ("sentiment",),
+    (("unique", 1),),
+    (4,),
+    1,
+    1.0,
+    0.5,
+    30.0,
+    load_generator_limit_s=1.0,
 )
 
 

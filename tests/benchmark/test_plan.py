@@ -1,5 +1,6 @@
 """The order of a run, the names of its cells, and the files that hold them."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from benchmark.charts.caption import machine
 from benchmark.commands import session
-from benchmark.commands.session import Session
+from benchmark.commands.session import ServerOptions
 from benchmark.measure import processes
 from benchmark.measure.processes import Child, Server
 from benchmark.runs import environment, plan
@@ -52,6 +53,9 @@ def test_a_plan_survives_its_file(tmp_path: Path) -> None:
     files = RunFiles(tmp_path)
     files.write_run({"plan": PLAN.as_json()})
     assert Plan.from_json(files.read_run()["plan"]) == PLAN
+    older = {**PLAN.as_json(), "client_ceiling_s": 3.0}
+    del older["load_generator_limit_s"]
+    assert Plan.from_json(older) == replace(PLAN, load_generator_limit_s=3.0)
 
 
 def test_the_latest_run_is_the_one_that_started_last(tmp_path: Path) -> None:
@@ -113,13 +117,13 @@ def test_a_run_that_its_quota_would_throttle_is_refused_in_one_line(
     monkeypatch.setattr(plan, "allowed_cpus", lambda: [0, 1, 2, 3])
     for module in (plan, session):
         monkeypatch.setattr(module, "cpu_quota", lambda: quota)
-    run = Session(Path("run"), Path("models"), {}, wanted)
+    run = ServerOptions(server_cores=wanted)
     if pinned is None:
         assert run.cores
         return
     with pytest.raises(typer.Exit):
         _ = run.cores
-    said = capsys.readouterr().out
+    said = capsys.readouterr().err
     assert f"CPU quota of this container is {quota:g}" in said and f"pins {pinned}," in said
     assert said.count("\n") == 1
 
@@ -148,7 +152,7 @@ def test_a_server_that_is_not_pinned_has_as_many_threads_as_it_was_given_cores(
 ) -> None:
     seen: dict[str, str | None] = {}
     monkeypatch.setattr(processes, "can_pin", lambda: pins)
-    monkeypatch.setattr(Child, "__init__", lambda self, command, cores, log, settings: seen.update(settings))
+    monkeypatch.setattr(Child, "__init__", lambda *args, **more: seen.update(args[4]))
     monkeypatch.delenv("GAP_THREADS", raising=False)
     if own is not None:
         monkeypatch.setenv("GAP_THREADS", own)

@@ -63,8 +63,8 @@ def test_a_full_disk_is_one_clear_line_and_leaves_no_half_cell(tmp_path: Path) -
     resource.prlimit(running.pid, resource.RLIMIT_FSIZE, (limit, limit))
     ended = end(running)
     assert ended.returncode == 1, ended.stdout + ended.stderr
-    assert "cannot write the results" in ended.stdout and "File too large" in ended.stdout, ended.stdout
-    assert "to resume: --name run" in ended.stdout
+    assert "cannot write the results" in ended.stderr and "File too large" in ended.stderr, ended.stderr
+    assert "to resume: --name run" in ended.stderr
     assert "Traceback" not in ended.stdout + ended.stderr
     assert files.read_run() and not list(files.cells_folder.iterdir())
 
@@ -97,7 +97,7 @@ def test_a_read_only_folder_is_one_clear_line_before_anything_is_measured(
     finally:
         closed.chmod(0o755)
     assert ended.returncode == 1, ended.stdout + ended.stderr
-    assert "cannot write the results" in ended.stdout and "Permission denied" in ended.stdout
+    assert "cannot write the results" in ended.stderr and "Permission denied" in ended.stderr
     assert "Traceback" not in ended.stderr
     assert "[1/1]" not in ended.stdout, "no cell was begun"
 

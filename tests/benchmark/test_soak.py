@@ -88,7 +88,10 @@ def test_a_servers_trace_shows_the_life_of_every_text_and_is_drawn(tmp_path: Pat
     assert (texts["started_s"] < texts["decoding_s"]).all()
     assert (texts["decoding_s"] <= texts["ended_s"]).all()
     assert (texts.groupby("started_s")["ended_s"].nunique() > 1).any()
-    assert [path.name for path in draw_experiments(RunFiles(tmp_path))] == ["slots.png", "slots.svg"]
+    assert [path.name for path in draw_experiments(RunFiles(tmp_path))] == [
+        "batch-timeline.png",
+        "batch-timeline.svg",
+    ]
 
 
 def finished(*lengths: int) -> list[Sequence]:
