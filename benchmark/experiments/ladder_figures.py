@@ -1,32 +1,34 @@
-"""What each rung of a ladder run came to, and its own factor over the rung below, from the run's files.
+"""The figures of each rung of a ladder run, and its speed-up over the rung below, from the run's files.
 
 results/<run>/ladder.csv   one row a rung
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import pandas as pd
 from rich.table import Table
 
-from benchmark.experiments.ladder import Rung, steps
+from benchmark.experiments.ladder import APART, Rung, steps
 from benchmark.runs.records import TASKS, Cell, RunFiles
-from benchmark.stats.formatting import format_number, format_significant
-from benchmark.stats.intervals import SMALLEST_EFFECT, Ratio
-from benchmark.stats.repeats import COMPARED, Repeats, compare, repeats_of
+from benchmark.stats.figures import sample_floor
+from benchmark.stats.formatting import ABSENT, format_figure, rich_table
+from benchmark.stats.intervals import SMALLEST_EFFECT, Ratio, format_ratio
+from benchmark.stats.repeats import COMPARED, compare, repeats_of
 
 RPS, _, P95 = COMPARED
-# None of these needs a load: a cell whose load was invalid tells them as well.
-FOOTPRINT = ("cold_start_s", "rss_ready_bytes", "rss_peak_bytes")
+CELL = ["server", "task", "workload", "users"]
+OF_VALID = ["throughput_rps", "p50_ms", "p95_ms", "cache_hit_rate"]
+# None of these needs a load: those of a cell whose load was invalid count too.
+OF_STARTED = ["model_bytes", "cold_start_s", "rss_ready_bytes", "rss_peak_bytes"]
 MB = 1e6
 
 
 @dataclass(frozen=True)
 class Step:
-    """A rung as it was measured: medians over valid repeats, factors over the rung below by rounds."""
+    """A rung as it was measured: medians over its repeats, factors over the rung below by rounds."""
 
     task: str
     users: int
@@ -36,18 +38,16 @@ class Step:
     factor: Ratio | None
     p95_factor: Ratio | None
 
-    def row(self) -> dict[str, Any]:
-        """One line of the table: plain figures with their units in the names."""
+    def record(self) -> dict[str, Any]:
+        """One row of ladder.csv: plain figures with their units in the names."""
         factors: dict[str, Any] = {}
-        for name, ratio, higher_is_faster in (
-            ("rps", self.factor, True),
-            ("p95", self.p95_factor, False),
-        ):
+        for name, figure, ratio in (("rps", RPS, self.factor), ("p95", P95, self.p95_factor)):
+            interval = ratio.interval if ratio else None
             factors |= {
                 f"{name}_factor": ratio.value if ratio else None,
-                f"{name}_factor_low": ratio.interval.low if ratio and ratio.interval else None,
-                f"{name}_factor_high": ratio.interval.high if ratio and ratio.interval else None,
-                f"{name}_is": ratio.verdict(higher_is_faster, SMALLEST_EFFECT) if ratio else None,
+                f"{name}_factor_low": interval.low if interval else None,
+                f"{name}_factor_high": interval.high if interval else None,
+                f"{name}_is": ratio.verdict(figure.higher_is_faster, SMALLEST_EFFECT) if ratio else None,
             }
         return {
             "task": self.task,
@@ -60,103 +60,78 @@ class Step:
             **factors,
         }
 
+    def row(self) -> dict[str, str]:
+        """One row of a table for readers, in a terminal or on a page."""
+        figures, ratio = self.figures, self.factor
+        hits, model, memory = (figures[name] for name in ("cache_hit_rate", "model_bytes", "rss_peak_bytes"))
+        texts = ", repeated texts" if self.rung.workload == APART else ""
+        return {
+            "decision": f"{self.rung.decision}{texts}{f', {hits:.0%} hits' if hits else ''}",
+            "requests/s": format_figure(figures["throughput_rps"]),
+            "speed-up": format_ratio(ratio.value, ratio) if ratio else ABSENT,
+            "p95, ms": format_figure(figures["p95_ms"], f"n < {sample_floor(95)}"),
+            "model, MB": format_figure(model and model / MB),
+            "cold start, s": format_figure(figures["cold_start_s"]),
+            "memory, MB": format_figure(memory and memory / MB),
+        }
+
 
 def ladder_of(files: RunFiles) -> list[Step]:
     """Every rung that the run has cells of, from the lowest up, by task and users."""
-    records = files.read_cells()
-    repeats = repeats_of(files)
+    return list(measured_steps(files))
+
+
+def measured_steps(files: RunFiles) -> Iterator[Step]:
+    medians, repeats = median_figures(files), repeats_of(files)
     known = files.read_run()["plan"]["servers"]
-    levels = sorted({record["cell"]["users"] for record in records})
-    return [
-        step
-        for task in TASKS
-        for users in levels
-        for step in _climb(records, repeats, steps(task, known), task, users)
-    ]
+    for task in TASKS:
+        for users in sorted(medians.index.unique("users")):
+            for rung, below in steps(task, known):
+                if (rung.configuration, task, rung.workload, users) not in medians.index:
+                    continue
+                own = repeats.get(Cell(rung.configuration, task, rung.workload, 1, users, 0))
+                under = below and repeats.get(Cell(below.configuration, task, below.workload, 1, users, 0))
+                factors = (compare(under, own, figure) if own and under else None for figure in (RPS, P95))
+                figures = medians.loc[(rung.configuration, task, rung.workload, users)]
+                yield Step(
+                    task,
+                    users,
+                    rung,
+                    len(own.records) if own else 0,
+                    {str(name): None if pd.isna(value) else value for name, value in figures.items()},
+                    *(compared.ratio if compared else None for compared in factors),
+                )
 
 
-def _climb(
-    records: list[dict[str, Any]],
-    repeats: dict[Cell, Repeats],
-    rungs: Iterable[tuple[Rung, Rung | None]],
-    task: str,
-    users: int,
-) -> Iterator[Step]:
-    for rung, below in rungs:
-        cell = Cell(rung.configuration, task, rung.workload, 1, users, 0)
-        started = [
-            record
-            for record in records
-            if record["status"] != "failed" and _stands_for(cell, Cell(**record["cell"]))
+def median_figures(files: RunFiles) -> pd.DataFrame:
+    """The medians of each cell over its repeats; one is absent unless all repeats have the figure."""
+    started = [record for record in files.read_cells() if record["status"] != "failed"]
+    frame = pd.DataFrame(
+        [
+            {**record["cell"], **record["figures"], "model_bytes": record["model"]["bytes"]}
+            for record in started
         ]
-        if not started:
-            continue
-        own = repeats.get(cell)
-        under = repeats.get(Cell(below.configuration, task, below.workload, 1, users, 0)) if below else None
-        factor, p95_factor = (compare(under, own, figure) if under and own else None for figure in (RPS, P95))
-        valid = [*own.records.values()] if own else []
-        yield Step(
-            task,
-            users,
-            rung,
-            len(valid),
-            {
-                "throughput_rps": _median(valid, "throughput_rps"),
-                "p50_ms": _median(valid, "p50_ms"),
-                "p95_ms": _median(valid, "p95_ms"),
-                "cache_hit_rate": _median(valid, "cache_hit_rate"),
-                "model_bytes": float(started[0]["model"]["bytes"]),
-                **{figure: _median(started, figure) for figure in FOOTPRINT},
-            },
-            factor.ratio if factor else None,
-            p95_factor.ratio if p95_factor else None,
-        )
-
-
-def _stands_for(cell: Cell, repeat: Cell) -> bool:
-    return (cell.server, cell.task, cell.workload, cell.users) == (
-        repeat.server,
-        repeat.task,
-        repeat.workload,
-        repeat.users,
     )
+    valid = pd.Series([record["status"] == "ok" for record in started], dtype=bool)
+    parts = (
+        cells.set_index(CELL)[columns].astype(float).groupby(level=CELL).agg(median_of_all)
+        for cells, columns in ((frame[valid], OF_VALID), (frame, OF_STARTED))
+    )
+    return pd.concat(parts, axis="columns")
 
 
-def _median(records: list[dict[str, Any]], figure: str) -> float | None:
-    """The median over the repeats that have the figure; None unless all of them do."""
-    found = [record["figures"].get(figure) for record in records]
-    return float(median(found)) if found and None not in found else None
+def median_of_all(values: pd.Series) -> float:
+    return values.median(skipna=False)
 
 
 def write_ladder(files: RunFiles, ladder: list[Step]) -> Path:
     """Writes ladder.csv and returns its path."""
     path = files.folder / "ladder.csv"
-    pd.DataFrame([step.row() for step in ladder]).to_csv(path, index=False)
+    pd.DataFrame([step.record() for step in ladder]).to_csv(path, index=False)
     return path
 
 
 def table(ladder: list[Step]) -> Table:
     """The ladder for a terminal."""
-    shown = Table(title="each rung's factor is over the one above it in the table", title_justify="left")
-    left = ("task", "texts", "decision")
-    headings = (*left, "users", "RPS", "own factor", "interval", "p95 ms", "hits", "model MB", "start s")
-    for heading in (*headings, "memory MB"):
-        shown.add_column(heading, justify="left" if heading in left else "right")
-    for step in ladder:
-        found, interval = step.figures, step.factor.interval if step.factor else None
-        rps, hits, peak = found["throughput_rps"], found["cache_hit_rate"], found["rss_peak_bytes"]
-        shown.add_row(
-            step.task,
-            step.rung.workload,
-            step.rung.decision,
-            f"{step.users:,}",
-            format_significant(rps) if rps else "",
-            f"{step.factor.value:.2f}x" if step.factor else "",
-            f"{interval.low:.2f} to {interval.high:.2f}" if interval else "",
-            format_number(found["p95_ms"], 0),
-            "" if hits is None else f"{hits:.1%}",
-            format_number(found["model_bytes"] / MB if found["model_bytes"] else None, 1),
-            format_number(found["cold_start_s"], 1),
-            format_number(peak / MB if peak else None, 0),
-        )
-    return shown
+    rows = ({"task": step.task, "users": f"{step.users:,}", **step.row()} for step in ladder)
+    return rich_table(rows, "speed-up: over the row above, and its 95 % interval")

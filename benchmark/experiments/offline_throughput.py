@@ -19,7 +19,7 @@ from benchmark.measure.configurations import Configuration
 from benchmark.measure.processes import ProcessFailed
 from benchmark.runs.environment import can_pin, environment_record
 from benchmark.runs.plan import Cores
-from benchmark.stats.formatting import format_number
+from benchmark.stats.formatting import format_number, rich_table
 from dynamic_batching.config import Settings
 from dynamic_batching.models import Translator, decode_batch
 from dynamic_batching.runtime.models import SentimentClassifier
@@ -129,21 +129,16 @@ def measure(
     }
 
 
-COLUMNS = {
-    "texts a batch": ("batch_size", 0),
-    "texts/s": ("texts_per_s", 1),
-    "source tokens/s": ("source_tokens_per_s", 0),
-    "target tokens/s": ("target_tokens_per_s", 0),
-}
-
-
-def table(task: str, record: dict[str, Any]) -> Table:
+def table(task: str, figures: dict[str, Any]) -> Table:
     """The batch sizes of a task, one row each, the best one marked."""
-    rows = Table(title=f"{task}: one core, no HTTP", title_justify="left")
-    for heading in COLUMNS:
-        rows.add_column(heading, justify="right")
-    rows.add_column("")
-    for row in record["batch_sizes"]:
-        best = "best" if row["batch_size"] == record["best"]["batch_size"] else ""
-        rows.add_row(*(format_number(row[key], digits) for key, digits in COLUMNS.values()), best)
-    return rows
+    rows = (
+        {
+            "texts a batch": str(row["batch_size"]),
+            "texts/s": format_number(row["texts_per_s"], 1),
+            "source tokens/s": format_number(row["source_tokens_per_s"], 0),
+            "target tokens/s": format_number(row["target_tokens_per_s"], 0),
+            "note": "best" if row == figures["best"] else "",
+        }
+        for row in figures["batch_sizes"]
+    )
+    return rich_table(rows, f"{task}: one core, no HTTP")

@@ -12,10 +12,9 @@ from benchmark.charts import caption, experiment_charts, headline, style
 from benchmark.charts.data import Drawing, RunData
 from benchmark.charts.draw import drawings
 from benchmark.experiments import head_of_line_blocking
-from benchmark.experiments.ladder import APART
-from benchmark.experiments.ladder_figures import MB, Step, ladder_of
+from benchmark.experiments.ladder_figures import ladder_of
 from benchmark.report.known_figures import known_figures
-from benchmark.report.markdown import TOO_FEW, format_ratio, table
+from benchmark.report.markdown import table
 from benchmark.report.settings_table import settings_tables
 from benchmark.report.summary import summary
 from benchmark.runs.errors import BenchmarkError
@@ -114,25 +113,10 @@ def ladder(reference: Reference, run: str, task: str) -> str:
     if data is None or not steps:
         return ""
     context = f"{' and '.join(map(format_users, data.levels))}; {run_circumstances(data)}"
-    return (
-        f"{table(map(ladder_row, steps))}\n\n{context}. Speed-up: over the row above, and its 95 % interval."
+    rows = (
+        {task if name == "decision" else name: text for name, text in step.row().items()} for step in steps
     )
-
-
-def ladder_row(step: Step) -> dict[str, str]:
-    figures, ratio = step.figures, step.factor
-    hits = figures["cache_hit_rate"]
-    texts = ", repeated texts" if step.rung.workload == APART else ""
-    model, memory = figures["model_bytes"], figures["rss_peak_bytes"]
-    return {
-        step.task: f"{step.rung.decision}{texts}{f', {hits:.0%} hits' if hits else ''}",
-        "requests/s": format_figure(figures["throughput_rps"]),
-        "speed-up": format_ratio(ratio.value, ratio) if ratio else ABSENT,
-        "p95, ms": format_figure(figures["p95_ms"], TOO_FEW["p95, ms"]),
-        "model, MB": format_figure(model and model / MB),
-        "cold start, s": format_figure(figures["cold_start_s"]),
-        "memory, MB": format_figure(memory and memory / MB),
-    }
+    return f"{table(rows)}\n\n{context}. Speed-up: over the row above, and its 95 % interval."
 
 
 def peers(reference: Reference, run: str, lengths: str, *more: str) -> str:

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 from benchmark.charts import headline, titles
 from benchmark.charts.data import RunData
-from benchmark.report.markdown import TOO_FEW, format_ratio
+from benchmark.report.markdown import TOO_FEW
 from benchmark.runs.records import Cell
 from benchmark.stats.formatting import ABSENT, format_figure
-from benchmark.stats.intervals import SAME, SMALLEST_EFFECT
+from benchmark.stats.intervals import SAME, SMALLEST_EFFECT, format_ratio
 from benchmark.stats.repeats import COMPARED, Repeats, compare
 
 RPS = COMPARED[0]

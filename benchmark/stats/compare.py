@@ -1,27 +1,44 @@
 """Compares one run with another, cell by cell: which figures changed by more than noise."""
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from rich.table import Table
 
 from benchmark.runs.errors import BenchmarkError
 from benchmark.runs.records import Cell, RunFiles, RunNotFound
-from benchmark.stats.formatting import format_count, format_significant
+from benchmark.stats.formatting import format_count, format_significant, rich_table
 from benchmark.stats.intervals import (
     FASTER,
     SAME,
     SLOWER,
     SMALLEST_EFFECT_BETWEEN_RUNS,
     TOO_FEW_ROUNDS,
-    Ratio,
 )
 from benchmark.stats.repeats import COMPARED, Compared, Repeats, compare, repeats_of
 
 STYLES = {FASTER: "green", SLOWER: "red"}
+# Paths in run.json that begin so: a difference there measures something else than the code.
+REFUSED = {
+    "models/source": "models are of another source",
+    "environment/machine/cpu": "CPU is another one",
+    "environment/machine/logical_cores": "number of cores is another one",
+    "environment/cores/": "servers and load had other cores",
+}
+# Of other files than these the weights may differ, as code does: they were made from these.
+WEIGHTS = re.compile("models/artefacts/(.+/pytorch)/files/model.safetensors/sha256")
+WARNED = (
+    "plan/duration_s",
+    "plan/warmup_s",
+    "plan/seed",
+    "environment/server_settings/",
+    "environment/versions/",
+)
 
 
 class NotComparable(BenchmarkError):
@@ -89,59 +106,52 @@ def differences(first: dict[str, Any], second: dict[str, Any]) -> list[str]:
     Raises:
         NotComparable: it would matter too much.
     """
-    for name, path in (
-        ("models are of another source", ("models", "source")),
-        ("CPU is another one", ("environment", "machine", "cpu")),
-        ("number of cores is another one", ("environment", "machine", "logical_cores")),
-        ("servers and load had other cores", ("environment", "cores")),
-    ):
-        one, other = _at(first, path), _at(second, path)
-        if one != other:
-            raise NotComparable(f"the {name}: {_text(one)} and {_text(other)}")
-    if changed := sorted(_changed(_weights(first), _weights(second))):
-        raise NotComparable(f"the weights differ: {', '.join(changed)}")
-    warnings = []
-    for path in (("plan", "duration_s"), ("plan", "warmup_s"), ("plan", "seed")):
-        one, other = _at(first, path), _at(second, path)
-        if one != other:
-            warnings.append(f"{path[-1]} differs: {_text(one)} and {_text(other)}")
-    for path in (("environment", "server_settings"), ("environment", "versions")):
-        of_first, of_second = _at(first, path) or {}, _at(second, path) or {}
-        warnings += [
-            f"{name} differs: {_text(of_first.get(name))} and {_text(of_second.get(name))}"
-            for name in sorted(_changed(of_first, of_second, absent_too=True))
-        ]
-    return warnings
+    one, other = facts(first), facts(second)
+    changed = {
+        name: f"{one.get(name, 'none')} and {other.get(name, 'none')}"
+        for name in sorted(one.keys() | other.keys())
+        if one.get(name) != other.get(name)
+    }
+    for name, values in changed.items():
+        for start, message in REFUSED.items():
+            if name.startswith(start):
+                raise NotComparable(f"the {message}: {values}")
+        if (weights := WEIGHTS.fullmatch(name)) and name in one and name in other:
+            raise NotComparable(f"the weights differ: {weights[1]}")
+    return [
+        f"{name.rpartition('/')[2]} differs: {values}"
+        for name, values in changed.items()
+        if name.startswith(WARNED)
+    ]
+
+
+def facts(run: dict[str, Any]) -> dict[str, Any]:
+    """Each value of a run.json by its path."""
+    return {str(path): value for path, value in pd.json_normalize(run, sep="/").iloc[0].items()}
 
 
 def table(rows: list[Row], first: str, second: str) -> Table:
     """The rows for a terminal; a verdict is of `second` against `first`."""
     title = f"A: {first}, B: {second}; geometric means over the rounds that both have"
-    shown = Table(title=title, title_justify="left")
-    for heading in ("cell", "users", "figure", "A", "B", "B/A", "95 % interval", "rounds", "B is"):
-        left = heading in ("cell", "figure", "B is")
-        shown.add_column(heading, justify="left" if left else "right", no_wrap=heading != "cell")
-    before = None
-    for row in rows:
-        cell, compared = row.cell, row.compared
-        name = f"{cell.server} {cell.task} {cell.workload} x{cell.texts_per_request}"
-        shown.add_row(
-            *((name, f"{cell.users:,}") if cell != before else ("", "")),
-            compared.figure.heading,
-            format_significant(compared.first),
-            format_significant(compared.second),
-            f"{compared.ratio.value:.3f}",
-            format_interval(compared.ratio),
-            str(compared.rounds),
-            row.verdict,
-            style=STYLES.get(row.verdict, ""),
-        )
-        before = cell
-    return shown
+    table = rich_table(map(table_row, rows), title)
+    for row, shown in zip(rows, table.rows, strict=True):
+        shown.style = STYLES.get(row.verdict)
+    return table
 
 
-def format_interval(ratio: Ratio) -> str:
-    return f"{ratio.interval.low:.3f} to {ratio.interval.high:.3f}" if ratio.interval else ""
+def table_row(row: Row) -> dict[str, str]:
+    cell, compared, interval = row.cell, row.compared, row.compared.ratio.interval
+    return {
+        "cell": f"{cell.server} {cell.task} {cell.workload} x{cell.texts_per_request}",
+        "users": f"{cell.users:,}",
+        "figure": compared.figure.heading,
+        "A": format_significant(compared.first),
+        "B": format_significant(compared.second),
+        "B/A": f"{compared.ratio.value:.3f}",
+        "95 % interval": f"{interval.low:.3f} to {interval.high:.3f}" if interval else "",
+        "rounds": str(compared.rounds),
+        "B is": row.verdict,
+    }
 
 
 def summary(rows: list[Row], smallest_effect: float) -> Iterator[str]:
@@ -153,31 +163,3 @@ def summary(rows: list[Row], smallest_effect: float) -> Iterator[str]:
         f"faster or slower: the ratio is beyond a factor of {1 + smallest_effect:.3g}, and its 95 % interval "
         "leaves out 1; about 1 in 20 figures of unchanged code may do so"
     )
-
-
-def _at(record: dict[str, Any], path: tuple[str, ...]) -> Any:
-    found: Any = record
-    for key in path:
-        found = found.get(key) if isinstance(found, dict) else None
-    return found
-
-
-def _weights(record: dict[str, Any]) -> dict[str, Any]:
-    """Artefact -> hash of the weights that the others were made from; those may differ, as code does."""
-    artefacts = _at(record, ("models", "artefacts")) or {}
-    return {
-        name: _at(artefact, ("files", "model.safetensors", "sha256"))
-        for name, artefact in artefacts.items()
-        if name.endswith("/pytorch")
-    }
-
-
-def _changed(first: dict[str, Any], second: dict[str, Any], absent_too: bool = False) -> set[str]:
-    keys = first.keys() | second.keys() if absent_too else first.keys() & second.keys()
-    return {key for key in keys if first.get(key) != second.get(key)}
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{key} {_text(part)}" for key, part in value.items())
-    return "none" if value is None else str(value)

@@ -12,6 +12,7 @@ import numpy as np
 from scipy import stats as distributions
 
 from benchmark.stats.figures import CONFIDENCE
+from benchmark.stats.formatting import format_factor
 
 # An interval of two rounds is so wide that it says nothing.
 MIN_ROUNDS = 3
@@ -51,6 +52,14 @@ class Ratio:
         if is_noise or abs(log_ratio) <= math.log1p(smallest_effect):
             return SAME
         return FASTER if (log_ratio > 0) == higher_is_faster else SLOWER
+
+
+def format_ratio(value: float, ratio: Ratio) -> str:
+    """`value` with the interval of `ratio`, if it has one: 4.1x (3.4x to 4.9x)."""
+    factor, interval = format_factor(value), ratio.interval
+    if interval is None:
+        return factor
+    return f"{factor} ({format_factor(interval.low)} to {format_factor(interval.high)})"
 
 
 def interval_of_rounds(values: Sequence[float]) -> Interval | None:

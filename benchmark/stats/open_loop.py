@@ -9,7 +9,7 @@ from rich.table import Table
 
 from benchmark.runs.records import REQUEST_COLUMNS
 from benchmark.stats.figures import percentile_ms
-from benchmark.stats.formatting import format_number
+from benchmark.stats.formatting import format_number, rich_table
 from locustfiles.arrivals import MAX_SEND_LAG_P95_MS
 
 OUTCOMES = ("right", "late", "refused", "expired", "wrong", "unanswered")
@@ -67,32 +67,24 @@ def summary(rate: dict[str, Any]) -> str:
 
 def table(record: dict[str, Any]) -> Table:
     """The rates of a record, one row each."""
-    deadline_ms = record["offer"]["deadline_ms"]
-    shown = Table(
-        title=f"goodput: right answers within {deadline_ms} ms of the scheduled send; latencies of accepted "
-        "requests; empty: under the sample floor, or no answer",
-        title_justify="left",
+    title = (
+        f"goodput: right answers within {record['offer']['deadline_ms']} ms of the scheduled send; latencies "
+        "of accepted requests; empty: under the sample floor, or no answer"
     )
-    headings = {
-        "offered RPS": ("offered_rps", 1),
-        "goodput RPS": ("goodput_rps", 1),
-        "refused": ("refused", 0),
-        "expired": ("expired", 0),
-        "late": ("late", 0),
-        "unanswered": ("unanswered", 0),
-        "wrong": ("wrong", 0),
-        "p50 ms": ("p50_ms", 0),
-        "p95 ms": ("p95_ms", 0),
-        "p95 ms to refuse": ("refuse_p95_ms", 0),
-        "p95 ms of send lag": ("send_lag_p95_ms", 1),
+    return rich_table(map(table_row, record["rates"]), title)
+
+
+def table_row(rate: dict[str, Any]) -> dict[str, str]:
+    return {
+        "offered RPS": format_number(rate["offered_rps"], 1),
+        "goodput RPS": format_number(rate["goodput_rps"], 1),
+        **{name: format_number(rate[name], 0) for name in OUTCOMES if name != "right"},
+        "p50 ms": format_number(rate["p50_ms"], 0),
+        "p95 ms": format_number(rate["p95_ms"], 0),
+        "p95 ms to refuse": format_number(rate["refuse_p95_ms"], 0),
+        "p95 ms of send lag": format_number(rate["send_lag_p95_ms"], 1),
+        "note": f"send lag above {MAX_SEND_LAG_P95_MS:g} ms" if rate["generator_behind"] else "",
     }
-    for heading in headings:
-        shown.add_column(heading, justify="right")
-    shown.add_column("note")
-    for rate in record["rates"]:
-        note = f"send lag above {MAX_SEND_LAG_P95_MS:g} ms" if rate["generator_behind"] else ""
-        shown.add_row(*(format_number(rate[key], digits) for key, digits in headings.values()), note)
-    return shown
 
 
 def recovery_line(record: dict[str, Any]) -> str:

@@ -105,7 +105,7 @@ def test_the_share_of_the_offline_throughput_needs_the_same_model(run: RunFiles,
 def test_open_loops_have_a_row_a_rate(run: RunFiles) -> None:
     (loop,) = open_loops(run)
     (row,) = loop["rows"].to_dict("records")
-    assert [*row.values()][:6] == ["150.4", "98.5", "7", "0", "2", "0"]
+    assert [*row.values()][:6] == ["150.4", "98.5", "2", "7", "0", "0"]
     assert "within 1234 ms of the scheduled send" in loop["note"] and loop["recovery"] == ""
 
 
