@@ -35,9 +35,10 @@ def report(run: Run = None, results: options.Results = options.RESULTS) -> None:
 
 
 def readme() -> None:
-    """Rewrite the generated tables and charts of README.md and docs/.
+    """Rewrite the generated tables and charts.
 
-    Runs come from results/reference, settings from the servers. One with uncommitted changes is refused.
+    They are in README.md and docs/. Runs come from results/reference, settings from the servers. A run with
+    uncommitted changes is refused.
     """
     from benchmark.report.pages import draw_charts, write_pages
 

@@ -16,8 +16,8 @@ from benchmark.experiments.open_loop import FOLDER, Offer, measure_rates
 from benchmark.experiments.overload import overload_lines
 from benchmark.measure.target import Target
 from benchmark.runs.records import SERVERS
-from benchmark.stats.formatting import format_ms
-from benchmark.stats.open_loop import recovery_line, table
+from benchmark.stats.formatting import format_ms, rich_table
+from benchmark.stats.open_loop import rate_row, rates_note, recovery_line
 
 LIMIT_MS = 10_000
 
@@ -57,7 +57,7 @@ class OpenLoopOptions(RateOptions):
             seed=self.seed,
         )
         record = measure_rates(self.target(server, self.task, folder / FOLDER), offer, print_line)
-        console.print(table(record))
+        console.print(rich_table(map(rate_row, record["rates"]), rates_note(record)))
         return record
 
 

@@ -60,13 +60,13 @@ class Step:
             **factors,
         }
 
-    def row(self) -> dict[str, str]:
-        """One row of a table for readers, in a terminal or on a page."""
+    def row(self, heading: str = "decision") -> dict[str, str]:
+        """One row of a table for readers, in a terminal or on a page; the decision is under `heading`."""
         figures, ratio = self.figures, self.factor
         hits, model, memory = (figures[name] for name in ("cache_hit_rate", "model_bytes", "rss_peak_bytes"))
         texts = ", repeated texts" if self.rung.workload == APART else ""
         return {
-            "decision": f"{self.rung.decision}{texts}{f', {hits:.0%} hits' if hits else ''}",
+            heading: f"{self.rung.decision}{texts}{f', {hits:.0%} hits' if hits else ''}",
             "requests/s": format_figure(figures["throughput_rps"]),
             "speed-up": format_ratio(ratio.value, ratio) if ratio else ABSENT,
             "p95, ms": format_figure(figures["p95_ms"], f"n < {sample_floor(95)}"),

@@ -113,9 +113,7 @@ def ladder(reference: Reference, run: str, task: str) -> str:
     if data is None or not steps:
         return ""
     context = f"{' and '.join(map(format_users, data.levels))}; {run_circumstances(data)}"
-    rows = (
-        {task if name == "decision" else name: text for name, text in step.row().items()} for step in steps
-    )
+    rows = (step.row(task) for step in steps)
     return f"{table(rows)}\n\n{context}. Speed-up: over the row above, and its 95 % interval."
 
 

@@ -9,27 +9,27 @@ from benchmark.charts import titles
 from benchmark.charts.data import RunData, Slice
 from benchmark.runs.records import RunFiles, read_json
 from benchmark.stats.formatting import format_count
-from benchmark.stats.open_loop import recovery_line, table
+from benchmark.stats.open_loop import rate_row, rates_note, recovery_line
 
 
-def ceiling_shares(data: RunData, part: Slice) -> pd.DataFrame:
-    """One row a server: its best median texts a second, and which share that is of <run>/ceiling.json.
+def offline_shares(data: RunData, part: Slice) -> pd.DataFrame:
+    """One row a server: its best median texts a second, and its share of the offline throughput.
 
-    The ceiling is what the INT8 model does on as many cores as the server has, without HTTP. None is given
-    where the run has no ceiling of these models, or where a cache answers some of the texts.
+    That is what the INT8 model does on as many cores as the server has, without HTTP (<run>/ceiling.json).
+    Empty where it was not measured with these models, or where a cache answers some of the texts.
     """
     path = data.files.folder / "ceiling.json"
-    ceiling = read_json(path)["tasks"].get(part.task) if path.is_file() else None
+    offline = read_json(path)["tasks"].get(part.task) if path.is_file() else None
     artefact = ((data.run.get("models") or {}).get("artefacts") or {}).get(f"{part.task}/onnx", {})
     model = {key: value for key, value in artefact.items() if key != "files"}
-    if ceiling is None or part.workload != "unique" or ceiling["model"] != model:
+    if offline is None or part.workload != "unique" or offline["model"] != model:
         return pd.DataFrame()
     best = pd.DataFrame(data.of(part).medians("texts_per_s")).dropna(axis=1, how="all")
     cores = len(data.run["environment"]["cores"]["server"])
-    limit = ceiling["best"]["texts_per_s"] * cores
+    offline_texts_per_s = offline["best"]["texts_per_s"] * cores
     table = pd.DataFrame({"best, texts/s": best.max(), "at users": best.idxmax()})
-    table[f"ceiling on {format_count(cores, 'core')}, texts/s"] = limit
-    table["served / ceiling, %"] = 100 * best.max() / limit
+    table[f"offline on {format_count(cores, 'core')}, texts/s"] = offline_texts_per_s
+    table["served / offline, %"] = 100 * best.max() / offline_texts_per_s
     return table.rename(index=titles.name).rename_axis("server").reset_index()
 
 
@@ -37,11 +37,10 @@ def open_loops(files: RunFiles) -> Iterator[dict[str, Any]]:
     """Each open loop of <run>/open_loop: a title, what its figures mean, one row an offered rate."""
     for path in sorted((files.folder / "open_loop").glob("*.json")):
         record = read_json(path)
-        rates = table(record)
         offer = record["offer"]
         yield {
             "title": f"{titles.name(offer['server'])}, {offer['task']}",
-            "note": str(rates.title),
-            "rows": pd.DataFrame({str(column.header): [*column.cells] for column in rates.columns}),
+            "note": rates_note(record),
+            "rows": pd.DataFrame(map(rate_row, record["rates"])),
             "recovery": recovery_line(record) if record["recovery"] else "",
         }

@@ -5,11 +5,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from rich.table import Table
 
 from benchmark.runs.records import REQUEST_COLUMNS
 from benchmark.stats.figures import percentile_ms
-from benchmark.stats.formatting import format_number, rich_table
+from benchmark.stats.formatting import format_number
 from locustfiles.arrivals import MAX_SEND_LAG_P95_MS
 
 OUTCOMES = ("right", "late", "refused", "expired", "wrong", "unanswered")
@@ -65,16 +64,8 @@ def summary(rate: dict[str, Any]) -> str:
     return line + (f", {others}" if others else "")
 
 
-def table(record: dict[str, Any]) -> Table:
-    """The rates of a record, one row each."""
-    title = (
-        f"goodput: right answers within {record['offer']['deadline_ms']} ms of the scheduled send; latencies "
-        "of accepted requests; empty: under the sample floor, or no answer"
-    )
-    return rich_table(map(table_row, record["rates"]), title)
-
-
-def table_row(rate: dict[str, Any]) -> dict[str, str]:
+def rate_row(rate: dict[str, Any]) -> dict[str, str]:
+    """One row of the table of an open loop."""
     return {
         "offered RPS": format_number(rate["offered_rps"], 1),
         "goodput RPS": format_number(rate["goodput_rps"], 1),
@@ -85,6 +76,14 @@ def table_row(rate: dict[str, Any]) -> dict[str, str]:
         "p95 ms of send lag": format_number(rate["send_lag_p95_ms"], 1),
         "note": f"send lag above {MAX_SEND_LAG_P95_MS:g} ms" if rate["generator_behind"] else "",
     }
+
+
+def rates_note(record: dict[str, Any]) -> str:
+    """What the figures of the table mean."""
+    return (
+        f"goodput: right answers within {record['offer']['deadline_ms']} ms of the scheduled send; latencies "
+        "of accepted requests; empty: under the sample floor, or no answer"
+    )
 
 
 def recovery_line(record: dict[str, Any]) -> str:

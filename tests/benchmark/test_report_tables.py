@@ -10,7 +10,7 @@ from made_runs import DURATION_S, RATES, make_run, requests_of
 from benchmark.charts.data import RunData, Slice
 from benchmark.report import tables
 from benchmark.report.html import limitations
-from benchmark.report.limits import ceiling_shares, open_loops
+from benchmark.report.limits import offline_shares, open_loops
 from benchmark.report.ratios import format_ratio, intervals, ratios
 from benchmark.runs.records import RunFiles, read_json, write_json
 from benchmark.stats import figures as stats
@@ -89,17 +89,17 @@ def test_two_rounds_have_no_interval_and_no_verdict(tmp_path: Path) -> None:
 
 
 def test_the_share_of_the_offline_throughput_needs_the_same_model(run: RunFiles, tmp_path: Path) -> None:
-    table = ceiling_shares(RunData(run), PART).set_index("server")
+    table = offline_shares(RunData(run), PART).set_index("server")
     medians = RunData(run).of(PART).medians("texts_per_s")
-    assert table.loc["Optimized", "served / ceiling, %"] == pytest.approx(medians["optimized"][10] / 0.9)
+    assert table.loc["Optimized", "served / offline, %"] == pytest.approx(medians["optimized"][10] / 0.9)
     assert table.loc["Optimized", "at users"] == 10
     assert not any("ceiling.json" in limitation for limitation in limitations_of(run))
     other = RunFiles(shutil.copytree(run.folder, tmp_path / "run"))
     ceiling = read_json(other.folder / "ceiling.json")["tasks"]["translation"]
     tasks = {"translation": ceiling | {"model": {"bytes": 6, "trained": True}}}
     write_json(other.folder / "ceiling.json", {"tasks": tasks})
-    assert ceiling_shares(RunData(other), PART).empty
-    assert any("ceiling.json is of other models" in limitation for limitation in limitations_of(other))
+    assert offline_shares(RunData(other), PART).empty
+    assert any("(ceiling.json) is of other models" in limitation for limitation in limitations_of(other))
 
 
 def test_open_loops_have_a_row_a_rate(run: RunFiles) -> None:
