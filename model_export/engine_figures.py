@@ -1,4 +1,4 @@
-"""The figures of engines beside each other, whatever they run on: closeness to the first one, and latency."""
+"""Compares engines, whatever they run on: latency, and how far their answers match those of the first."""
 
 import statistics
 import time
@@ -10,6 +10,7 @@ from typing import Any
 
 from sacrebleu.metrics import CHRF
 
+from model_export.progress import PrintLine
 from model_export.verify import share
 
 BATCHES = (1, 32)
@@ -21,7 +22,7 @@ Run = Callable[[Tokens], list[Any]]
 
 @dataclass(frozen=True)
 class Row:
-    """One engine's figures; `likeness` is chrF (translation) or the share of equal labels in percent."""
+    """One engine's figures; `likeness` is chrF (translation) or the percentage of equal labels."""
 
     engine: str
     bytes: int
@@ -36,9 +37,9 @@ def measure(
     engines: list[tuple[str, int, float, Run]],
     tokens: Tokens,
     decode: Callable[[Any], str],
-    say: Callable[[str], None],
+    print_line: PrintLine,
 ) -> list[Row]:
-    """Answers and latencies of every engine; engines alternate, so that a drift falls on all of them."""
+    """Answers and latencies of every engine; engines alternate, so that drift affects all of them."""
     answers = {
         name: [
             decode(one)
@@ -53,7 +54,7 @@ def measure(
             for name, _, _, run in engines:
                 _, seconds = timed(partial(run, tokens[:batch]))
                 times.setdefault((name, batch), []).append(seconds * 1e3)
-        say(f"  {task}: batches of {batch} measured")
+        print_line(f"  {task}: batches of {batch} measured")
     reference = answers[engines[0][0]]
     rows = []
     for name, size_bytes, load_s, _ in engines:

@@ -1,5 +1,5 @@
-"""What can go wrong in preparation for a reason the user can act on."""
+"""The error of preparation that the user can act on."""
 
 
 class PreparationError(Exception):
-    """Models cannot be prepared as asked; the text says what is wrong and what would mend it."""
+    """The models cannot be prepared; the text names the cause and a remedy."""

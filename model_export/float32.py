@@ -1,4 +1,4 @@
-"""The same graphs without quantization, laid out as the servers load them: what INT8 alone is worth.
+"""The float32 graphs as a models folder of their own, to measure what INT8 alone gains.
 
 `<models>-float32/` holds `<task>/onnx` of both tasks, made from the PyTorch artefacts of `<models>/`.
 """
@@ -8,18 +8,19 @@ from typing import Any
 
 from model_export.kernels import Kernels
 from model_export.manifest import TASKS, Manifest, contents_sha256, float32_folder
-from model_export.onnx_export import Say, build, write_graphs
+from model_export.onnx_export import build, write_graphs
 from model_export.pretrained import load_folder
+from model_export.progress import PrintLine
 from model_export.quality_checks import CHECKS
 
 SHARED_FACTS = ("task", "architecture", "origin", "trained", "parameters", "generation", "source_language")
 
 
-def prepare_float32(models: Manifest, say: Say) -> Manifest:
-    """Leaves both tasks' float32 graphs whole in the folder beside `models`; keeps what is whole.
+def prepare_float32(models: Manifest, print_line: PrintLine) -> Manifest:
+    """Prepares both tasks' float32 graphs next to `models`; those that are up to date are kept.
 
     Raises:
-        VerificationFailed: a graph does not give PyTorch's answers; finished artefacts stay.
+        VerificationFailed: a graph does not give PyTorch's answers; artefacts already published stay.
     """
     manifest = Manifest(float32_folder(models.folder))
     if manifest.source != models.source:
@@ -28,10 +29,10 @@ def prepare_float32(models: Manifest, say: Say) -> Manifest:
         original = models.artefacts[f"{task}/pytorch"]
         digest = contents_sha256(original)
         name = f"{task}/onnx"
-        if manifest.is_whole(name) and manifest.artefacts[name]["made_from_sha256"] == digest:
-            say(f"{manifest.folder}/{name}: whole, kept")
+        if manifest.is_intact(name) and manifest.artefacts[name]["made_from_sha256"] == digest:
+            print_line(f"{manifest.folder}/{name}: up to date, kept")
             continue
-        say(f"{manifest.folder}/{name}: building the float32 graphs")
+        print_line(f"{manifest.folder}/{name}: building the float32 graphs")
         write_float32(manifest, task, models.folder / task / "pytorch", original)
     return manifest
 

@@ -1,7 +1,7 @@
-"""What can be wrong with a folder laid out like a hub snapshot, found before libraries read it.
+"""Checks of a folder in the layout of a hub snapshot, before libraries read it.
 
-Libraries name neither the file nor the cause of most of these. Every problem is a PreparationError of one
-line, which begins with the path.
+Most library errors name neither the file nor the cause. Here every error is a PreparationError of one line
+that starts with the path.
 """
 
 import json
@@ -32,16 +32,16 @@ HEAD_SIZE_UNIT = 8
 
 
 def model_type(folder: Path) -> str:
-    """What config.json says that the model is."""
+    """The model_type in config.json."""
     return str(read_object(folder / "config.json").get("model_type"))
 
 
 def check_folder(task: str, folder: Path, weights: list[str]) -> None:
-    """Raises PreparationError for what is wrong with the files of a `task` model, read from `weights`."""
+    """Raises PreparationError for missing or malformed files of a `task` model with these `weights`."""
     config = folder / "config.json"
-    if (found := model_type(folder)) not in MODEL_TYPES[task]:
+    if (kind := model_type(folder)) not in MODEL_TYPES[task]:
         served = " or ".join(MODEL_TYPES[task])
-        raise PreparationError(f"{config}: model_type is {found!r}, {task} is served with {served}")
+        raise PreparationError(f"{config}: model_type is {kind!r}, {task} is served with {served}")
     for path in sorted(folder.glob("*.json")):
         if path.name.startswith(("tokenizer", "generation_config", "special_tokens", "added_tokens")):
             read_object(path)
@@ -58,16 +58,16 @@ def check_folder(task: str, folder: Path, weights: list[str]) -> None:
         others = sorted(
             path.name for kind in ("*.h5", "*.msgpack", "*.ot", "*.onnx") for path in folder.glob(kind)
         )
-        beside = f", and {', '.join(others)} is not read" if others else ""
+        unread = f", and {', '.join(others)} is not read" if others else ""
         raise PreparationError(
-            f"{folder} has no weights: neither model.safetensors nor pytorch_model.bin{beside}"
+            f"{folder} has no weights: neither model.safetensors nor pytorch_model.bin{unread}"
         )
     for name in weights:
         require_file(folder / name)
 
 
 def require_file(path: Path) -> None:
-    """Raises PreparationError unless `path` is a file with contents of its own."""
+    """Raises PreparationError unless `path` is a file with contents, not a Git LFS pointer."""
     if path.is_dir():
         raise PreparationError(f"{path} is a folder, expected a file")
     try:
@@ -78,9 +78,7 @@ def require_file(path: Path) -> None:
     if not start:
         raise PreparationError(f"{path} is empty")
     if start == LFS_POINTER:
-        raise PreparationError(
-            f"{path} is a Git LFS pointer, not the file that it stands for: `git lfs pull` fetches it"
-        )
+        raise PreparationError(f"{path} is a Git LFS pointer, not the file itself: `git lfs pull` fetches it")
 
 
 def read_object(path: Path) -> dict[str, Any]:
@@ -103,7 +101,7 @@ def check_tokenizer_config(path: Path) -> None:
     if extra is not None and not isinstance(extra, dict):
         raise PreparationError(
             f"{path}: extra_special_tokens is a {type(extra).__name__}, expected an object, "
-            "as transformers 4 has it; take the entry out"
+            "as in transformers 4; remove the entry"
         )
     if content.get("separate_vocabs"):
         raise PreparationError(f"{path}: separate_vocabs is true; translation is served with one vocabulary")
@@ -117,7 +115,7 @@ def check_pieces(path: Path) -> None:
 
 
 def check_vocabulary(path: Path) -> None:
-    """Raises PreparationError unless `path` gives every piece an id, those of TOKENS among them."""
+    """Raises PreparationError unless every piece has an id, and all TOKENS are present."""
     ids = read_object(path)
     for piece, token in ids.items():
         if type(token) is not int or token < 0:
@@ -127,7 +125,7 @@ def check_vocabulary(path: Path) -> None:
 
 
 def check_supported(task: str, config: Any, path: Path) -> None:
-    """Raises PreparationError for a `config`, read from `path`, of a model that the servers cannot run."""
+    """Raises PreparationError for a `config`, read from `path`, that the servers cannot run."""
 
     def refuse(what: str, served: str) -> None:
         raise PreparationError(f"{path}: {what} is not supported; {task} is served with {served}")
@@ -136,15 +134,15 @@ def check_supported(task: str, config: Any, path: Path) -> None:
         if type(size := getattr(config, key)) is not int or size < 1:
             raise PreparationError(f"{path}: {key} is {size!r}, expected a number from 1")
     name = next(key for key in ("activation_function", "activation", "hidden_act") if hasattr(config, key))
-    if (found := getattr(config, name)) not in ACTIVATIONS[task]:
-        refuse(f"{name} {found!r}", " or ".join(ACTIVATIONS[task]))
+    if (activation := getattr(config, name)) not in ACTIVATIONS[task]:
+        refuse(f"{name} {activation!r}", " or ".join(ACTIVATIONS[task]))
     if task == "translation":
         shared = "one vocabulary, and one matrix for its input and output"
         for key in ("share_encoder_decoder_embeddings", "tie_word_embeddings"):
             if not getattr(config, key):
                 refuse(f"{key} {getattr(config, key)!r}", shared)
         if (size := getattr(config, "decoder_vocab_size", None)) not in (None, config.vocab_size):
-            refuse(f"decoder_vocab_size {size!r} beside vocab_size {config.vocab_size}", shared)
+            refuse(f"decoder_vocab_size {size!r} with vocab_size {config.vocab_size}", shared)
         for key in ("eos_token_id", "pad_token_id", "decoder_start_token_id"):
             token = getattr(config, key, None)
             if type(token) is not int or not 0 <= token < config.vocab_size:

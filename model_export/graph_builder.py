@@ -1,4 +1,4 @@
-"""Collects the nodes, constants, inputs and outputs of an ONNX graph, with the layers that models share."""
+"""Builds ONNX graphs: nodes, constants, inputs and outputs, and the layers that both models use."""
 
 import math
 from typing import Any
@@ -14,7 +14,7 @@ _OPSETS = (helper.make_opsetid("", OPSET), helper.make_opsetid("com.microsoft", 
 
 
 class GraphBuilder:
-    """One graph over the float32 `parameters` of a model; what adds a tensor returns its name."""
+    """One graph over the float32 `parameters` of a model; methods that add a tensor return its name."""
 
     def __init__(self, parameters: dict[str, np.ndarray]) -> None:
         self.parameters = parameters
@@ -45,8 +45,8 @@ class GraphBuilder:
     def scale_query(self, layer: str, head_dim: int) -> None:
         """Moves attention's factor 1/sqrt(head_dim) into the projection of its queries.
 
-        With a factor of 1 ONNX Runtime multiplies one query by the keys where they lie; with any other it
-        packs the keys first.
+        With a factor of 1 ONNX Runtime multiplies one query by the keys in place; otherwise it first copies
+        the keys into packed form.
         """
         for part in ("weight", "bias"):
             scaled = self.parameters[f"{layer}.{part}"] / np.float32(math.sqrt(head_dim))
@@ -62,7 +62,7 @@ class GraphBuilder:
         return outputs[0]
 
     def linear(self, x: str, *layers: str) -> str:
-        """`x` through one or more linear layers side by side: one product for all of them."""
+        """`x` through one or more linear layers, concatenated into one product."""
         name = "+".join(layers)
         weight = np.concatenate([self.parameters[f"{layer}.weight"] for layer in layers])
         bias = np.concatenate([self.parameters[f"{layer}.bias"] for layer in layers])

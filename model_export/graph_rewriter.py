@@ -1,4 +1,4 @@
-"""What every INT8 form of a float32 graph is made of: its constants, its nodes, and int8 codes of weights."""
+"""Base of the INT8 rewriters of a float32 graph: constants, nodes, and int8 codes of weights."""
 
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -11,9 +11,9 @@ from model_export.graph_builder import EMBEDDING
 
 
 class GraphRewriter:
-    """Emits another form of one graph node by node; what adds a tensor returns its name.
+    """Rewrites one graph node by node; methods that add a tensor return its name.
 
-    `floats` are the constants that another form may be stored of: all but those of `float32_layers`.
+    `floats` are the constants that may be stored in another form: all but those of `float32_layers`.
     """
 
     def __init__(self, model: onnx.ModelProto, float32_layers: Collection[str] = ()) -> None:
@@ -46,14 +46,14 @@ class GraphRewriter:
         return self.op("Cast", [stored], name, to=TensorProto.FLOAT)
 
     def keep(self, node: onnx.NodeProto) -> None:
-        """Takes over a node as it is, with its float32 constants."""
+        """Copies a node unchanged, with its float32 constants as float16."""
         for name in node.input:
             if name in self.floats:
                 self.half(name, self.floats[name])
         self.nodes[node.output[0]] = node
 
     def drop_unread(self) -> None:
-        """Keeps, each after what it reads, the nodes and constants that the outputs need."""
+        """Removes nodes and constants that no output needs, and sorts the rest topologically."""
         producers = {name: node for node in self.nodes.values() for name in node.output}
         needed: dict[str, onnx.NodeProto] = {}
         read: set[str] = set()
@@ -74,7 +74,7 @@ class GraphRewriter:
         self.initializers = {name: value for name, value in self.initializers.items() if name in read}
 
     def rewritten(self, *opsets: onnx.OperatorSetIdProto) -> onnx.ModelProto:
-        """The model of all that was emitted; `opsets` come beside those of the original."""
+        """The model of all emitted nodes, with `opsets` in addition to those of the original."""
         name, initializers = self.model.graph.name, [*self.initializers.values()]
         parts = [*self.nodes.values()], name, self.inputs, self.outputs, initializers
         model = helper.make_model(
@@ -87,7 +87,7 @@ class GraphRewriter:
 
 
 def layer_names(graphs: Mapping[str, onnx.ModelProto]) -> list[str]:
-    """The layers of a model that an INT8 form has in INT8: its embedding, and each product with a weight."""
+    """The layers that can be quantized: the embedding, and each product with a constant weight."""
     names = {}
     for model in graphs.values():
         constants = {tensor.name for tensor in model.graph.initializer}
@@ -100,12 +100,12 @@ def layer_names(graphs: Mapping[str, onnx.ModelProto]) -> list[str]:
 
 
 def layer_of(constant: str) -> str:
-    """The layer whose weight or bias a constant is; GraphBuilder names them so."""
+    """The layer that a constant is the weight or bias of, by GraphBuilder's naming."""
     return constant.removesuffix(".weight").removesuffix(".bias")
 
 
 def int8_rows(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """int8 codes of `rows` [N,K], and a scale for each that float16 holds exactly [N]."""
+    """int8 codes of `rows` [N,K], and their scales [N], which float16 represents exactly."""
     half = (np.abs(rows).max(axis=1) / 127).astype(np.float16)
     scale = np.maximum(half, np.finfo(np.float16).smallest_subnormal).astype(np.float32)
     return np.clip(np.rint(rows / scale[:, None]), -127, 127).astype(np.int8), scale

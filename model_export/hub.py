@@ -1,7 +1,6 @@
-"""The model hub: whether it answers, what it lets be downloaded, and what of it is cached on this machine."""
+"""The model hub: whether it answers, downloads, and its cache on this machine."""
 
 import errno
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,16 +9,16 @@ from huggingface_hub.errors import GatedRepoError, OfflineModeIsEnabled
 
 from model_export.errors import PreparationError
 from model_export.model_folders import HUB_REPOSITORIES, cached, files_to_read
+from model_export.progress import PrintLine
 
 ANSWER_TIMEOUT_S = 3.0
-# What the hub client meets on this machine and no other answer of the hub would change.
+# Errors of this machine, which no answer of the hub would change.
 LOCAL_ERRORS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Why the hub gives nothing: a clause, and what can be done about it where that is known."""
+    """Why the hub cannot be used: a clause, and a remedy where one is known."""
 
     reason: str
     remedy: str = ""
@@ -29,7 +28,7 @@ class Problem:
 
 
 def problem_of(error: BaseException) -> Problem:
-    """What an exception of the hub client stands for; its own texts are pages long."""
+    """The cause of an exception of the hub client, whose own messages are pages long."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, OfflineModeIsEnabled):
@@ -38,7 +37,7 @@ def problem_of(error: BaseException) -> Problem:
         if isinstance(cause, GatedRepoError):
             return Problem(
                 f"the hub answered {status}: the model is gated",
-                "ask for access on its page; set HF_TOKEN",
+                "request access on its page; set HF_TOKEN",
             )
         if status == 401:
             return Problem(
@@ -54,8 +53,8 @@ def problem_of(error: BaseException) -> Problem:
     return Problem("the hub did not answer", type(error).__name__)
 
 
-def ask() -> Problem | None:
-    """Why the hub cannot be asked for the models; None where it answers within ANSWER_TIMEOUT_S."""
+def hub_problem() -> Problem | None:
+    """Why the hub cannot be used; None where it answers within ANSWER_TIMEOUT_S."""
     try:
         for repository in HUB_REPOSITORIES.values():
             HfApi().model_info(repository, timeout=ANSWER_TIMEOUT_S)
@@ -65,15 +64,15 @@ def ask() -> Problem | None:
 
 
 def cached_model(task: str) -> Path | None:
-    """The task's model in the hub's cache on this machine; None where it is not there whole."""
+    """The task's model in the hub's cache on this machine; None where it is missing or incomplete."""
     return cached(task, Path(constants.HF_HUB_CACHE))
 
 
-def download(task: str, say: Say) -> Path:
-    """The folder of the task's model in the hub's cache, downloaded if need be, else as it is there.
+def download(task: str, print_line: PrintLine) -> Path:
+    """The folder of the task's model in the hub's cache: downloaded, else the cached copy.
 
     Raises:
-        PreparationError: the hub does not give it, and it is not cached.
+        PreparationError: it can neither be downloaded nor is it cached.
         OSError: the cache cannot be written to.
     """
     repository = HUB_REPOSITORIES[task]
@@ -81,14 +80,14 @@ def download(task: str, say: Say) -> Path:
         siblings = HfApi().model_info(repository, timeout=ANSWER_TIMEOUT_S).siblings or []
         names = files_to_read(file.rfilename for file in siblings)
         return Path(snapshot_download(repository, allow_patterns=names))
-    except Exception as error:  # as above
+    except Exception as error:  # many unrelated types, as above
         if isinstance(error, OSError) and error.errno in LOCAL_ERRORS:
             raise
         problem = problem_of(error)
         if (folder := cached_model(task)) is None:
             raise PreparationError(
-                f"{repository} cannot be downloaded: {problem}; {constants.HF_HUB_CACHE} does not hold it; "
+                f"{repository} cannot be downloaded: {problem}; {constants.HF_HUB_CACHE} does not have it; "
                 "--source embedded needs no network"
             ) from error
-    say(f"{repository}: from the cache in {constants.HF_HUB_CACHE}, since {problem}")
+    print_line(f"{repository}: from the cache in {constants.HF_HUB_CACHE}, since {problem}")
     return folder

@@ -1,14 +1,14 @@
-"""The instructions that kernels/ can be compiled for, and the form in which each needs the weights."""
+"""The instruction sets that kernels/ can be compiled for, and the weight layout that each needs."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class InstructionSet:
-    """One set: `flags` as Linux names them, and what else the compiler is told.
+    """One set: `flags` as Linux names them, and `macros` for the compiler.
 
-    `panel` outputs of a weight lie together (kPanel of kernels/products.h), and products of two times `fours`
-    codes are added in 16 bits (kFours), for which weights must leave room; 0: none are.
+    A weight is stored in panels of `panel` outputs (kPanel of kernels/products.h). Where `fours` is not 0,
+    products of two times `fours` codes are added in 16 bits (kFours), which bounds the weights' codes.
     """
 
     title: str
@@ -19,7 +19,7 @@ class InstructionSet:
 
     @property
     def options(self) -> list[str]:
-        """What the compiler needs to know: avx512_vnni is its avx512vnni, amx_int8 its amx-int8."""
+        """Compiler options: the flag avx512_vnni is -mavx512vnni, amx_int8 is -mamx-int8."""
         names = (flag.replace("_", "-" if flag.startswith("amx") else "") for flag in self.flags)
         return [*(f"-m{name}" for name in names), *(f"-D{macro}" for macro in self.macros)]
 

@@ -1,6 +1,6 @@
-"""Rewrites float32 graphs to INT8 in the operators of kernels/, each of which replaces a chain of nodes.
+"""Rewrites float32 graphs to INT8 with the operators of kernels/, each of which replaces a chain of nodes.
 
-Weights get one scale per output channel, and activations one per token row, so an answer is the same bits
+Weights get one scale per output channel, and activations one per token row, so an answer is bit-identical
 alone and in any batch.
 """
 
@@ -28,15 +28,13 @@ def quantize_for_kernels(
 ) -> dict[str, onnx.ModelProto]:
     """The INT8 form, for kernels/ compiled for `instructions`, of graphs that read the token ids `input_ids`.
 
-    Layers among `float32_layers` stay as they are, in ONNX Runtime's operators.
+    `float32_layers` stay in ONNX Runtime's operators. Inputs and outputs keep their names, meaning and
+    shapes, except cached keys and values: float16 [rows,1,tokens,heads*head_dim], contiguous for each row.
 
-    Inputs and outputs keep their names and meaning, and their shapes but for keys and values that are kept
-    between calls: float16 [rows,1,tokens,heads*head_dim], so that what a row reads lies in one piece.
-
-    Beside a `decoder.onnx` comes `greedy.onnx`, which in place of logits gives `next_ids` int64 [B,1]: each
-    row's best token (the first of equals) that is not one of its `forbidden` int64 [B,F] (negative for none).
-    So the logits of a vocabulary are never written. Where the embedding stays in float32 there is none.
-    Raises PreparationError for a layer whose inputs are no multiple of 4.
+    With `decoder.onnx` comes `greedy.onnx`, whose output is not logits but `next_ids` int64 [B,1]: each row's
+    best token (the first of equals) that is not in its `forbidden` int64 [B,F] (negative for none). So the
+    logits of the vocabulary are never written. There is none where the embedding stays in float32.
+    Raises PreparationError for a layer whose number of inputs is not a multiple of 4.
     """
     rewritten = {
         name: KernelQuantizer(model, instructions, float32_layers).run() for name, model in graphs.items()
@@ -47,9 +45,9 @@ def quantize_for_kernels(
 
 
 class KernelQuantizer(GraphRewriter):
-    """Emits, for each chain of nodes that an operator replaces, that operator under the chain's last name.
+    """Replaces each chain of nodes that an operator covers by that operator, under the chain's last name.
 
-    What the chain was made of is then read by nobody, and dropped.
+    The nodes of the chain are then unread, and removed.
     """
 
     def __init__(
@@ -72,7 +70,7 @@ class KernelQuantizer(GraphRewriter):
         for node in self.model.graph.node:
             match node.op_type, list(node.input):
                 case _ if node.output[0] in self.nodes:
-                    pass  # the end of a chain that an operator has replaced
+                    pass  # the end of a replaced chain
                 case "Gather", [table, ids] if table == EMBEDDING and table in self.floats:
                     self.emit("EmbedRows", [*self.packed(EMBEDDING)[:2], ids], [*node.output])
                 case "MatMul", [x, weight] if weight in self.floats:
@@ -104,7 +102,7 @@ class KernelQuantizer(GraphRewriter):
         )
 
     def linear(self, x: str, weight: str, output: str) -> None:
-        """A product with the bias, activation, residual and norm that follow it, if they do."""
+        """A product with the bias, activation, residual and norm that follow it, if any."""
         bias = residual = ""
         norm: list[str] = []
         activation = _NONE
@@ -114,8 +112,8 @@ class KernelQuantizer(GraphRewriter):
             if self.floats.get(other, np.empty(())).shape == self.floats[weight].shape[1:]:
                 bias, output = other, reader.output[0]
         reader = self.only_reader(output)
-        if reader is not None and (found := activation_of(reader)) != _NONE:
-            activation, output = found, reader.output[0]
+        if reader is not None and (following := activation_of(reader)) != _NONE:
+            activation, output = following, reader.output[0]
         reader = self.only_reader(output)
         if reader is not None and reader.op_type == "Sum" and len(reader.input) == 2:
             residual, output = other_input(reader, output), reader.output[0]
@@ -146,7 +144,7 @@ class KernelQuantizer(GraphRewriter):
         return self.keep_rows(name, f"{name}.cached")
 
     def keep_rows(self, name: str, output: str) -> str:
-        """Keys or values straight from packed texts, where the graph pads them by head."""
+        """Keys or values directly from packed texts, where the graph pads them by head."""
         reshaped = self.producers[self.producers[name].input[0]]
         padded = self.producers[reshaped.input[0]]
         assert reshaped.op_type == "Reshape" and padded.op_type == "Gather"
@@ -165,7 +163,7 @@ class KernelQuantizer(GraphRewriter):
         self.emit("PackedAttention", inputs, [*packed.output], heads=heads)
 
     def lengths(self, last_index: str) -> str:
-        """The lengths that GroupQueryAttention takes less one."""
+        """The lengths, of which GroupQueryAttention takes length - 1."""
         subtraction = self.producers[last_index]
         assert subtraction.op_type == "Sub"
         return subtraction.input[0]
@@ -175,8 +173,8 @@ class KernelQuantizer(GraphRewriter):
         columns = self.floats[weight] if weight == EMBEDDING else self.floats[weight].T
         if columns.shape[1] % 4:
             raise PreparationError(
-                f"the native kernels take layers of a multiple of 4 inputs, not {columns.shape[1]}; "
-                "--kernels onnxruntime takes any"
+                f"the native kernels need a multiple of 4 inputs per layer, not {columns.shape[1]}; "
+                "--kernels onnxruntime takes any number"
             )
         codes, scale = int8_weights(columns, self.instructions)
         return (
@@ -186,13 +184,13 @@ class KernelQuantizer(GraphRewriter):
         )
 
     def only_reader(self, name: str) -> onnx.NodeProto | None:
-        """The node that reads a tensor, where that is one node and not the caller too."""
+        """The one node that reads a tensor; None where there are several, or it is an output."""
         readers = self.readers.get(name, [])
         return readers[0] if len(readers) == 1 else None
 
 
 class GreedyQuantizer(KernelQuantizer):
-    """A decoder's step that chooses each row's next token itself."""
+    """A decoding step with the choice of each row's next token."""
 
     def __init__(
         self, model: onnx.ModelProto, instructions: InstructionSet, float32_layers: Collection[str] = ()
@@ -219,7 +217,7 @@ def is_cache(value: onnx.ValueInfoProto) -> bool:
 
 
 def cache_type(value: onnx.ValueInfoProto) -> onnx.ValueInfoProto:
-    """The input or output as it is with the kernels."""
+    """The input or output with the shape that the kernels use."""
     if not is_cache(value):
         return value
     rows, heads, tokens, head_dim = (

@@ -1,8 +1,8 @@
-"""Weights as kernels/ read them: int8 codes in panels, where need be small enough for sums in 16 bits."""
+"""The weight layout of kernels/: int8 codes in panels, limited where sums are taken in 16 bits."""
 
 import numpy as np
 
-# The largest sum of codes whose products by bytes of up to 255 still fit in 16 bits with a sign.
+# The largest sum of codes whose products with bytes of up to 255 fit in a signed 16-bit integer.
 MAX_SUM = 32767 // 255
 
 
@@ -14,11 +14,11 @@ def panels(codes: np.ndarray, panel: int) -> np.ndarray:
 
 
 def int8_rows_for_16_bits(rows: np.ndarray, fours: int) -> tuple[np.ndarray, np.ndarray]:
-    """int8 codes of `rows` [N,K] whose products add up in 16 bits, and scales [N] that float16 holds exactly.
+    """int8 codes of `rows` [N,K] whose products can be summed in 16 bits, and scales [N] exact in float16.
 
-    Products by unsigned bytes do if the codes of one sign in a sum add up to MAX_SUM at most. So a row's
-    scale is larger than its largest weight alone asks for, and where rounding to nearest would still go
-    beyond, codes are rounded to zero.
+    That holds for products with unsigned bytes where the codes of one sign in a sum add up to MAX_SUM at
+    most. So a row's scale may be larger than its largest weight requires, and where rounding to nearest would
+    still exceed the limit, codes are rounded toward zero.
     """
     largest = np.maximum(
         np.abs(rows).max(axis=1) / 127, sums_in_16_bits(rows, fours).max(axis=(1, 2)) / MAX_SUM
@@ -34,9 +34,9 @@ def int8_rows_for_16_bits(rows: np.ndarray, fours: int) -> tuple[np.ndarray, np.
 
 
 def sums_in_16_bits(rows: np.ndarray, fours: int) -> np.ndarray:
-    """Of `rows` [N,K], the larger magnitude of the sums of either sign over what adds up in 16 bits.
+    """For each sum in 16 bits, the larger magnitude of its positive and its negative part: [N,K/(4*fours),2].
 
-    That is, [N,K/(4*fours),2]: of the columns of one step, the first two of every four, and the last two.
+    One step sums, over its columns of `rows` [N,K], the first two of every four, and the last two.
     """
     wide = rows.astype(np.float32 if rows.dtype.kind == "f" else np.int32)
     padded = np.pad(wide, ((0, 0), (0, -rows.shape[1] % (4 * fours))))

@@ -1,7 +1,7 @@
-"""The native kernels: whether this machine prepares models for them, and the library they are built into.
+"""Chooses and builds the native kernels: C++ in kernels/, compiled for the CPU's best instruction set.
 
-They are C++ in kernels/, compiled for the best instruction set that the CPU has, and loaded by ONNX Runtime
-as a library of operators. Where there is no such CPU or no compiler, models are prepared for ONNX Runtime's.
+ONNX Runtime loads them as a library of operators. Without such a CPU or a compiler, models are prepared for
+ONNX Runtime's own kernels.
 """
 
 import atexit
@@ -12,7 +12,6 @@ import shlex
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -22,27 +21,27 @@ from dynamic_batching.web.model_files import KERNELS_FILE
 from model_export.errors import PreparationError
 from model_export.instruction_sets import AMX, INSTRUCTION_SETS, InstructionSet
 from model_export.precision import is_float32
+from model_export.progress import PrintLine
 
 KernelChoice = Literal["auto", "native", "onnxruntime"]
 SOURCES = Path(__file__).resolve().parent.parent / "kernels"
 BUILT = SOURCES.parent / ".cache" / "kernels"
-# Neither -march=native nor -ffast-math: what is computed does not depend on where it was compiled.
+# Neither -march=native nor -ffast-math: results do not depend on the machine that compiled.
 FLAGS = ("-O3", "-std=c++17", "-shared", "-fPIC", "-fvisibility=hidden", "-s")
 COMPILER_TIMEOUT_S = 300
-Say = Callable[[str], None]
 
 
 class Unavailable(Exception):
-    """The native kernels cannot be used or had here; the text is the reason, as a clause."""
+    """The native kernels cannot be built or used here; the text is the reason, as a clause."""
 
 
 class BuildFailed(Unavailable):
-    """There is a compiler, and it makes no library of them that loads."""
+    """The compiler fails, or ONNX Runtime cannot load the library."""
 
 
 @dataclass(frozen=True)
 class Native:
-    """The library that was made from kernels/ for an instruction set."""
+    """The library built from kernels/ for one instruction set."""
 
     library: Path
     instructions: InstructionSet
@@ -51,13 +50,13 @@ class Native:
 
 @dataclass(frozen=True)
 class Kernels:
-    """What the layers and attention of graphs run on: the native ones, else ONNX Runtime's own."""
+    """The kernels that graphs run on: the native ones, else ONNX Runtime's own."""
 
     native: Native | None
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What the manifest says of an artefact that is made for these kernels."""
+        """The manifest's entries for an artefact that needs these kernels."""
         if self.native is None:
             return {"kernels": "onnxruntime"}
         return {
@@ -68,41 +67,41 @@ class Kernels:
 
     @property
     def instructions(self) -> InstructionSet | None:
-        """What the native kernels are compiled for."""
+        """The instruction set of the native kernels; None without them."""
         return None if self.native is None else self.native.instructions
 
     def match(self, artefact: dict[str, Any]) -> bool:
-        """Whether an artefact of the manifest was made for these kernels, or is in float32 and needs none."""
+        """Whether an artefact was prepared for these kernels, or is in float32 and needs none."""
         return self.facts.items() <= artefact.items() or is_float32(artefact)
 
     def copy_to(self, folder: Path) -> None:
-        """Puts the library beside an artefact's graphs, which makes it one of the artefact's files."""
+        """Copies the library into an artefact's folder."""
         if self.native is not None:
             shutil.copy(self.native.library, folder / KERNELS_FILE)
 
 
-def choose_kernels(choice: KernelChoice, folder: Path, say: Say) -> Kernels:
-    """The kernels to prepare models in `folder` for, built if need be; one line says which and why.
+def choose_kernels(choice: KernelChoice, folder: Path, print_line: PrintLine) -> Kernels:
+    """The kernels to prepare models in `folder` for, built if needed; prints which and why.
 
     Raises:
-        PreparationError: `choice` is native, which cannot be had here.
+        PreparationError: `choice` is native, which is not available here.
     """
     if choice == "onnxruntime":
-        say("kernels: ONNX Runtime's own")
+        print_line("kernels: ONNX Runtime's own")
         return Kernels(None)
     try:
         instructions = best_instructions()
         if is_noexec(folder):
-            raise Unavailable(f"{folder.resolve()} is mounted noexec, so no library loads from there")
-        native = Native(build(instructions, say), instructions, sources_sha256())
+            raise Unavailable(f"{folder.resolve()} is mounted noexec, so no library can be loaded from it")
+        native = Native(build(instructions, print_line), instructions, sources_sha256())
     except Unavailable as reason:
         if choice == "native":
             raise PreparationError(
-                f"--kernels native: {reason}; --kernels onnxruntime needs neither"
+                f"--kernels native: {reason}; --kernels onnxruntime runs on any CPU without a compiler"
             ) from None
-        say(f"kernels: ONNX Runtime's own, since {reason}")
+        print_line(f"kernels: ONNX Runtime's own, since {reason}")
         return Kernels(None)
-    say(f"kernels: native ({instructions.title})")
+    print_line(f"kernels: native ({instructions.title})")
     return Kernels(native)
 
 
@@ -120,7 +119,7 @@ def best_instructions() -> InstructionSet:
 
 
 def tiles_allowed() -> bool:
-    """Whether Linux lets this process use AMX's tiles: systems in a sandbox may have them and not.
+    """Whether Linux lets this process use AMX's tiles, which a sandbox may forbid.
 
     Source: Documentation/arch/x86/xstate.rst of the kernel.
     """
@@ -128,11 +127,11 @@ def tiles_allowed() -> bool:
     return ctypes.CDLL(None).syscall(arch_prctl, request_feature, tile_data) == 0
 
 
-def build(instructions: InstructionSet, say: Say) -> Path:
-    """The library of SOURCES for `instructions`, from BUILT where the same compiler has made it before.
+def build(instructions: InstructionSet, print_line: PrintLine) -> Path:
+    """The library of SOURCES for `instructions`, from BUILT where this compiler has built it before.
 
     Raises:
-        Unavailable: there is no compiler, it fails, or ONNX Runtime does not load what it made.
+        Unavailable: there is no compiler, it fails, or ONNX Runtime cannot load the library.
     """
     compiler = shlex.split(os.environ.get("CXX") or "c++")
     name = shutil.which(compiler[0])
@@ -143,8 +142,8 @@ def build(instructions: InstructionSet, say: Say) -> Path:
     library = BUILT / f"{digest}.so"
     if os.access(library, os.R_OK) and not is_noexec(BUILT):
         return library
-    say(f"kernels: compiling for {instructions.title} with {compiler[0]} (some seconds, once)")
-    folder = build_folder(say)
+    print_line(f"kernels: compiling for {instructions.title} with {compiler[0]} (some seconds, once)")
+    folder = build_folder(print_line)
     library = folder / library.name
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         made = Path(scratch) / KERNELS_FILE
@@ -162,11 +161,11 @@ def build(instructions: InstructionSet, say: Say) -> Path:
     return library
 
 
-def build_folder(say: Say) -> Path:
-    """BUILT, or a folder for this process alone, with a line that says why, where no library can be in BUILT.
+def build_folder(print_line: PrintLine) -> Path:
+    """BUILT, or with a line on the reason a temporary folder of this process.
 
     Raises:
-        Unavailable: there can be none anywhere.
+        Unavailable: no folder can be written to.
     """
     try:
         BUILT.mkdir(parents=True, exist_ok=True)
@@ -180,14 +179,14 @@ def build_folder(say: Say) -> Path:
     try:
         folder = Path(tempfile.mkdtemp(prefix="inference-gap-kernels-"))
     except OSError as error:
-        raise Unavailable(f"{BUILT} {problem}, nor can a temporary folder be ({error.strerror})") from None
+        raise Unavailable(f"{BUILT} {problem}, nor can a temporary folder ({error.strerror})") from None
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    say(f"kernels: {BUILT} {problem}, so the next run compiles them again")
+    print_line(f"kernels: {BUILT} {problem}, so the next run compiles them again")
     return folder
 
 
 def is_noexec(folder: Path) -> bool:
-    """Whether the file system that `folder` is or would be on maps no code, and so no library."""
+    """Whether the file system of `folder`, or of its nearest existing parent, is mounted noexec."""
     place = next(path for path in (folder, *folder.parents) if path.exists())
     return bool(os.statvfs(place).f_flag & getattr(os, "ST_NOEXEC", 0))
 
@@ -199,22 +198,22 @@ def run_compiler(command: list[str]) -> None:
         raise Unavailable(f"{command[0]} could not be run ({type(error).__name__})") from None
     if ended.returncode:
         lines = [line.strip() for line in ended.stderr.splitlines() if "error" in line] or ["no message"]
-        raise BuildFailed(f"{command[0]} could not compile them ({lines[0]})")
+        raise BuildFailed(f"{command[0]} could not compile kernels/ ({lines[0]})")
 
 
 def require_loadable(library: Path) -> None:
-    # Asked only once a library was made: what is whole already needs no ONNX Runtime.
+    # Imported only after a build: models that are up to date need no ONNX Runtime.
     import onnxruntime
 
     try:
         onnxruntime.SessionOptions().register_custom_ops_library(str(library))
-    except Exception as error:  # ONNX Runtime raises classes of its own, which share no base but this
+    except Exception as error:  # ONNX Runtime's own classes share no other base
         reason = str(error).splitlines()[0]
-        raise BuildFailed(f"ONNX Runtime does not load what the compiler made ({reason})") from None
+        raise BuildFailed(f"ONNX Runtime cannot load the compiled library ({reason})") from None
 
 
 def sources_sha256() -> str:
-    """A digest of all that the library is made from but the compiler."""
+    """A digest of the sources and compiler flags."""
     digest = hashlib.sha256(repr(FLAGS).encode())
     for path in sorted(SOURCES.iterdir()):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())

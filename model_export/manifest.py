@@ -1,7 +1,7 @@
 """models/manifest.json: what each prepared artefact is, and the sha256 of every file in it.
 
-An artefact is written beside its place, renamed into it when whole, and only then entered here, so whatever
-the manifest names was finished; `is_whole` finds what was damaged afterwards.
+An artefact is written to a temporary folder, renamed when complete, and only then listed here, so everything
+in the manifest was finished; `is_intact` detects later damage.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ from typing import Any
 
 from dynamic_batching.web.model_files import ModelFiles, ModelFilesError
 
-# The servers read the same number: a change in what the graphs take or give is a change of it.
+# The servers check the same number; it changes with the inputs and outputs of the graphs.
 FORMAT = 6
 TASKS = ("translation", "sentiment")
 
@@ -41,9 +41,9 @@ class Manifest:
         return self.content["artefacts"]
 
     def set_fallback(self, reason: str | None) -> None:
-        """Says of every artefact why it is not the hub's, as records keep them one by one; None: by choice.
+        """Records in every artefact why it is not the hub's; None: it was chosen.
 
-        A reason that is there already stays.
+        An earlier reason stays.
         """
         wrong = [one for one in self.artefacts.values() if ("fallback" in one) != (reason is not None)]
         for artefact in wrong:
@@ -55,16 +55,16 @@ class Manifest:
 
     @property
     def fallback(self) -> str | None:
-        """What kept the hub from being the source, where `auto` took the embedded models instead."""
+        """Why the hub could not be used, where `auto` took the embedded models instead."""
         return next((artefact.get("fallback") for artefact in self.artefacts.values()), None)
 
     def restart(self, source: str) -> None:
-        """Forgets every artefact: what follows comes from `source`."""
+        """Removes every artefact from the manifest; those that follow come from `source`."""
         self.content = {"format": FORMAT, "source": source, "artefacts": {}}
         self._write()
 
-    def is_whole(self, name: str) -> bool:
-        """Whether the servers would load the artefact: its files, as they were written, and no others.
+    def is_intact(self, name: str) -> bool:
+        """Whether the servers would load the artefact: all its files unchanged, and no others.
 
         Raises:
             PermissionError: this user may not read it.
@@ -81,9 +81,9 @@ class Manifest:
 
     @contextlib.contextmanager
     def publish(self, name: str, facts: dict[str, Any]) -> Iterator[Path]:
-        """An empty folder to write the artefact into; whole on a clean exit, or as if never begun.
+        """An empty folder to write the artefact into; published on a clean exit, else discarded.
 
-        `facts` may be filled until the block ends; bytes and digests are added here.
+        `facts` may be changed until the block ends; sizes and digests are added here.
         """
         unfinished = self.folder / f".{name.replace('/', '-')}.unfinished"
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -109,7 +109,7 @@ class Manifest:
         self._write()
 
     def annotate(self, name: str, key: str, value: Any) -> None:
-        """Adds a fact that was found out after the artefact was published."""
+        """Adds a fact to an artefact that is already published."""
         self.artefacts[name][key] = value
         self._write()
 
@@ -121,9 +121,9 @@ class Manifest:
 
 
 def entries_of(folder: Path) -> dict[str, dict[str, Any]]:
-    """The size and digest of every file of an artefact's folder, as the manifest holds them.
+    """The size and digest of every file of an artefact's folder, as listed in the manifest.
 
-    Not of hidden ones: a desktop may put them there at any moment, and change them.
+    Hidden files are left out: a desktop may add or change them at any time.
     """
     return {
         str(path.relative_to(folder)): {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
@@ -133,12 +133,12 @@ def entries_of(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def contents_sha256(artefact: dict[str, Any]) -> str:
-    """A digest of all files of an artefact: what is made from it depends on more than its weights."""
+    """A digest of all files of an artefact, tokenizers and configuration included."""
     return hashlib.sha256(json.dumps(artefact["files"], sort_keys=True).encode()).hexdigest()
 
 
 def follow_umask(folder: Path) -> None:
-    """Gives every file below `folder` the mode of a new one: libraries write some for their user alone."""
+    """Applies the umask to every file below `folder`: libraries create some for their owner only."""
     umask = os.umask(0o022)
     os.umask(umask)
     for path in folder.rglob("*"):
@@ -146,7 +146,7 @@ def follow_umask(folder: Path) -> None:
 
 
 def float32_folder(models: Path) -> Path:
-    """Where the float32 graphs of `models` lie: beside it."""
+    """The folder of the float32 graphs of `models`, next to it."""
     return models.with_name(f"{models.name}-float32")
 
 

@@ -1,12 +1,12 @@
-"""Builds the two ONNX graphs that translation runs on from a float32 `MarianMTModel`.
+"""Builds the two ONNX graphs of translation, encoder and decoding step, from a float32 `MarianMTModel`.
 
-The encoder projects the cross-attention keys and values once, so the decoder never sees its hidden state.
-The decoder does one step for rows of different age: every row carries its own lengths, and the self-attention
+The encoder projects the cross-attention keys and values once, so the decoder needs no hidden state of it.
+A decoding step takes rows at different positions: every row has its own lengths, and the self-attention
 buffers are written in place where each past/present pair is bound to one buffer.
 
-Attention is com.microsoft.GroupQueryAttention throughout. It reads a row's valid keys only, so padding costs
-next to nothing and an answer is the same bits whatever it is batched with (the softmax of MultiHeadAttention
-runs over the padding too, which moves last bits).
+All attention is com.microsoft.GroupQueryAttention. It reads a row's valid keys only, so padding costs almost
+nothing and an answer is bit-identical in any batch (the softmax of MultiHeadAttention includes the padding,
+which changes last bits).
 """
 
 import math
@@ -29,7 +29,7 @@ def build_encoder(model: MarianMTModel) -> onnx.ModelProto:
 
     Inputs: `input_ids` int64 [T], the tokens of B texts one after the other; `src_len` int32 [B], the tokens
     of each (>= 1, T in all, S at most). Outputs, for each decoder layer i: `ck{i}`, `cv{i}` float32
-    [B,heads,S,head_dim]. Beyond a row's `src_len` they hold finite values without meaning.
+    [B,heads,S,head_dim]. Values beyond a row's `src_len` are finite and meaningless.
     Raises ValueError for a model these graphs cannot express.
     Method: LayerNormalization (ONNX), GroupQueryAttention with causal=0 (com.microsoft).
     """
@@ -54,19 +54,19 @@ def build_encoder(model: MarianMTModel) -> onnx.ModelProto:
 
 
 def build_decoder_step(model: MarianMTModel) -> onnx.ModelProto:
-    """One decoding step for B rows of any age, as one float32 graph.
+    """One decoding step for B rows at any position, as one float32 graph.
 
     Inputs:
-    - `input_ids` int64 [B,1]: each row's last token (decoder_start_token_id for a row that just joined);
-    - `past_len` int32 [B]: tokens a row has in its buffers, which is this token's position;
+    - `input_ids` int64 [B,1]: each row's last token (decoder_start_token_id for a new row);
+    - `past_len` int32 [B]: tokens in a row's buffers, which is the position of this token;
     - `src_len` int32 [B]: a row's source tokens;
     - `pk{i}`, `pv{i}` float32 [B,heads,M,head_dim]: self-attention buffers, with M > max(past_len);
     - `ck{i}`, `cv{i}` float32 [B,heads,S,head_dim]: from the encoder, S >= max(src_len); padding is not read.
     Outputs:
-    - `logits` float32 [B,V], which times `logits_scale` float32 [B,1] are the model's: here the scale is 1.
-      Pad is one of V: who chooses must leave it out, who normalises must not, as Hugging Face does;
-    - `ok{i}`, `ov{i}`: the buffers with this step's keys and values at `past_len`. Where each is bound to the
-      memory of `pk{i}`, `pv{i}`, nothing is copied.
+    - `logits` float32 [B,V], to be multiplied by `logits_scale` float32 [B,1], which is 1 here. Pad is one of
+      V: exclude it from the choice of a token but not from a softmax, as Hugging Face does;
+    - `ok{i}`, `ov{i}`: the buffers with this step's keys and values at `past_len`. Nothing is copied where
+      they are bound to the memory of `pk{i}`, `pv{i}`.
     Raises ValueError for a model these graphs cannot express.
     Method: GroupQueryAttention (com.microsoft) with per-row `seqlens_k` and a shared past/present buffer; for
     cross-attention with an empty new key and no present output, so that it reads `ck{i}` and writes nothing.
@@ -116,7 +116,7 @@ def build_decoder_step(model: MarianMTModel) -> onnx.ModelProto:
 
 
 class _MarianGraph(GraphBuilder):
-    """A graph over a Marian model's parameters, with the parts that encoder and decoder share."""
+    """A graph over a Marian model's parameters, with the layers of both encoder and decoder."""
 
     def __init__(self, model: MarianMTModel) -> None:
         config = model.config

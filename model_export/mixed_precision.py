@@ -1,23 +1,23 @@
-"""Which layers stay in float32: where INT8 misses a quality bound, ever more of the most sensitive ones."""
+"""Chooses the layers that stay in float32 where INT8 misses a quality bound: the most sensitive ones."""
 
 import math
 from collections.abc import Callable, Mapping
 
 MAX_ATTEMPTS = 6
-# How much smaller the divergence of what stays in INT8 gets from one attempt to the next. At most by so much:
-# where answers break down, their loss says little of how far they moved.
+# Bounds of the factor by which one attempt reduces the divergence of the layers in INT8. The upper one is
+# needed because the loss of answers that break down no longer measures their divergence.
 LEAST_CUT, LARGEST_CUT = 1.25, 4.0
-# Of all layers: with more in float32, INT8 is worth less than the float32 graph's exactness.
+# The largest share of layers in float32: beyond it INT8 gains too little, and the float32 graph is served.
 MAX_SHARE = 0.9
 
 
 def choose_float32_layers(
     loss_ratio: Callable[[list[str]], float], sensitivities: Callable[[], Mapping[str, float]]
 ) -> list[str] | None:
-    """The layers to keep in float32, the most sensitive first; None where the whole graph must be.
+    """The layers to keep in float32, the most sensitive first; None where the graph must stay float32.
 
-    `loss_ratio` is of a model with such layers: how many times the loss of quality that is allowed it has.
-    `sensitivities` are asked for only if INT8 as a whole has more.
+    `loss_ratio` is the quality loss of a model with these float32 layers, divided by the allowed loss.
+    `sensitivities` is only called where INT8 as a whole exceeds it.
     """
     layers: list[str] = []
     ranked: dict[str, float] = {}
@@ -27,7 +27,7 @@ def choose_float32_layers(
             return layers
         if not ranked:
             ranked = dict(sorted(sensitivities().items(), key=lambda item: -item[1]))
-        # A loss grows with the error of the logits, and a divergence with its square.
+        # The loss grows with the error of the logits, the divergence with its square.
         layers = most_sensitive(ranked, layers, min(max(ratio**2, LEAST_CUT), LARGEST_CUT))
         if len(layers) > MAX_SHARE * len(ranked):
             break

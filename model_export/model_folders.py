@@ -1,6 +1,6 @@
-"""Where a task's model lies below a folder, which of its files are read, and a digest of those.
+"""Locates a task's model below a folder, and lists and digests the files that are read.
 
-Kept free of torch and transformers, whose import takes seconds.
+Without torch and transformers, whose import takes seconds.
 """
 
 import hashlib
@@ -16,13 +16,13 @@ HUB_REPOSITORIES = {
     "translation": "Helsinki-NLP/opus-mt-en-de",
     "sentiment": "distilbert/distilbert-base-uncased-finetuned-sst-2-english",
 }
-# The first kind that is there is read, and no other.
+# Only the first kind that is present is read.
 WEIGHTS = ("model.safetensors", "model-*.safetensors", "pytorch_model.bin", "pytorch_model-*.bin")
 OTHER_FILES = ("*.json", "*.spm", "vocab.txt", "adapter_model.safetensors")
 
 
 def files_to_read(names: Iterable[str]) -> list[str]:
-    """Of a repository's file names, those that its model is read from: weights of one kind, and the rest."""
+    """The files of a repository that its model is read from: weights of one kind, and all others."""
     names = sorted(name for name in names if "/" not in name)
     kinds = ([name for name in names if fnmatch(name, kind)] for kind in WEIGHTS)
     weights = next((kind for kind in kinds if kind), [])
@@ -36,66 +36,66 @@ def weights_of(folder: Path) -> list[str]:
 
 
 def is_model(folder: Path) -> bool:
-    """Whether `folder` has a configuration and weights: an interrupted download may have the first alone."""
+    """Whether `folder` has a configuration and weights; an interrupted download may lack the weights."""
     weights = weights_of(folder)
     return bool(weights) and all((folder / name).exists() for name in ("config.json", *weights))
 
 
 def digest(folders: Iterable[Path]) -> str:
     """One digest of the names and contents of all files that are read from `folders`."""
-    whole = hashlib.sha256()
+    digest_of_all = hashlib.sha256()
     for folder in folders:
         for name in files_to_read(path.name for path in folder.iterdir() if path.is_file()):
-            whole.update(f"{name} {sha256_of(folder / name)}\n".encode())
-    return whole.hexdigest()
+            digest_of_all.update(f"{name} {sha256_of(folder / name)}\n".encode())
+    return digest_of_all.hexdigest()
 
 
 def snapshots(model: Path) -> list[Path]:
-    """A model's snapshots in a hub cache: the one that refs/main names first, then the newest."""
+    """A model's snapshots in a hub cache: that of refs/main, then the others, newest first."""
     main = model / "refs" / "main"
     named = main.read_text().strip() if main.is_file() else ""
-    found = [path for path in (model / "snapshots").glob("*") if path.is_dir()]
-    return sorted(found, key=lambda path: (path.name == named, path.stat().st_mtime), reverse=True)
+    folders = [path for path in (model / "snapshots").glob("*") if path.is_dir()]
+    return sorted(folders, key=lambda path: (path.name == named, path.stat().st_mtime), reverse=True)
 
 
 def cached(task: str, cache: Path) -> Path | None:
-    """The snapshot of the task's repository to use of a hub cache; None where none is complete."""
+    """The first complete snapshot of the task's repository in a hub cache; None where there is none."""
     return next((folder for folder in cache_candidates(task, cache) if is_model(folder)), None)
 
 
 def cache_candidates(task: str, cache: Path) -> Iterator[Path]:
     repository = HUB_REPOSITORIES[task]
-    # Caches of before repositories had owners leave those out.
+    # Caches from before repositories had owners omit the owner.
     for name in (repository.replace("/", "--"), Path(repository).name):
         yield from snapshots(cache / f"models--{name}")
 
 
 def single_model(root: Path) -> Path | None:
-    """The folder of the model that `root` is, by itself or as one of a hub cache; None if it is none."""
+    """The model folder that `root` is, or that it contains as one model of a hub cache; None if neither."""
     candidates = snapshots(root) if (root / "snapshots").is_dir() else [root]
     with_config = [folder for folder in candidates if (folder / "config.json").exists()]
     return next(filter(is_model, with_config), next(iter(with_config), None))
 
 
 def task_of(folder: Path) -> str:
-    """The task that the model in `folder` is for; PreparationError where it is for neither."""
-    found = model_type(folder)
+    """The task of the model in `folder`; PreparationError where it is neither."""
+    kind = model_type(folder)
     for task, types in MODEL_TYPES.items():
-        if found in types:
+        if kind in types:
             return task
     served = "; ".join(f"{' or '.join(types)} for {task}" for task, types in MODEL_TYPES.items())
-    raise PreparationError(f"{folder}/config.json: model_type is {found!r}, served are {served}")
+    raise PreparationError(f"{folder}/config.json: model_type is {kind!r}, served are {served}")
 
 
 def find_model(task: str, root: Path) -> Path:
-    """The folder of the task's model below `root`, a folder of models or of a hub cache.
+    """The folder of the task's model below `root`, a folder of models or a hub cache.
 
     Raises:
-        PreparationError: there is none.
+        PreparationError: `root` has none.
     """
     repository = HUB_REPOSITORIES[task]
     plain = [root / repository, root / Path(repository).name, root / task]
-    # HF_HOME has the cache in hub/, HF_HUB_CACHE is that folder.
+    # HF_HOME has the cache in hub/, HF_HUB_CACHE is the cache itself.
     caches = [folder for cache in (root, root / "hub") for folder in cache_candidates(task, cache)]
     with_config = [folder for folder in (*plain, *caches) if (folder / "config.json").exists()]
     if not with_config:

@@ -1,8 +1,8 @@
-"""The ONNX INT8 artefact of a task, as the ONNX servers load it: built, verified, and only then published."""
+"""The ONNX INT8 artefact of a task: built, verified, and only then published."""
 
 import shutil
 import tempfile
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from model_export.marian_graphs import build_decoder_step, build_encoder
 from model_export.mixed_precision import choose_float32_layers
 from model_export.precision import format_figures, is_unchecked
 from model_export.pretrained import Pretrained
+from model_export.progress import PrintLine
 from model_export.quality_checks import CHECKS
 from model_export.row_quantize import quantize_rows, save_graphs
 from model_export.sensitivity import layer_sensitivities
@@ -31,10 +32,8 @@ TOKENIZER_FILES = {
 }
 COPIED = "task", "architecture", "origin", "trained", "parameters"
 
-# As many layers as a line on the terminal has room for.
+# Layers that a line on the terminal has room for.
 NAMED_LAYERS = 3
-
-Say = Callable[[str], None]
 
 
 def write_onnx(
@@ -43,16 +42,16 @@ def write_onnx(
     pretrained: Pretrained,
     kernels: Kernels,
     data: LabelledData | None,
-    say: Say,
+    print_line: PrintLine,
     *,
     check_quality: bool = True,
 ) -> None:
-    """Publishes `<task>/onnx` for `kernels`, made from the PyTorch artefact that lies beside it.
+    """Publishes `<task>/onnx` for `kernels`, made from `<task>/pytorch`.
 
-    Layers are kept in float32 where INT8 misses a quality bound. There are no bounds unless `check_quality`,
-    nor of random weights.
+    Layers are kept in float32 where INT8 misses a quality bound. There are no bounds without `check_quality`,
+    and none for random weights.
     Raises:
-        VerificationFailed: the float32 graph falls short; the artefact that was there before stays.
+        VerificationFailed: the float32 graph misses its bound; an earlier artefact stays.
     """
     original = manifest.artefacts[f"{task}/pytorch"]
     facts: dict[str, Any] = {
@@ -65,11 +64,11 @@ def write_onnx(
     source, name = manifest.folder / task / "pytorch", f"{task}/onnx"
     with manifest.publish(name, facts) as folder, tempfile.TemporaryDirectory() as scratch:
         graphs = build(task, pretrained)
-        say(f"{name}: comparing the float32 graph with PyTorch")
+        print_line(f"{name}: comparing the float32 graph with PyTorch")
         bounded = facts["quality_checked"]
         check = CHECKS[task](
             pretrained,
-            # Held by nobody: it takes as much memory as the models that follow.
+            # Not held in a variable: it takes as much memory as the models that follow.
             write_graphs(Path(scratch), graphs, Kernels(None), source, facts),
             data if bounded else None,
             bounded=bounded,
@@ -77,20 +76,22 @@ def write_onnx(
         all_layers = layer_names(graphs)
 
         def loss_ratio(float32_layers: list[str]) -> float:
-            say(f"{name}: quantizing {len(all_layers) - len(float32_layers)} of {len(all_layers)} layers")
+            print_line(
+                f"{name}: quantizing {len(all_layers) - len(float32_layers)} of {len(all_layers)} layers"
+            )
             served = write_graphs(folder, quantize(graphs, kernels, float32_layers), kernels, source, facts)
             if not bounded:
                 facts["verification"] = check.facts
                 return 0.0
-            say(f"{name}: comparing them with float32")
+            print_line(f"{name}: comparing INT8 with float32")
             judgement = check.judge(served)
             facts["verification"] = check.facts | judgement.figures
             if judgement.loss_ratio > 1:
-                say(f"{name}: falls short: {format_figures(judgement.figures)}")
+                print_line(f"{name}: misses the quality bound: {format_figures(judgement.figures)}")
             return judgement.loss_ratio
 
         def sensitivities() -> dict[str, float]:
-            say(f"{name}: measuring how sensitive each layer is to INT8")
+            print_line(f"{name}: measuring how sensitive each layer is to INT8")
             answers = check.answers if task == "translation" else None
             int8_rows = partial(int8_weights, instructions=kernels.instructions)
             return layer_sensitivities(pretrained, all_layers, int8_rows, check.token_ids, answers)
@@ -109,16 +110,16 @@ def write_onnx(
         }
         if float32_layers:
             more = len(float32_layers) - NAMED_LAYERS
-            rest = f" and {more} more, which the manifest names" if more > 0 else ""
-            say(f"{name}: in float32: {', '.join(float32_layers[:NAMED_LAYERS])}{rest}")
+            rest = f" and {more} more (all in the manifest)" if more > 0 else ""
+            print_line(f"{name}: in float32: {', '.join(float32_layers[:NAMED_LAYERS])}{rest}")
 
 
 def write_graphs(
     folder: Path, graphs: dict[str, Any], kernels: Kernels, source: Path, facts: dict[str, Any]
 ) -> Translator | SentimentClassifier:
-    """Fills `folder` with what a server loads, and nothing else; the model, as servers load it.
+    """Replaces the contents of `folder` by the files that a server loads; returns the model loaded from them.
 
-    Tokenizers are those of the PyTorch artefact in `source`; `facts` are the artefact's.
+    The tokenizer is that of the PyTorch artefact in `source`; `facts` are those of the new artefact.
     """
     for path in folder.iterdir():
         path.unlink()
@@ -137,7 +138,7 @@ def write_graphs(
 def quantize(
     graphs: dict[str, Any], kernels: Kernels, float32_layers: Collection[str] = ()
 ) -> dict[str, Any]:
-    """The INT8 form of float32 graphs by file name, for `kernels`; `float32_layers` stay as they are."""
+    """The INT8 form of float32 graphs by file name, for `kernels`; `float32_layers` stay in float32."""
     if kernels.instructions is None:
         return quantize_rows(graphs, float32_layers)
     return quantize_for_kernels(graphs, kernels.instructions, float32_layers)
@@ -154,10 +155,10 @@ def build(task: str, pretrained: Pretrained) -> dict[str, Any]:
 def is_current(
     manifest: Manifest, task: str, kernels: Kernels, data: LabelledData | None, *, check_quality: bool
 ) -> bool:
-    """Whether `<task>/onnx` is whole, made for `kernels` of what lies beside it, and verified as asked."""
+    """Whether `<task>/onnx` is intact, made from `<task>/pytorch` for `kernels`, and verified as needed."""
     artefact = manifest.artefacts.get(f"{task}/onnx")
     original = manifest.artefacts.get(f"{task}/pytorch")
-    if artefact is None or original is None or not manifest.is_whole(f"{task}/onnx"):
+    if artefact is None or original is None or not manifest.is_intact(f"{task}/onnx"):
         return False
     if artefact["made_from_sha256"] != contents_sha256(original):
         return False

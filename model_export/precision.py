@@ -1,10 +1,10 @@
-"""What the manifest says of an artefact's precision and quality, in words."""
+"""The manifest's facts on an artefact's precision and quality, as text."""
 
 from collections.abc import Mapping
 from typing import Any
 
 Artefact = Mapping[str, Any]
-# Ends the name of a figure's interval, [low, high], at 95 % confidence.
+# Suffix of the 95 % confidence interval, [low, high], of a figure.
 INTERVAL = "_interval_95"
 
 
@@ -14,12 +14,12 @@ def is_float32(artefact: Artefact) -> bool:
 
 
 def is_unchecked(artefact: Artefact) -> bool:
-    """Whether an artefact of trained weights was prepared without its quality bound."""
+    """Whether an artefact of trained weights was prepared without the quality check."""
     return artefact.get("quality_checked") is False and bool(artefact.get("trained"))
 
 
 def precision_of(artefact: Artefact) -> str:
-    """What an artefact computes in: INT8, float32, or how many of its layers in which."""
+    """The precision of an artefact: INT8, float32, or how many of its layers are in which."""
     if "precision" not in artefact:
         return "INT8" if "INT8" in str(artefact.get("format")) else "float32"
     int8, float32 = (len(artefact["precision"][kind]) for kind in ("int8", "float32"))
@@ -29,23 +29,23 @@ def precision_of(artefact: Artefact) -> str:
 
 
 def remarks(artefact: Artefact) -> list[str]:
-    """What who reads figures of an artefact must know: that it is not all INT8, or was not checked."""
-    found = [precision_of(artefact)] if artefact.get("precision", {}).get("float32") else []
-    return [*found, *(["INT8 quality not checked"] if is_unchecked(artefact) else [])]
+    """Notes for figures of an artefact that is not all INT8, or whose quality was not checked."""
+    mixed = [precision_of(artefact)] if artefact.get("precision", {}).get("float32") else []
+    return [*mixed, *(["INT8 quality not checked"] if is_unchecked(artefact) else [])]
 
 
 def verified(artefact: Artefact) -> str:
-    """What the verification of an artefact found, or that its quality was not asked for."""
+    """The figures of an artefact's verification, and whether its quality was not checked."""
     figures = format_figures(artefact.get("verification", {}))
     return ", ".join(filter(None, [figures, "quality not checked" if is_unchecked(artefact) else ""]))
 
 
 def format_figures(figures: Mapping[str, Any]) -> str:
     """Figures of a verification by name, each with its 95 % interval where it has one."""
-    told = []
+    parts = []
     for key, value in figures.items():
         if not key.endswith(INTERVAL):
             interval = figures.get(f"{key}{INTERVAL}")
             low_high = "" if interval is None else f" ({interval[0]:.4g} to {interval[1]:.4g})"
-            told.append(f"{key.replace('_', ' ')} {round(value, 4)}{low_high}")
-    return ", ".join(told)
+            parts.append(f"{key.replace('_', ' ')} {round(value, 4)}{low_high}")
+    return ", ".join(parts)

@@ -1,4 +1,4 @@
-"""A pair of model and tokenizer, and how one is read from a folder laid out like a hub snapshot."""
+"""A model with its tokenizer, loaded from a folder in the layout of a hub snapshot."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ from model_export.model_folders import weights_of
 
 @dataclass
 class Pretrained:
-    """One task's model in float32 and its tokenizer, with where they come from."""
+    """One task's model in float32, its tokenizer, and their origin."""
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
@@ -49,7 +49,7 @@ class Pretrained:
 
 
 def load_folder(task: str, folder: Path, origin: str) -> Pretrained:
-    """The model and tokenizer in `folder`, which is laid out like a hub snapshot.
+    """The model and tokenizer in `folder`, which has the layout of a hub snapshot.
 
     Raises:
         PreparationError: the folder cannot be read as a model of this task, or the model cannot be served.
@@ -70,18 +70,18 @@ def load_folder(task: str, folder: Path, origin: str) -> Pretrained:
 
 
 def load_model(task: str, folder: Path, config: Any, weights: Path) -> PreTrainedModel:
-    """The model in `folder`; PreparationError where `weights` are unreadable or not all of it."""
+    """The model in `folder`; PreparationError where `weights` are unreadable or incomplete."""
     kind = AutoModelForSeq2SeqLM if task == "translation" else AutoModelForSequenceClassification
     if weights.suffix == ".safetensors":
         try:
             with safe_open(weights, framework="pt"):
                 pass
         except SafetensorError as error:
-            raise PreparationError(f"{weights} is damaged or cut short ({error})") from None
+            raise PreparationError(f"{weights} is damaged or incomplete ({error})") from None
     options = {"config": config, "dtype": torch.float32, "output_loading_info": True}
-    # A pickle is read as tensors alone: it runs no code.
-    model, found = load(kind, folder, weights, f"a {task} model", weights_only=True, **options)
-    if missing := sorted(found["missing_keys"]):
+    # weights_only: a pickle is read as tensors alone and runs no code.
+    model, info = load(kind, folder, weights, f"a {task} model", weights_only=True, **options)
+    if missing := sorted(info["missing_keys"]):
         raise PreparationError(
             f"{weights} lacks {missing[0]}" + (f" and {len(missing) - 1} more" if missing[1:] else "")
         )
@@ -89,12 +89,12 @@ def load_model(task: str, folder: Path, config: Any, weights: Path) -> PreTraine
 
 
 def load(kind: Any, folder: Path, path: Path, what: str, **options: Any) -> Any:
-    """`kind.from_pretrained(folder)`; its errors become one line that blames `path`."""
+    """`kind.from_pretrained(folder)`; its errors become one line that names `path`."""
     try:
         return kind.from_pretrained(folder, local_files_only=True, **options)
     except Exception as error:  # transformers raises whatever its parsers do
         text = str(error).strip()
         reason = text.splitlines()[0] if text else ""
         raise PreparationError(
-            f"{path} does not load as {what}: {type(error).__name__}{f': {reason}' if reason else ''}"
+            f"{path} cannot be loaded as {what}: {type(error).__name__}{f': {reason}' if reason else ''}"
         ) from error

@@ -1,4 +1,4 @@
-"""The PyTorch artefact of a task: float32 safetensors and tokenizer, as `baseline/` loads them."""
+"""The PyTorch artefact of a task, which `baseline/` loads: float32 safetensors and tokenizer."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from model_export.pretrained import Pretrained
 def write_pytorch(manifest: Manifest, task: str, pretrained: Pretrained, source_sha256: str | None) -> None:
     """Publishes `<task>/pytorch`, with the generation settings that every server follows.
 
-    `source_sha256` is of the files that the model was read from, where they may change.
+    `source_sha256` is the digest of the files that the model was read from, where those may change.
     """
     facts: dict[str, Any] = {
         "task": task,
@@ -29,16 +29,16 @@ def write_pytorch(manifest: Manifest, task: str, pretrained: Pretrained, source_
 
 
 def source_language(pretrained: Pretrained) -> str:
-    """The language by whose rules texts are split into sentences: the tokenizer's, English if it has none."""
+    """The language whose rules split texts into sentences: the tokenizer's, or English."""
     return getattr(pretrained.tokenizer, "source_lang", None) or "en"
 
 
 def generation_settings(pretrained: Pretrained) -> dict[str, Any]:
     """Greedy decoding's limits, the same in all servers.
 
-    A trained model may write `2 x source tokens + 16` tokens, its end token among them: a bound that German
-    never needs, so that a loop of repeats ends. Random weights have no sense of an end, so each request
-    decodes exactly as many tokens as its source has, which keeps lengths natural.
+    A trained model may generate `2 x source tokens + 16` tokens, its end token included: more than German
+    needs, so the bound only ends repetition. Random weights end texts at random, so each request decodes
+    exactly as many tokens as its source has, which keeps lengths natural.
     """
     longest = pretrained.model.config.max_position_embeddings
     if pretrained.trained:

@@ -1,4 +1,4 @@
-"""The quality bounds of both tasks: how close to float32 what is served must be, on texts of the harness."""
+"""The quality bounds of both tasks: how close to float32 a served model must be, on texts of the load."""
 
 import json
 from collections.abc import Sequence
@@ -101,10 +101,10 @@ class SentimentCheck(Check):
 def chrf_with_interval(ours: Sequence[str], expected: Sequence[str]) -> tuple[float, float, float]:
     """chrF of a corpus, and the ends of its bootstrap interval over texts."""
     metric = CHRF()
-    found = metric.corpus_score(ours, [expected], n_bootstrap=RESAMPLES)
-    told = json.loads(found.format(width=4, is_json=True, signature=metric.get_signature().format()))
-    mean, half = told.get("confidence_mean", found.score), told.get("confidence_var", 0.0)
-    return found.score, max(mean - half, 0.0), min(mean + half, 100.0)
+    chrf = metric.corpus_score(ours, [expected], n_bootstrap=RESAMPLES)
+    fields = json.loads(chrf.format(width=4, is_json=True, signature=metric.get_signature().format()))
+    mean, half = fields.get("confidence_mean", chrf.score), fields.get("confidence_var", 0.0)
+    return chrf.score, max(mean - half, 0.0), min(mean + half, 100.0)
 
 
 CHECKS: dict[str, type[Check]] = {check.task: check for check in (TranslationCheck, SentimentCheck)}

@@ -1,7 +1,7 @@
-"""The hub models' exact architectures with seeded random weights: real compute and bytes, no meaning.
+"""The hub models' exact architectures with seeded random weights: for speed only, the answers mean nothing.
 
-Only for speed figures. Texts are cut into pieces by the embedded models' tokenizers, so that lengths are
-those of natural text; the vocabulary is padded to the hub model's size.
+Texts are tokenized by the embedded models' tokenizers, so that lengths are those of natural text; the
+vocabulary is padded to the hub model's size.
 """
 
 import json

@@ -1,7 +1,7 @@
-"""Rewrites float32 graphs to INT8, and writes graphs around one weights file that they share.
+"""Rewrites float32 graphs to INT8 in ONNX Runtime's own operators, and writes graphs with shared weights.
 
-Weights get one int8 scale per output channel, activations one per token row, measured at every call: then an
-answer cannot depend on its batch mates. (With one scale a tensor, a neighbour's outlier changes it.)
+Weights get one int8 scale per output channel, activations one per token row, measured at every call, so an
+answer cannot depend on its batch. (With one scale per tensor, an outlier in another text changes it.)
 """
 
 import json
@@ -18,7 +18,7 @@ from model_export.graph_rewriter import GraphRewriter, int8_rows
 
 _ALIGNMENT = 64
 _INLINE_BYTES = 64
-# From this size on a server reads weights into memory of their own.
+# Weights of this size or more are read into memory by the server itself.
 _LARGE_BYTES = 1 << 16
 
 
@@ -28,19 +28,19 @@ def quantize_rows(
     """The INT8 form of graphs that read the token ids `input_ids`, by file name.
 
     Every MatMul with a constant weight, the embedding and the output projection become int8 (symmetric, one
-    scale per output channel) but for `float32_layers`; other constants are stored as float16. Inputs and
-    outputs keep their names and shapes. Unless the model has a final bias, a decoder's `logits` are those of
-    the float32 graph divided by a number per row, its `logits_scale` (0 where all are 0): an argmax does not
-    see it, and a pass over all of them is saved.
+    scale per output channel) except `float32_layers`; other constants are stored as float16. Inputs and
+    outputs keep their names and shapes. Unless the model has a final bias, a decoder's `logits` must be
+    multiplied by `logits_scale`, one number per row (0 where all are 0): argmax needs no multiplication, so a
+    pass over all logits is saved.
     Method: QuantizeLinear with one block a row (ONNX opset 21), MatMulIntegerToFloat (com.microsoft).
     """
     return {name: RowQuantizer(model, float32_layers).run() for name, model in graphs.items()}
 
 
 def save_graphs(graphs: dict[str, onnx.ModelProto], folder: Path) -> None:
-    """Writes each graph to its file name, and all weights, each once, to the `weights.bin` they share.
+    """Writes each graph to its file name, and all weights once to a shared `weights.bin`.
 
-    `weights.json` has dtype, shape and offset of the large ones, by graph and name.
+    `weights.json` has dtype, shape and offset of the large weights, by graph and name.
     """
     folder.mkdir(parents=True, exist_ok=True)
     offsets: dict[bytes, int] = {}
@@ -69,7 +69,7 @@ def save_graphs(graphs: dict[str, onnx.ModelProto], folder: Path) -> None:
 
 
 class RowQuantizer(GraphRewriter):
-    """Emits the INT8 form of one graph in ONNX Runtime's own operators."""
+    """Rewrites one graph to INT8 in ONNX Runtime's own operators."""
 
     def run(self) -> onnx.ModelProto:
         for node in self.model.graph.node:
@@ -81,7 +81,7 @@ class RowQuantizer(GraphRewriter):
                 case "Gemm", [x, table, bias] if table == EMBEDDING and table in self.floats:
                     self.project(x, bias, node.output[0])
                 case _ if node.output[0] in self.nodes:
-                    pass  # a scale of 1, where the projection has given its own
+                    pass  # the constant logits_scale of 1, replaced by that of the projection
                 case _:
                     self.keep(node)
         return self.rewritten()
@@ -98,8 +98,8 @@ class RowQuantizer(GraphRewriter):
         stored, column_scale = self.int8_matrix(weight)
         quantized, row_scale = self.activation(x, len(self.floats[weight]))
         product = self.product(quantized, stored, column_scale, f"{output}.unscaled")
-        # Never as MatMulInteger, Cast and Mul by both scales: ONNX Runtime's MatMulIntegerToFloatFusion takes
-        # that for one scale a tensor, without a word.
+        # Not as MatMulInteger, Cast and Mul by both scales: ONNX Runtime's MatMulIntegerToFloatFusion would
+        # silently treat that as one scale per tensor.
         self.op("Mul", [product, row_scale], output)
 
     def project(self, x: str, bias: str, output: str) -> None:
@@ -136,7 +136,7 @@ class RowQuantizer(GraphRewriter):
         return self.op("QuantizeLinear", [x, scale, zeros], f"{x}.u8", axis=-1, block_size=width), scale
 
     def product(self, codes: str, matrix: str, scale: str, output: str) -> str:
-        """Codes times an int8 matrix with its channel scales; the row scales are not in it yet."""
+        """Codes times an int8 matrix with its channel scales, without the row scales."""
         one, zero = self.const("1.0", np.float32(1)), self.const("128", np.uint8(128))
         return self.op(
             "MatMulIntegerToFloat", [codes, matrix, one, scale, zero], output, domain="com.microsoft"

@@ -1,4 +1,4 @@
-"""What one activation scale per token row costs a decoding step, against one scale per tensor.
+"""Measures the cost of one activation scale per token row in a decoding step, against one per tensor.
 
 `python -m model_export.row_scale_cost --models models-random` builds both INT8 forms of the decoder from the
 same float32 graph and times them in one process, alternating, on one thread.
@@ -26,7 +26,7 @@ MAX_TOKENS = 64
 
 
 class TensorQuantizer(RowQuantizer):
-    """The same weights with one activation scale a tensor: com.microsoft.DynamicQuantizeMatMul."""
+    """The same weights with one activation scale per tensor: com.microsoft.DynamicQuantizeMatMul."""
 
     def run(self) -> onnx.ModelProto:
         self.added = {node.input[0]: node for node in self.model.graph.node if node.op_type == "Add"}
@@ -49,13 +49,13 @@ class TensorQuantizer(RowQuantizer):
 
     def product_with_bias(self, x: str, matrix: str, scale: str, bias: str, output: str) -> None:
         inputs = [x, matrix, scale, "", self.half(bias, self.floats[bias])]
-        # Under a key of its own: the absorbed Add is stored under its output's name after this.
+        # Under its own key: the absorbed Add is stored under its output's name after this.
         node = onnx.helper.make_node("DynamicQuantizeMatMul", inputs, [output], domain="com.microsoft")
         self.nodes[f"{output}.per_tensor"] = node
 
 
 class Step:
-    """One decoding step of `rows` rows over random caches, bound once."""
+    """One decoding step of `rows` rows over random caches, with inputs and outputs bound once."""
 
     def __init__(self, session: onnxruntime.InferenceSession, rows: int) -> None:
         self.session = session
@@ -89,7 +89,7 @@ class Step:
 
 
 def main(
-    models: Annotated[Path, typer.Option(help="What optimize_model.py wrote.")] = Path("models"),
+    models: Annotated[Path, typer.Option(help="Folder that optimize_model.py prepared.")] = Path("models"),
     batches: Annotated[str, typer.Option(help="Rows of a step, comma-separated.")] = "1,8,32",
     seconds: Annotated[float, typer.Option(min=1, help="Time for each batch size.")] = 15.0,
 ) -> None:
@@ -110,7 +110,9 @@ def main(
             for name, step in steps.items():
                 times[name].append(step.seconds())
         row, tensor = (float(np.median(times[name][1:])) * 1e3 for name in ("row", "tensor"))
-        print(f"B={rows}: one scale a row {row:.2f} ms, a tensor {tensor:.2f} ms, ratio {row / tensor:.3f}")
+        print(
+            f"B={rows}: one scale per row {row:.2f} ms, per tensor {tensor:.2f} ms, ratio {row / tensor:.3f}"
+        )
 
 
 if __name__ == "__main__":

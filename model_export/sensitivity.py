@@ -1,6 +1,6 @@
-"""How sensitive each layer is to INT8: how far a model's answers move when that layer alone is quantized.
+"""The sensitivity of each layer to INT8: how far a model's outputs diverge when it alone is quantized.
 
-It is measured in PyTorch, where a layer's weights and inputs are rounded to the codes that INT8 has and back.
+It is measured in PyTorch, where a layer's weights and inputs are rounded to INT8 codes and back.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +17,7 @@ from model_export.progress import track
 from model_export.torch_reference import class_logits, decoder_logits, lengths_mask, padded
 
 TEXTS = 8
-# Of each translation: what moves the later ones moves these.
+# Of each translation: a change in later tokens shows in these too.
 TOKENS = 16
 CODES = 127
 
@@ -31,11 +31,11 @@ def layer_sensitivities(
     token_ids: Sequence[list[int]],
     answers: Sequence[list[int]] | None,
 ) -> dict[str, float]:
-    """Of each layer, the mean Kullback-Leibler divergence of the model's probabilities when it is in INT8.
+    """For each layer, the mean Kullback-Leibler divergence of the model's probabilities when it is in INT8.
 
-    They are those of each next token of a translation in `answers`, or of each text's classes where there are
-    none. `layers` are those of the graphs; `int8_rows` gives codes and scales of weights [N,K]. An infinite
-    divergence is one of answers that are no numbers.
+    Probabilities are those of each next token of the translations in `answers`, or of each text's classes
+    where `answers` is None. `layers` are those of the graphs; `int8_rows` gives codes and scales of weights
+    [N,K]. The divergence of outputs that are NaN is infinite.
     """
     token_ids = token_ids[:TEXTS]
     if answers is None:
@@ -43,14 +43,14 @@ def layer_sensitivities(
     else:
         logits = _token_logits(pretrained, token_ids, [answer[:TOKENS] for answer in answers[:TEXTS]])
     reference = logits("").log_softmax(-1)
-    found = {}
+    divergences = {}
     for layer in track(layers, "quantizing each layer alone"):
         with in_int8(pretrained.model, layer, int8_rows):
-            moved = logits(layer).log_softmax(-1)
-        divergence = float((reference.exp() * (reference - moved)).sum(-1).mean())
-        # Below zero is the rounding of what does not move.
-        found[layer] = max(divergence, 0.0) if np.isfinite(divergence) else np.inf
-    return found
+            quantized = logits(layer).log_softmax(-1)
+        divergence = float((reference.exp() * (reference - quantized)).sum(-1).mean())
+        # Rounding may make a divergence of zero negative.
+        divergences[layer] = max(divergence, 0.0) if np.isfinite(divergence) else np.inf
+    return divergences
 
 
 def _class_logits(pretrained: Pretrained, token_ids: Sequence[list[int]]) -> Callable[[str], torch.Tensor]:
@@ -60,7 +60,7 @@ def _class_logits(pretrained: Pretrained, token_ids: Sequence[list[int]]) -> Cal
 def _token_logits(
     pretrained: Pretrained, token_ids: Sequence[list[int]], answers: Sequence[list[int]]
 ) -> Callable[[str], torch.Tensor]:
-    """The logits of all tokens of `answers` while a layer is in INT8; the encoder runs for its own alone."""
+    """Logits of all tokens of `answers` with a layer in INT8; decoder layers reuse the encoder's output."""
     model: Any = pretrained.model
     positions = [(row, column) for row, answer in enumerate(answers) for column in range(len(answer))]
     rows, columns = map(list, zip(*positions, strict=True))
@@ -78,12 +78,12 @@ def _token_logits(
 
 @contextmanager
 def in_int8(model: nn.Module, layer: str, int8_rows: Int8Rows) -> Iterator[None]:
-    """Has one layer of the graphs, which is one or more of the model's, compute what it does in INT8."""
-    whole: Any = model
+    """Quantizes one layer of the graphs, which is one or more of the model's, inside the block."""
+    pretrained: Any = model
     modules = dict(model.named_modules())
     if layer == EMBEDDING:
-        weights = [whole.get_input_embeddings().weight]
-        linear = [module for module in [whole.get_output_embeddings()] if module is not None]
+        weights = [pretrained.get_input_embeddings().weight]
+        linear = [module for module in [pretrained.get_output_embeddings()] if module is not None]
     else:
         linear = [modules[name] for name in layer.split("+")]
         weights = [module.weight for module in linear]
@@ -102,6 +102,6 @@ def in_int8(model: nn.Module, layer: str, int8_rows: Int8Rows) -> Iterator[None]
 
 
 def in_codes(x: torch.Tensor) -> torch.Tensor:
-    """Activations rounded to the codes that INT8 has for each row."""
+    """Activations rounded to the INT8 codes of their row."""
     scale = x.abs().amax(-1, keepdim=True) / CODES
     return torch.where(scale > 0, (x / scale).round() * scale, 0)

@@ -1,7 +1,7 @@
 """Builds the sentiment classifier's ONNX graph from a float32 DistilBERT or BERT model.
 
-Texts are packed, without padding. Of the last layer the classifier needs each text's first token alone, so
-its query, output and feed-forward layers run on nothing else.
+Texts are packed, without padding. The classifier needs only each text's first token of the last layer, so
+that layer's query, output and feed-forward parts run on first tokens alone.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ _EPSILON = 1e-12
 
 @dataclass(frozen=True)
 class _Names:
-    """Where an architecture keeps its parameters; those of a layer follow `layer` with its number."""
+    """Parameter names of an architecture; those of a layer are preceded by `layer` and its number."""
 
     embeddings: str
     layer: str
@@ -120,10 +120,10 @@ def _embed(graph: GraphBuilder, rows: PackedRows, ids: str, block: str) -> str:
 
 
 def _attend_first(graph: GraphBuilder, rows: PackedRows, query: str, cache: list[str], heads: int) -> str:
-    """What each text's first token, [B,width], takes from the keys and values of its text."""
+    """Attention of each text's first token, [B,width], over the keys and values of its text."""
     axis, none = graph.const("axis", np.array([1])), graph.const("none", np.array([0]))
     first = graph.op("Unsqueeze", [query, axis])
-    # An empty new key: the cache is all there is to attend to, and nothing is written.
+    # With an empty new key, attention reads the cache only and writes nothing.
     nothing = graph.op("Slice", [first, none, none, axis])
     inputs = [first, nothing, nothing, *cache, rows.last_index, rows.longest]
     return graph.op("Squeeze", [graph.attention(inputs, ["attention_of_first"], heads, causal=0), axis])

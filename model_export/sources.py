@@ -1,4 +1,4 @@
-"""Where models come from: the hub, a local folder, the embedded weights, or seeded random weights."""
+"""The sources of models: the hub, a local folder, the embedded weights, or seeded random weights."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 from model_export.embedded import embedded_folders
 from model_export.errors import PreparationError
-from model_export.hub import Say, ask, cached_model, download
+from model_export.hub import cached_model, download, hub_problem
 from model_export.manifest import TASKS
 from model_export.model_folders import HUB_REPOSITORIES, digest, find_model, single_model, task_of
+from model_export.progress import PrintLine
 
 if TYPE_CHECKING:
     from model_export.pretrained import Pretrained
@@ -18,7 +19,7 @@ NAMED_SOURCES = ("hub", "embedded", "random")
 
 @dataclass(frozen=True)
 class Resolved:
-    """The source that `auto` stands for, a line that says why, and what kept the hub from being it, if so."""
+    """The source that is used, a line with the reason, and why it is not the hub where `auto` fell back."""
 
     source: str
     line: str
@@ -29,7 +30,7 @@ def resolve(source: str) -> Resolved:
     """`auto` is the hub where it answers or its cache holds both models, else the embedded models."""
     if source != "auto":
         return Resolved(source, f"source: {source}")
-    problem = ask()
+    problem = hub_problem()
     if problem is None:
         return Resolved("hub", "source: hub")
     if all(cached_model(task) for task in TASKS):
@@ -38,12 +39,12 @@ def resolve(source: str) -> Resolved:
 
 
 def model_folder(source: str, task: str) -> Path | None:
-    """The task's folder where `source` is a folder; None where it is that of a model of the other task.
+    """The folder of the task's model below `source`; None where `source` is a model of the other task.
 
     Raises:
-        PreparationError: `source` is no folder, or the folder holds no such model.
+        PreparationError: `source` is not a folder, or has no such model.
     """
-    # Resolved, since "." has no name to tell it by.
+    # Resolved, since "." has no name.
     root = Path(source).expanduser().resolve()
     if not root.is_dir():
         raise PreparationError(
@@ -56,10 +57,10 @@ def model_folder(source: str, task: str) -> Path | None:
 
 
 def source_sha256(source: str, task: str) -> str | None:
-    """A digest of the files that the task's model is read from; None of the hub's and of random weights.
+    """A digest of the files that the task's model is read from; None for the hub and for random weights.
 
     Raises:
-        PreparationError: `source` is none that is known, or holds no such model.
+        PreparationError: `source` is unknown, or has no such model.
     """
     if source in ("hub", "random"):
         return None
@@ -67,11 +68,11 @@ def source_sha256(source: str, task: str) -> str | None:
     return digest(embedded_folders(task) if folder is None else [folder])
 
 
-def load(source: str, task: str, say: Say) -> "Pretrained":
+def load(source: str, task: str, print_line: PrintLine) -> "Pretrained":
     """The task's model from `source`: hub, embedded, random, or the path of a folder.
 
     Raises:
-        PreparationError: `source` is none of these, or gives no model that can be served.
+        PreparationError: `source` is none of these, or has no model that can be served.
     """
     # torch and transformers take seconds to import.
     from model_export.embedded import load_embedded
@@ -83,12 +84,13 @@ def load(source: str, task: str, say: Say) -> "Pretrained":
     if source == "random":
         return make_random(task)
     if source == "hub":
-        folder = download(task, say)
+        folder = download(task, print_line)
         return load_folder(task, folder, f"{HUB_REPOSITORIES[task]}@{folder.name[:12]}")
-    found = model_folder(source, task)
-    if found is None:
+    folder_of_task = model_folder(source, task)
+    if folder_of_task is None:
         other = next(one for one in TASKS if one != task)
-        say(f"{source} is one model, for {other}; {task} is served with the embedded model")
+        print_line(f"{source} has a model for {other} only; {task} is served with the embedded model")
         return load_embedded(task)
     root = Path(source).expanduser().resolve()
-    return load_folder(task, found, f"local folder {root.name if found == root else found.relative_to(root)}")
+    name = root.name if folder_of_task == root else folder_of_task.relative_to(root)
+    return load_folder(task, folder_of_task, f"local folder {name}")

@@ -1,4 +1,4 @@
-"""What PyTorch in float32 answers: the measure of every other form of a model."""
+"""Answers of PyTorch in float32, the reference for every other form of a model."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -10,7 +10,7 @@ from model_export.pretrained import Pretrained
 from model_export.progress import track
 
 BATCH = 32
-# Of texts whose logits are all kept: each takes 4 bytes a token and entry of the vocabulary.
+# Smaller where all logits are kept: 4 bytes for each token and entry of the vocabulary.
 LOGITS_BATCH = 8
 
 
@@ -19,7 +19,7 @@ def torch_translate(
 ) -> list[list[int]]:
     """Greedy tokens of Hugging Face's `generate` in float32, without the start token and padding.
 
-    Like lengths run together; a text's own limit cuts what its batch went on with.
+    Texts of similar length are batched; each answer is cut at the limit of its own text.
     """
     model: Any = pretrained.model
     config: Any = model.config
@@ -33,7 +33,7 @@ def torch_translate(
     )
     model.generation_config = settings
     answers: list[list[int]] = [[] for _ in token_ids]
-    for part in groups_of_like_length(token_ids, BATCH):
+    for part in groups_by_length(token_ids, BATCH):
         ids = padded([token_ids[index] for index in part], config.pad_token_id)
         limit = max(limits[index] for index in part)
         with torch.inference_mode():
@@ -59,22 +59,22 @@ def chooses_greedily(
     *,
     fixed_length: bool,
 ) -> list[bool]:
-    """Of each answer, whether greedy decoding in PyTorch gives it: after its first tokens, always the next.
+    """For each answer, whether PyTorch's best next token is always the answer's, given the tokens before it.
 
-    One pass tells it for all tokens, which takes a fraction of the time of decoding them one by one.
+    That is what greedy decoding gives; one pass over all tokens takes a fraction of its time.
     """
     config: Any = pretrained.model.config
-    barred = [config.pad_token_id, *([config.eos_token_id] if fixed_length else [])]
-    found = [False] * len(token_ids)
-    groups = [*groups_of_like_length(token_ids, LOGITS_BATCH)]
+    excluded = [config.pad_token_id, *([config.eos_token_id] if fixed_length else [])]
+    greedy = [False] * len(token_ids)
+    groups = [*groups_by_length(token_ids, LOGITS_BATCH)]
     for part in track(groups, "comparing with PyTorch"):
         chosen = [answers[index] for index in part]
         logits = decoder_logits(pretrained, [token_ids[index] for index in part], chosen)
-        logits[..., barred] = -torch.inf
+        logits[..., excluded] = -torch.inf
         best = logits.argmax(-1).tolist()
         for index, row, answer in zip(part, best, chosen, strict=True):
-            found[index] = row[: len(answer)] == answer
-    return found
+            greedy[index] = row[: len(answer)] == answer
+    return greedy
 
 
 @torch.inference_mode()
@@ -89,7 +89,7 @@ def decoder_logits(
     pad, start = model.config.pad_token_id, model.config.decoder_start_token_id
     ids = padded(token_ids, pad)
     before = padded([[start, *answer[:-1]] for answer in answers], pad)
-    # The mask by lengths: a text may hold the padding's id.
+    # Masked by length, since a text may contain the padding's id.
     return model(
         input_ids=ids,
         attention_mask=lengths_mask(token_ids),
@@ -109,17 +109,17 @@ def class_logits(pretrained: Pretrained, token_ids: Sequence[list[int]]) -> torc
 
 
 def torch_labels(pretrained: Pretrained, token_ids: Sequence[list[int]]) -> list[str]:
-    """The label that a classifier gives to each text."""
+    """A classifier's label for each text."""
     labels: dict[int, str] = pretrained.model.config.id2label or {}
-    found = [""] * len(token_ids)
-    for part in groups_of_like_length(token_ids, BATCH):
+    answers = [""] * len(token_ids)
+    for part in groups_by_length(token_ids, BATCH):
         best = class_logits(pretrained, [token_ids[index] for index in part]).argmax(-1).tolist()
         for index, label in zip(part, best, strict=True):
-            found[index] = labels[label]
-    return found
+            answers[index] = labels[label]
+    return answers
 
 
-def groups_of_like_length(token_ids: Sequence[list[int]], size: int) -> Iterator[list[int]]:
+def groups_by_length(token_ids: Sequence[list[int]], size: int) -> Iterator[list[int]]:
     """The indices of texts in groups of up to `size`, the longest texts first."""
     order = sorted(range(len(token_ids)), key=lambda index: -len(token_ids[index]))
     for at in range(0, len(order), size):

@@ -1,7 +1,7 @@
-"""Holds what the ONNX servers will load against float32 before it is published.
+"""Verifies the files that the ONNX servers will load against float32, before they are published.
 
-The float32 graph must answer as PyTorch does; what is served must then lose no more than the bounds allow.
-What is run is what servers run: their own tokenizers and decoders, on the files about to be published.
+The float32 graph must answer as PyTorch does; the INT8 model may then lose no more than the bounds allow.
+Both run as in the servers, with their tokenizers and decoders, on the files about to be published.
 """
 
 import math
@@ -18,25 +18,25 @@ from locustfiles.inputs import unique
 from model_export.errors import PreparationError
 from model_export.pretrained import Pretrained
 from model_export.progress import track
-from model_export.torch_reference import BATCH, groups_of_like_length
+from model_export.torch_reference import BATCH, groups_by_length
 
 TEXTS = 500
-# Enough to see that the float32 graph is the model.
+# Enough to show that the float32 graph computes the same model.
 PYTORCH_TEXTS = 64
-# A model that misses its bound on so many by more than chance is asked for no more.
+# A model that misses its bound significantly on this many texts is not run on the rest.
 SCREENING_TEXTS = 100
 MAX_LOSS_POINTS = 0.5
-# Not all: where two tokens tie to the last bit, a batched float32 GEMM may choose the other one.
+# Below 1: where two tokens tie to the last bit, a batched float32 GEMM may choose the other one.
 MIN_SAME = 0.98
 
 
 class VerificationFailed(PreparationError):
-    """A graph does not answer as its float32 original; the text says by which figure."""
+    """A graph does not answer as its float32 original; the text has the figure."""
 
 
 @dataclass(frozen=True)
 class LabelledData:
-    """Data with known answers below one folder: SST-2's dev.tsv and Multi30k's test sentences."""
+    """Labelled data in one folder: SST-2's dev.tsv and Multi30k's test sentences."""
 
     folder: Path
 
@@ -62,9 +62,9 @@ class LabelledData:
 
 @dataclass
 class Judgement:
-    """Figures of a model, and how many times the loss that the bounds allow it has: more than 1 is too much.
+    """Figures of a model, and its loss divided by the allowed loss: more than 1 is too much.
 
-    `is_certain` where it is too much at the better end of the figure's interval, too.
+    `is_certain` where that holds at the better end of the figure's interval too.
     """
 
     figures: dict[str, Any]
@@ -72,16 +72,16 @@ class Judgement:
     is_certain: bool = False
 
     def require(self, loss: float, allowed: float, least_loss: float) -> None:
-        """Takes one more figure into account; `least_loss` is the better end of its interval."""
+        """Adds one bound; `least_loss` is the better end of the figure's interval."""
         if loss > allowed:
             self.loss_ratio = max(self.loss_ratio, loss / allowed if allowed > 0 else math.inf)
             self.is_certain |= least_loss > allowed
 
 
 class Check(ABC):
-    """The texts that models of a task are judged on, and what the float32 graph answers to them.
+    """The texts that models of a task are checked on, and the float32 graph's answers to them.
 
-    `facts` say how that graph compares with PyTorch, which is found out as the check is made.
+    `facts` compare that graph with PyTorch.
     """
 
     task: ClassVar[str]
@@ -90,9 +90,9 @@ class Check(ABC):
     def __init__(
         self, pretrained: Pretrained, float32: Any, data: LabelledData | None = None, *, bounded: bool = True
     ) -> None:
-        """Has `float32`, the model of the float32 graph, answer the texts, and those of `data`.
+        """Runs `float32`, the model of the float32 graph, on the texts, and on those of `data`.
 
-        Unless `bounded` there are only as many as that graph itself needs.
+        Without bounds there are only as many texts as the comparison with PyTorch needs.
         Raises:
             VerificationFailed: it does not answer as PyTorch does.
         """
@@ -102,14 +102,14 @@ class Check(ABC):
         self.token_ids = [float32.tokenize(text) for text in samples]
         original = pretrained.tokenizer
         if self.token_ids != [original(text, split_special_tokens=True).input_ids for text in samples]:
-            raise VerificationFailed("the served tokenizer cuts texts differently from the original's")
+            raise VerificationFailed("the served tokenizer gives other token ids than the original")
         self.answers = self.run(float32, self.token_ids)
         count = min(PYTORCH_TEXTS, texts)
         same = share(self.same_as_pytorch(float32, count))
         if same < MIN_SAME:
             raise VerificationFailed(
                 f"the float32 graph gives PyTorch's {self.compared} for {same:.1%} of {count} texts "
-                f"(at least {MIN_SAME:.0%} is asked)"
+                f"(at least {MIN_SAME:.0%} required)"
             )
         self.facts = {"float32_graph_texts": count, f"float32_graph_same_{self.compared}": same}
         self.labelled = getattr(data, self.task)() if data is not None else []
@@ -118,9 +118,9 @@ class Check(ABC):
             self.float32_score = self.score(float32, self.run(float32, self.labelled_ids))
 
     def judge(self, served: Any) -> Judgement:
-        """How far `served` is from float32, and whether it loses by known answers where there are some.
+        """Compares `served` with float32, and both with the labels where there are any.
 
-        Figures are of fewer texts where those leave no doubt that a bound is missed.
+        Figures are of fewer texts where those already show that a bound is missed.
         """
         answers: list[Any] = []
         for count in (SCREENING_TEXTS, len(self.token_ids)):
@@ -136,20 +136,20 @@ class Check(ABC):
 
     @property
     def float32_figures(self) -> dict[str, Any]:
-        """What is known of the float32 graph itself."""
+        """The figures of the float32 graph itself."""
         return self.facts | (self.labelled_figures(self.float32_score) if self.labelled else {})
 
     @abstractmethod
     def run(self, served: Any, token_ids: Sequence[list[int]]) -> list[Any]:
-        """What `served` answers to texts."""
+        """Answers of `served` to texts."""
 
     @abstractmethod
     def same_as_pytorch(self, float32: Any, count: int) -> list[bool]:
-        """Of the first `count` texts, whether PyTorch answers as the float32 graph did."""
+        """For each of the first `count` texts, whether PyTorch answers as the float32 graph did."""
 
     @abstractmethod
     def compare(self, served: Any, answers: Sequence[Any]) -> Judgement:
-        """The judgement of answers to the first texts."""
+        """The judgement of `answers`, which are to the first texts."""
 
     @abstractmethod
     def score(self, served: Any, answers: Sequence[Any]) -> float:
@@ -163,9 +163,9 @@ class Check(ABC):
 def in_batches(
     run: Callable[[list[list[int]]], list[Any]], token_ids: Sequence[list[int]], label: str
 ) -> list[Any]:
-    """What `run` gives for groups of texts of like length, a group a core, in the texts' order."""
+    """The results of `run` in the order of the texts, run on groups of similar length, one group per core."""
     answers: list[Any] = [None] * len(token_ids)
-    groups = [*groups_of_like_length(token_ids, BATCH)]
+    groups = [*groups_by_length(token_ids, BATCH)]
     with ThreadPoolExecutor(Settings().threads) as pool:
         futures = [pool.submit(run, [token_ids[index] for index in part]) for part in groups]
         try:

@@ -10,7 +10,7 @@ FORMAT = 6
 # Nothing that runs code when it is loaded, as pickles do, but kernels.so, compiled where they were prepared.
 KERNELS_FILE = "kernels.so"
 SUFFIXES = {"pytorch": {".json", ".safetensors", ".spm", ".txt"}, "onnx": {".bin", ".json", ".onnx", ".spm"}}
-RECREATE = "re-create it with `python optimize_model.py`"
+RECREATE = "re-create it with `python optimize_model.py --output {}`"
 ALLOW = "its owner lets others read it with `chmod -R a+rX {}`"
 
 
@@ -39,7 +39,7 @@ class ModelFiles:
                 problem = f"cannot be read by this user ({error.strerror}); {ALLOW.format(self.folder)}"
                 raise ModelFilesError(f"model file {self.name}/{name} {problem}") from error
             except OSError as error:
-                problem = f"cannot be read ({error.strerror}); {RECREATE}"
+                problem = f"cannot be read ({error.strerror}); {self._remedy}"
             if problem:
                 raise ModelFilesError(f"model file {self.name}/{name} {problem}")
 
@@ -53,21 +53,28 @@ class ModelFiles:
             return "is of a kind that is not loaded"
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-        return None if digest == entry["sha256"] else f"is damaged; {RECREATE}"
+        return None if digest == entry["sha256"] else f"is damaged; {self._remedy}"
+
+    @property
+    def _remedy(self) -> str:
+        return RECREATE.format(self.folder.parent.parent)
 
 
 def find_model_files(models_dir: Path, name: str) -> ModelFiles:
     """The model `name` of `models_dir`; ModelFilesError where the manifest does not list it or is older."""
+    recreate = RECREATE.format(models_dir)
     try:
         manifest = json.loads((models_dir / "manifest.json").read_text())
         if manifest["format"] != FORMAT:
-            raise ModelFilesError(f"{models_dir} was prepared by another version; {RECREATE}")
+            raise ModelFilesError(f"{models_dir} was prepared by another version; {recreate}")
         return ModelFiles(name, models_dir / name, manifest["artefacts"][name])
     except PermissionError as error:
         unreadable = f"{error.filename} cannot be read by this user ({error.strerror})"
         raise ModelFilesError(f"{unreadable}; {ALLOW.format(models_dir)}") from None
     except OSError:
-        prepare = "`python optimize_model.py` prepares them (GAP_MODELS_DIR names another folder)"
+        prepare = (
+            f"`python optimize_model.py --output {models_dir}` prepares them (GAP_MODELS_DIR sets the folder)"
+        )
         raise ModelFilesError(f"{models_dir} holds no models; {prepare}") from None
     except (ValueError, KeyError, TypeError):
-        raise ModelFilesError(f"{models_dir}/manifest.json does not list {name}; {RECREATE}") from None
+        raise ModelFilesError(f"{models_dir}/manifest.json does not list {name}; {recreate}") from None

@@ -12,7 +12,7 @@ def find_onnx_files(models_dir: Path, task: str) -> ModelFiles:
     if missing:
         raise ModelFilesError(
             f"{models_dir} was prepared for a CPU with {', '.join(missing)}, which this one lacks; "
-            "`python optimize_model.py --kernels onnxruntime` prepares models for any"
+            f"`python optimize_model.py --kernels onnxruntime --output {models_dir}` prepares models for any"
         )
     return files
 

@@ -130,7 +130,7 @@ def prepared(
             str(ruined),
             tmp_path_factory.mktemp("models"),
             force=False,
-            say=lines.append,
+            print_line=lines.append,
             kernels=request.param,
         )
     return manifest, lines
@@ -144,7 +144,9 @@ def test_a_model_that_int8_ruins_is_prepared_with_that_layer_in_float32(
         artefact = manifest.artefacts[f"{task}/onnx"]
         assert artefact["precision"]["float32"] == [ruined_layer]
         assert len(artefact["precision"]["int8"]) > 20 and ruined_layer not in artefact["precision"]["int8"]
-        assert any("falls short" in line for line in lines) and any(ruined_layer in line for line in lines)
+        assert any("misses the quality bound" in line for line in lines) and any(
+            ruined_layer in line for line in lines
+        )
         original = Manifest(EMBEDDED).artefacts[f"{task}/onnx"]
         # ONNX Runtime's kernels need no library, and no graph of their own for greedy steps.
         assert 0.98 < artefact["bytes"] / original["bytes"] < 1.15
@@ -167,7 +169,7 @@ def test_what_was_prepared_so_is_kept(prepared: tuple[Manifest, list[str]], ruin
     manifest, _ = prepared
     lines: list[str] = []
     kernels = manifest.artefacts["translation/onnx"]["kernels"]
-    prepare(str(ruined), manifest.folder, force=False, say=lines.append, kernels=kernels)
+    prepare(str(ruined), manifest.folder, force=False, print_line=lines.append, kernels=kernels)
     assert "nothing to do" in lines[-1]
 
 
@@ -260,7 +262,7 @@ def test_where_no_layers_help_the_float32_graph_is_served(
     models = tmp_path / "models"
     shutil.copytree(EMBEDDED, models)
     lines: list[str] = []
-    manifest = prepare("embedded", models, force=True, say=lines.append)
+    manifest = prepare("embedded", models, force=True, print_line=lines.append)
     artefact = manifest.artefacts["translation/onnx"]
     assert artefact["precision"]["int8"] == [] and len(artefact["precision"]["float32"]) == 49
     assert artefact["format"] == "ONNX Runtime float32" and artefact["kernels"] == "onnxruntime"
@@ -268,7 +270,7 @@ def test_where_no_layers_help_the_float32_graph_is_served(
     assert not artefact["files"].keys() & {"kernels.so", "greedy.onnx"}
     assert "float32 (INT8 missed its quality bound)" in " ".join(as_text(size_table(manifest)).split())
     assert manifest.artefacts["sentiment/onnx"]["precision"]["float32"] == []
-    prepare("embedded", models, force=False, say=lines.append)
+    prepare("embedded", models, force=False, print_line=lines.append)
     assert "nothing to do" in lines[-1]
 
 
@@ -311,7 +313,7 @@ def test_intervals_are_of_the_texts_that_were_judged() -> None:
 @pytest.fixture
 def unchecked(ruined: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Manifest:
     monkeypatch.setattr(verify, "TEXTS", 8)
-    return prepare(str(ruined), tmp_path / "models", force=False, say=quiet, check_quality=False)
+    return prepare(str(ruined), tmp_path / "models", force=False, print_line=quiet, check_quality=False)
 
 
 def test_without_a_quality_check_int8_is_taken_as_it_is_and_said_so(
@@ -325,12 +327,12 @@ def test_without_a_quality_check_int8_is_taken_as_it_is_and_said_so(
     assert artefact["verification"]["float32_graph_same_labels"] == 1, "the graph is checked all the same"
     assert as_text(size_table(unchecked)).count("quality not checked") == 2
     lines: list[str] = []
-    prepare(str(ruined), unchecked.folder, force=False, say=lines.append, check_quality=False)
+    prepare(str(ruined), unchecked.folder, force=False, print_line=lines.append, check_quality=False)
     assert "nothing to do" in lines[-1]
 
 
 def test_who_asks_for_a_check_gets_one(unchecked: Manifest, ruined: Path) -> None:
-    manifest = prepare(str(ruined), unchecked.folder, force=False, say=quiet)
+    manifest = prepare(str(ruined), unchecked.folder, force=False, print_line=quiet)
     assert all(manifest.artefacts[f"{task}/onnx"]["quality_checked"] for task in TASKS)
     assert manifest.artefacts["translation/onnx"]["precision"]["float32"] == [RUINED["translation"][1]]
 
@@ -343,11 +345,11 @@ def test_auto_refuses_models_of_unchecked_quality(tmp_path: Path, source: str) -
     written = {"format": FORMAT, "source": source, "artefacts": {"translation/onnx": artefact}}
     (models / "manifest.json").write_text(json.dumps(written))
     with pytest.raises(PreparationError, match="without a quality check") as caught:
-        prepare("auto", models, force=False, say=quiet)
+        prepare("auto", models, force=False, print_line=quiet)
     assert "\n" not in str(caught.value) and "--source" in str(caught.value)
     assert json.loads((models / "manifest.json").read_text()) == written
 
 
 def test_auto_prepares_no_models_of_unchecked_quality(tmp_path: Path) -> None:
     with pytest.raises(PreparationError, match="--no-quality-check needs a --source"):
-        prepare("auto", tmp_path / "models", force=False, say=quiet, check_quality=False)
+        prepare("auto", tmp_path / "models", force=False, print_line=quiet, check_quality=False)

@@ -124,7 +124,7 @@ def test_an_expired_token_is_named_and_the_remedy_helps(hub: StubHub, environmen
     ("status", "gated", "reason"),
     [
         (403, False, "the hub answered 403 Forbidden (the access token may not read this model)"),
-        (403, True, "the hub answered 403: the model is gated (ask for access on its page; set HF_TOKEN)"),
+        (403, True, "the hub answered 403: the model is gated (request access on its page; set HF_TOKEN)"),
         (404, False, "the hub answered 404"),
         (503, False, "the hub answered 503"),
     ],
@@ -178,16 +178,16 @@ def test_the_next_run_of_auto_asks_the_hub_again(models: Path, monkeypatch: pyte
     class Asked(Exception):
         pass
 
-    def load(source: str, task: str, say: object) -> None:
+    def load(source: str, task: str, print_line: object) -> None:
         raise Asked(source)
 
     monkeypatch.setattr(prepare, "load", load)
-    monkeypatch.setattr(sources, "ask", lambda: Problem("the hub did not answer"))
+    monkeypatch.setattr(sources, "hub_problem", lambda: Problem("the hub did not answer"))
     monkeypatch.setattr(sources, "cached_model", lambda task: None)
     lines: list[str] = []
-    manifest = prepare.prepare("auto", models, force=False, say=lines.append)
+    manifest = prepare.prepare("auto", models, force=False, print_line=lines.append)
     assert manifest.fallback == "the hub did not answer" and "nothing to do" in lines[-1]
-    monkeypatch.setattr(sources, "ask", lambda: None)
+    monkeypatch.setattr(sources, "hub_problem", lambda: None)
     with pytest.raises(Asked, match="hub"):
-        prepare.prepare("auto", models, force=False, say=lines.append)
+        prepare.prepare("auto", models, force=False, print_line=lines.append)
     assert Manifest(models).source == "embedded", "what is there is kept until the hub's is there"

@@ -52,15 +52,15 @@ def test_weights_in_the_hubs_older_format_are_prepared(tmp_path: Path) -> None:
     weights = load_file(folder / "model.safetensors")
     torch.save(weights, folder / "pytorch_model.bin")
     (folder / "model.safetensors").unlink()
-    prepare(str(tmp_path / "hub"), tmp_path / "models", force=False, say=quiet)
+    prepare(str(tmp_path / "hub"), tmp_path / "models", force=False, print_line=quiet)
     written = load_file(tmp_path / "models/translation/pytorch/model.safetensors")
     assert weights.keys() == written.keys()
     assert all(torch.equal(weights[name], written[name]) for name in weights)
 
 
 def test_a_local_folder_in_hub_layout_is_prepared(tmp_path: Path) -> None:
-    manifest = prepare(str(hub_layout(tmp_path / "hub")), tmp_path / "models", force=False, say=quiet)
-    assert all(manifest.is_whole(f"{task}/{kind}") for task in REPOSITORIES for kind in ("pytorch", "onnx"))
+    manifest = prepare(str(hub_layout(tmp_path / "hub")), tmp_path / "models", force=False, print_line=quiet)
+    assert all(manifest.is_intact(f"{task}/{kind}") for task in REPOSITORIES for kind in ("pytorch", "onnx"))
     translation = AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "models/translation/pytorch")
     assert translation.dtype == torch.float32
     sentiment = AutoModelForSequenceClassification.from_pretrained(tmp_path / "models/sentiment/pytorch")
@@ -72,12 +72,12 @@ def test_the_hub_is_read_by_the_same_path(tmp_path: Path, monkeypatch: pytest.Mo
     root = hub_layout(tmp_path / "hub")
     asked = []
 
-    def download(task: str, say: object) -> Path:
+    def download(task: str, print_line: object) -> Path:
         asked.append(task)
         return root / REPOSITORIES[task]
 
     monkeypatch.setattr(sources, "download", download)
-    manifest = prepare("hub", tmp_path / "models", force=False, say=quiet)
+    manifest = prepare("hub", tmp_path / "models", force=False, print_line=quiet)
     assert asked == list(REPOSITORIES)
     assert manifest.artefacts["translation/pytorch"]["origin"].startswith(REPOSITORIES["translation"])
 
@@ -118,11 +118,11 @@ def test_damage_is_noticed_and_mended(tmp_path: Path, damage: str) -> None:
         with pytest.raises(KeyboardInterrupt), manifest.publish("translation/pytorch", {}) as folder:
             (folder / "model.safetensors").write_bytes(b"half")
             raise KeyboardInterrupt
-        assert Manifest(models).is_whole("translation/pytorch"), "the last good artefact stays"
+        assert Manifest(models).is_intact("translation/pytorch"), "the last good artefact stays"
     lines: list[str] = []
-    prepare("embedded", models, force=False, say=lines.append)
+    prepare("embedded", models, force=False, print_line=lines.append)
     assert sha256_of(weights) == before
-    assert Manifest(models).is_whole("translation/pytorch")
+    assert Manifest(models).is_intact("translation/pytorch")
     assert any("damaged" in line for line in lines) == (damage in ("changed", "removed", "surplus"))
 
 
@@ -132,7 +132,7 @@ def test_what_is_whole_is_kept(tmp_path: Path) -> None:
     (models / "translation/pytorch/.DS_Store").touch()
     before = (models / "translation/pytorch/config.json").stat().st_mtime_ns
     lines: list[str] = []
-    prepare("embedded", models, force=False, say=lines.append)
+    prepare("embedded", models, force=False, print_line=lines.append)
     assert any("nothing to do" in line for line in lines)
     assert (models / "translation/pytorch/config.json").stat().st_mtime_ns == before
 
@@ -173,7 +173,7 @@ def test_random_translation_cuts_text_like_natural_text() -> None:
     [
         ("config.json", '{"model_type": "marian"', "config.json is not JSON"),
         ("config.json", '{"model_type": "bert"}', "model_type is 'bert'"),
-        ("model.safetensors", "not weights", "is damaged or cut short"),
+        ("model.safetensors", "not weights", "is damaged or incomplete"),
     ],
 )
 def test_a_folder_that_is_no_model_is_a_clear_error(
@@ -182,13 +182,13 @@ def test_a_folder_that_is_no_model_is_a_clear_error(
     root = hub_layout(tmp_path)
     (root / REPOSITORIES["translation"] / name).write_text(content)
     with pytest.raises(PreparationError, match=message) as caught:
-        prepare(str(root), tmp_path / "models", force=False, say=quiet)
+        prepare(str(root), tmp_path / "models", force=False, print_line=quiet)
     assert "\n" not in str(caught.value)
 
 
 def test_a_folder_without_the_models_names_where_it_looked(tmp_path: Path) -> None:
     with pytest.raises(PreparationError, match="opus-mt-en-de"):
-        prepare(str(tmp_path), tmp_path / "models", force=False, say=quiet)
+        prepare(str(tmp_path), tmp_path / "models", force=False, print_line=quiet)
 
 
 def test_command_line_errors_are_one_line_and_lose_nothing(tmp_path: Path) -> None:
@@ -278,7 +278,7 @@ def test_a_graph_that_is_not_the_model_is_not_published_and_the_last_good_one_st
     monkeypatch.setattr(onnx_export, "build", lambda *_: build(task, other))
     with pytest.raises(verify.VerificationFailed, match="the float32 graph"):
         write_onnx(manifest, task, pretrained, Kernels(None), None, quiet)
-    assert Manifest(models).is_whole(f"{task}/onnx")
+    assert Manifest(models).is_intact(f"{task}/onnx")
     assert Manifest(models).artefacts[f"{task}/onnx"] == before
 
 
@@ -290,7 +290,7 @@ def test_labelled_data_gives_accuracy_and_bleu(tmp_path: Path) -> None:
     (tmp_path / "multi30k/test_2016_flickr.de").write_text("Zwei Hunde spielen im Schnee.\n" * 2)
     models = tmp_path / "models"
     shutil.copytree(EMBEDDED, models)
-    manifest = prepare("embedded", models, force=True, say=quiet, eval_data=tmp_path)
+    manifest = prepare("embedded", models, force=True, print_line=quiet, eval_data=tmp_path)
     sentiment = manifest.artefacts["sentiment/onnx"]["verification"]
     assert sentiment["accuracy_float32"] == sentiment["accuracy_served"] == 100
     translation = manifest.artefacts["translation/onnx"]["verification"]

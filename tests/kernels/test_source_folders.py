@@ -115,7 +115,7 @@ def test_the_folder_of_one_model_says_its_task_and_what_serves_the_other(
     assert load(str(folder), task, lines.append).model.num_parameters() < 1_000_000
     assert lines == []
     assert load(str(folder), other, lines.append).origin.startswith("embedded")
-    assert lines == [f"{folder} is one model, for {task}; {other} is served with the embedded model"]
+    assert lines == [f"{folder} has a model for {task} only; {other} is served with the embedded model"]
     assert source_sha256(str(folder), other) == source_sha256("embedded", other)
 
 
@@ -164,9 +164,9 @@ def test_a_pickle_that_would_run_code_runs_none(models: Path, tmp_path: Path, pr
     (models / "translation/model.safetensors").unlink()
     weights = {"model.shared.weight": Malicious(tmp_path / "was-here")}
     (models / "translation/pytorch_model.bin").write_bytes(pickle.dumps(weights, protocol=protocol))
-    assert "translation/pytorch_model.bin does not load" in refusal("translation", models)
+    assert "translation/pytorch_model.bin cannot be loaded" in refusal("translation", models)
     torch.save(weights, models / "translation/pytorch_model.bin")
-    assert "translation/pytorch_model.bin does not load" in refusal("translation", models)
+    assert "translation/pytorch_model.bin cannot be loaded" in refusal("translation", models)
     assert not (tmp_path / "was-here").exists()
 
 
@@ -215,7 +215,7 @@ FAULTS: list[tuple[str, str, Damage, str]] = [
     ),
     ("sentiment", "tokenizer_config.json", lambda path: path.write_text("{"), "_config.json is not JSON"),
     ("sentiment", "tokenizer.json", cut, "tokenizer.json is not JSON"),
-    ("sentiment", "tokenizer.json", lambda path: path.write_text("{}"), "does not load as a tokenizer"),
+    ("sentiment", "tokenizer.json", lambda path: path.write_text("{}"), "cannot be loaded as a tokenizer"),
     ("translation", "config.json", cut, "config.json is not JSON"),
     ("translation", "config.json", lambda path: path.write_bytes(b"\xff"), "config.json is not JSON"),
     ("translation", "config.json", lambda path: path.write_text('"marian"'), "holds a JSON str"),
@@ -256,7 +256,7 @@ FAULTS: list[tuple[str, str, Damage, str]] = [
         "translation",
         "config.json",
         lambda path: edit(path, decoder_vocab_size=9_000),
-        "decoder_vocab_size 9000 beside vocab_size 8001 is not supported",
+        "decoder_vocab_size 9000 with vocab_size 8001 is not supported",
     ),
     ("translation", "config.json", lambda path: edit(path, eos_token_id=8_001), "eos_token_id is 8001"),
     ("translation", "config.json", lambda path: edit(path, d_model="wide"), "d_model is 'wide'"),
@@ -273,7 +273,7 @@ FAULTS: list[tuple[str, str, Damage, str]] = [
         lambda path: edit(path, id2label={"0": "LABEL_0", "1": "LABEL_1"}),
         "config.json: id2label ['LABEL_0', 'LABEL_1'] is not supported",
     ),
-    ("translation", "config.json", lambda path: edit(path, d_model=32), "model.safetensors does not load"),
+    ("translation", "config.json", lambda path: edit(path, d_model=32), "model.safetensors cannot be loaded"),
     ("translation", "model.safetensors", Path.unlink, "has no weights: neither model.safetensors nor"),
     (
         "translation",
@@ -283,13 +283,18 @@ FAULTS: list[tuple[str, str, Damage, str]] = [
     ),
     ("translation", "model.safetensors", lambda path: path.write_text(""), "model.safetensors is empty"),
     ("translation", "model.safetensors", into_folder, "model.safetensors is a folder"),
-    ("translation", "model.safetensors", cut, "model.safetensors is damaged or cut short"),
-    ("sentiment", "model.safetensors", lambda path: path.write_text("no weights"), "is damaged or cut short"),
+    ("translation", "model.safetensors", cut, "model.safetensors is damaged or incomplete"),
+    (
+        "sentiment",
+        "model.safetensors",
+        lambda path: path.write_text("no weights"),
+        "is damaged or incomplete",
+    ),
     (
         "translation",
         "model.safetensors",
         lambda path: path.rename(path.with_name("pytorch_model.bin")),
-        "pytorch_model.bin does not load",
+        "pytorch_model.bin cannot be loaded",
     ),
     (
         "sentiment",
@@ -354,7 +359,7 @@ def test_a_folder_that_is_saved_again_is_prepared_again(
 
     def run() -> Manifest:
         lines.clear()
-        return prepare(str(tmp_path / "source"), tmp_path / "models", force=False, say=lines.append)
+        return prepare(str(tmp_path / "source"), tmp_path / "models", force=False, print_line=lines.append)
 
     run()
     run()
@@ -366,11 +371,11 @@ def test_a_folder_that_is_saved_again_is_prepared_again(
     save_file(weights, path, metadata={"format": "pt"})
     os.utime(path, ns=times)
     manifest = run()
-    assert "sentiment/pytorch: its source has changed since it was written, made again" in lines
-    assert "translation/pytorch: whole, kept" in lines
+    assert "sentiment/pytorch: the source has changed, preparing it again" in lines
+    assert "translation/pytorch: up to date, kept" in lines
     written = load_file(tmp_path / "models/sentiment/pytorch/model.safetensors")
     assert torch.equal(written["classifier.bias"], weights["classifier.bias"])
-    assert manifest.is_whole("sentiment/onnx")
+    assert manifest.is_intact("sentiment/onnx")
     run()
     assert "nothing to do" in lines[-1]
 
@@ -395,5 +400,5 @@ def test_a_source_that_does_not_load_costs_nothing_that_is_served(models: Path, 
     before = (output / "manifest.json").read_bytes()
     cut(models / "translation/model.safetensors")
     with pytest.raises(PreparationError):
-        prepare(str(models), output, force=False, say=quiet)
+        prepare(str(models), output, force=False, print_line=quiet)
     assert (output / "manifest.json").read_bytes() == before

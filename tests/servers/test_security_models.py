@@ -76,6 +76,7 @@ def test_a_file_swapped_after_preparation_is_refused(prepared: Prepared) -> None
         file.write(bytes([last[0] ^ 1]))
     found = problem(prepared)
     assert found and weights.name in found and "damaged" in found and "\n" not in found
+    assert f"`python optimize_model.py --output {prepared[2]}`" in found
 
 
 def test_a_link_is_refused_whatever_it_leads_to(prepared: Prepared, tmp_path: Path) -> None:
@@ -161,8 +162,9 @@ def test_preparation_keeps_what_the_servers_would_load_and_nothing_else(
 ) -> None:
     _, name, folder = prepared
     DISTURBANCES[disturbance](folder / name)
-    assert Manifest(folder).is_whole(name) == (problem(prepared) is None)
-    assert Manifest(folder).is_whole(name) == (disturbance in ("nothing", "a hidden file", "a hidden folder"))
+    intact = Manifest(folder).is_intact(name)
+    assert intact == (problem(prepared) is None)
+    assert intact == (disturbance in ("nothing", "a hidden file", "a hidden folder"))
 
 
 def test_a_hidden_file_does_not_get_into_the_manifest(tmp_path: Path) -> None:
@@ -170,11 +172,11 @@ def test_a_hidden_file_does_not_get_into_the_manifest(tmp_path: Path) -> None:
         (folder / "model.onnx").write_bytes(b"weights")
         (folder / ".DS_Store").touch()
     assert [*Manifest(tmp_path).artefacts["a/onnx"]["files"]] == ["model.onnx"]
-    assert Manifest(tmp_path).is_whole("a/onnx")
+    assert Manifest(tmp_path).is_intact("a/onnx")
 
 
 @pytest.mark.parametrize("content", ["", "[]", "null", '{"format": 4}', f'{{"format": {FORMAT}}}'])
 def test_a_manifest_that_lists_nothing_is_begun_anew(tmp_path: Path, content: str) -> None:
     (tmp_path / "manifest.json").write_text(content)
     manifest = Manifest(tmp_path)
-    assert manifest.source is None and not manifest.artefacts and not manifest.is_whole("a/onnx")
+    assert manifest.source is None and not manifest.artefacts and not manifest.is_intact("a/onnx")
