@@ -95,8 +95,8 @@ class Soak(ServerOptions):
     def run(self) -> None:
         with self.run_folder("soak") as folder:
             target = self.target(self.server, self.task, folder / soaking.FOLDER)
-            plan = soaking.Plan(self.server, self.task, self.requests, self.users, self.seed)
-            figures = soaking.soak(plan, target, print_line)["figures"]
+            record = soaking.soak(target, self.requests, self.users, self.seed, print_line)
+            figures = record["figures"]
             print_line(soaking.summary(figures))
             print_line(target.record_path)
             left = {key: figures[key] for key in ("occupied_slots_after", "pending_after") if figures[key]}

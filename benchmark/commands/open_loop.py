@@ -14,7 +14,7 @@ from benchmark.experiments import head_of_line_blocking as blocking
 from benchmark.experiments.closed_loop_capacity import closed_loop_rps
 from benchmark.experiments.open_loop import FOLDER, Offer, measure_rates
 from benchmark.experiments.overload import overload_lines
-from benchmark.measure.target import Target
+from benchmark.measure.target import Offered, Target
 from benchmark.runs.records import SERVERS
 from benchmark.stats.formatting import format_ms, rich_table
 from benchmark.stats.open_loop import rate_row, rates_note, recovery_line
@@ -122,18 +122,18 @@ class HeadOfLineBlocking(RateOptions):
         with self.run_folder("head-of-line-blocking") as folder:
             target = self.target(self.server, blocking.TASK, folder / blocking.FOLDER)
             with target.with_cache():
-                rate = self.rate or self.half_of_capacity(target)
-                load = blocking.MixedLoad(
+                long_texts = blocking.texts_in_a_long_one(target, self.long_tokens)
+                rate = self.rate or self.half_of_capacity(target, long_texts)
+                load = Offered(
                     rate,
-                    self.long_share,
-                    self.long_tokens,
-                    self.repeats,
                     self.duration,
                     self.warmup,
                     LIMIT_MS,
-                    self.seed,
+                    seed=self.seed,
+                    long_share=self.long_share,
+                    long_texts=long_texts,
                 )
-                figures = blocking.measure_blocking(target, load, print_line)["figures"]
+                figures = blocking.measure_blocking(target, load, self.repeats, print_line)["figures"]
             if figures["p95_ratio"] is None:
                 print_line("too few requests for a p95; use a longer --duration")
             else:
@@ -144,10 +144,9 @@ class HeadOfLineBlocking(RateOptions):
                 )
             print_line(target.record_path)
 
-    def half_of_capacity(self, target: Target) -> float:
+    def half_of_capacity(self, target: Target, long_texts: int) -> float:
         """Half of the rate of requests, long ones included, that the server can do."""
         capacity_rps = closed_loop_rps(
             target, self.capacity_users, self.capacity_duration, self.warmup, self.seed
         )
-        long_texts = blocking.texts_in_a_long_one(target, self.long_tokens)
         return capacity_rps / (1 + self.long_share * (long_texts - 1)) / 2

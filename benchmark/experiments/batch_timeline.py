@@ -19,7 +19,6 @@ FOLDER = "batch_timeline"
 BATCHINGS = ("continuous", "request")
 TASK = "translation"
 WARMUP_S = 1.0
-COLUMNS = ("admitted_s", "started_s", "decoding_s", "ended_s")
 
 
 def record_trace(target: Target, batching: str, users: int, duration_s: float, seed: int) -> dict[str, Any]:
@@ -51,17 +50,11 @@ def read_trace(path: Path, duration_s: float) -> pd.DataFrame:
     """
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     joins = {line["started_s"]: line["decoding_s"] for line in lines if line["event"] == "join"}
-    rows = [
-        (
-            line["admitted_s"],
-            line["started_s"],
-            joins.get(line["started_s"], line["started_s"]),
-            line["ended_s"],
-        )
-        for line in lines
-        if line["event"] == "text" and line["task"] == TASK and line["answered"]
+    answered = [
+        line for line in lines if line["event"] == "text" and line["task"] == TASK and line["answered"]
     ]
-    texts = pd.DataFrame(rows, columns=list(COLUMNS), dtype=float)
+    texts = pd.DataFrame(answered, columns=["admitted_s", "started_s", "ended_s"], dtype=float)
+    texts.insert(2, "decoding_s", texts["started_s"].map(lambda started_s: joins.get(started_s, started_s)))
     texts = (texts - texts["admitted_s"].min()).sort_values("admitted_s", ignore_index=True)
     return texts[texts["ended_s"] <= texts["ended_s"].max() - duration_s / 10]
 

@@ -30,15 +30,8 @@ def closed_loop_rps(target: Target, users: int, duration_s: float, warmup_s: flo
     stem = f"{target.name}-closed-loop"
     with target.serving(stem, **CLOSED_LOOP_SETTINGS) as server:
         target.check_answers(server, seed)
-        measured = measure_closed_loop(
-            server,
-            plan,
-            cell,
-            target.cores.load,
-            target.path(stem, "load.log"),
-            target.requests_path(stem),
-            target.trained,
-        )
+        files = (target.path(stem, "load.log"), target.requests_path(stem))
+        measured = measure_closed_loop(server, plan, cell, target.cores.load, *files, target.trained)
     rps: float = measured.figures["throughput_rps"]
     if rps == 0 or measured.errors:
         reasons = invalid_reasons(measured, target.cores.apart, plan.settle_s)

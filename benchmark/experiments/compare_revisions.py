@@ -63,11 +63,8 @@ def configurations(
         ProcessFailed: git cannot check one out.
     """
     current = default_configuration(server, models_dir, manifest)
-    with contextlib.ExitStack() as stack:
-        folders = [stack.enter_context(checked_out(revision)) for revision in revisions]
-        yield {
-            name: replace(current, code=folder) for name, folder in zip(CONFIGURATIONS, folders, strict=True)
-        }
+    with checked_out(revisions[0]) as a, checked_out(revisions[1]) as b:
+        yield {"a": replace(current, code=a), "b": replace(current, code=b)}
 
 
 def repeats_by_revision(files: RunFiles, server: str) -> list[dict[Cell, Repeats]]:

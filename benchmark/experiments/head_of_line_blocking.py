@@ -5,7 +5,7 @@ results/<run>/mix/<server>-translation-<short|mixed>-<n>.requests.csv.xz  one ro
 """
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from itertools import islice
 from statistics import mean, median
 from typing import Any
@@ -24,20 +24,6 @@ KINDS = ("short", "mixed")
 COUNTED_TEXTS = 200
 
 
-@dataclass(frozen=True)
-class MixedLoad:
-    """`rate` requests a second, `long_share` of them with texts of about `long_tokens`; `repeats` rounds."""
-
-    rate: float
-    long_share: float
-    long_tokens: int
-    repeats: int
-    duration_s: float
-    warmup_s: float
-    limit_ms: int
-    seed: int = 0
-
-
 def texts_in_a_long_one(target: Target, long_tokens: int) -> int:
     """How many texts of the workload, joined, have about `long_tokens` of the model's source tokens."""
     folder = target.configuration.models_dir / TASK / MODEL_FORMATS[target.server]
@@ -46,8 +32,10 @@ def texts_in_a_long_one(target: Target, long_tokens: int) -> int:
     return max(2, round(long_tokens / mean(lengths)))
 
 
-def measure_blocking(target: Target, load: MixedLoad, print_line: Callable[[str], None]) -> dict[str, Any]:
-    """Rounds of both kinds in turn, each on a fresh server.
+def measure_blocking(
+    target: Target, mixed: Offered, repeats: int, print_line: Callable[[str], None]
+) -> dict[str, Any]:
+    """Rounds of `mixed` and of its short requests alone in turn, each on a fresh server.
 
     An open loop: the same short requests come at the same moments in both, where in a closed loop the users
     whose texts are long would hold back the short ones that they are to disturb.
@@ -55,25 +43,15 @@ def measure_blocking(target: Target, load: MixedLoad, print_line: Callable[[str]
     Raises:
         ProcessFailed: a server or the load generator failed, or a server answered wrongly without load.
     """
-    long_texts = texts_in_a_long_one(target, load.long_tokens)
-    mixed = Offered(
-        load.rate,
-        load.duration_s,
-        load.warmup_s,
-        load.limit_ms,
-        seed=load.seed,
-        long_share=load.long_share,
-        long_texts=long_texts,
-    )
     offered = {"short": replace(mixed, only_short=True), "mixed": mixed}
     rounds: list[dict[str, Any]] = []
-    record = {"server": target.server, "mix": asdict(load), "long_texts": long_texts, **target.context()}
-    for number in range(1, load.repeats + 1):
+    record: dict[str, Any] = {"server": target.server, "mix": asdict(mixed), **target.context()}
+    for number in range(1, repeats + 1):
         by_kind = {}
         for kind in KINDS if number % 2 else KINDS[::-1]:
             stem = f"{target.name}-{kind}-{number}"
             with target.serving(stem) as server:
-                target.check_answers(server, load.seed)
+                target.check_answers(server, mixed.seed)
                 requests = target.offer(server, offered[kind], stem)
             by_kind[kind] = {
                 "long" if long else "short": mixed.figures(part) for long, part in requests.groupby("long")

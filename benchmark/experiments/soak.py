@@ -7,7 +7,7 @@ results/<run>/soak/<server>-<task>.requests.csv.xz   one row a request
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -28,44 +28,37 @@ SETTLE_S = 2.0
 STALLED_S = 120.0
 
 
-@dataclass(frozen=True)
-class Plan:
-    """How many requests by how many users at once."""
-
-    server: str
-    task: str
-    requests: int
-    users: int
-    seed: int = 0
-
-
-def soak(plan: Plan, target: Target, print_line: Callable[[str], None]) -> dict[str, Any]:
-    """Loads one server with a closed loop until it has answered as many requests as planned.
+def soak(
+    target: Target, requests: int, users: int, seed: int, print_line: Callable[[str], None]
+) -> dict[str, Any]:
+    """Loads one server with a closed loop of `users` until it has answered so many `requests`.
 
     Raises:
         ProcessFailed: the server or the load generator ended, or no request was answered any more.
     """
     with target.with_cache(), target.serving(target.name, **CLOSED_LOOP_SETTINGS) as server:
-        samples = load_and_sample(plan, target, server, print_line)
+        options = {"users": users, "spawn_rate": users, "seed": seed, "answers": requests}
+        samples = load_and_sample(target, server, options, print_line)
         time.sleep(SETTLE_S)
         metrics = ServerMetrics.read(server.url)
-    requests = target.read_requests(target.name)
-    answered_s = np.sort(requests["start_s"] + requests["latency_ms"] / 1e3)
+    sent = target.read_requests(target.name)
+    answered_s = np.sort(sent["start_s"] + sent["latency_ms"] / 1e3)
     samples["answered"] = np.searchsorted(answered_s, samples["time_s"], side="right")
     samples.to_csv(target.path(target.name, "samples.csv"), index=False)
-    figures = growth(samples, plan.requests) | {
-        "requests": len(requests),
-        "wrong": int((~requests["ok"]).sum()),
+    figures = growth(samples, requests) | {
+        "requests": len(sent),
+        "wrong": int((~sent["ok"]).sum()),
         "occupied_slots_after": metrics.sum("gap_occupied_slots"),
         "pending_after": metrics.sum("gap_pending"),
     }
-    record = {"plan": asdict(plan), "figures": figures, **target.context(**CLOSED_LOOP_SETTINGS)}
+    plan = {"server": target.server, "task": target.task, "requests": requests, "users": users, "seed": seed}
+    record = {"plan": plan, "figures": figures, **target.context(**CLOSED_LOOP_SETTINGS)}
     write_json(target.record_path, record)
     return record
 
 
 def load_and_sample(
-    plan: Plan, target: Target, server: Server, print_line: Callable[[str], None]
+    target: Target, server: Server, options: dict[str, int], print_line: Callable[[str], None]
 ) -> pd.DataFrame:
     """The samples of both processes until all requests are answered, `time_s` since the load began."""
     began_s, printed_s = 0.0, 0.0
@@ -78,13 +71,11 @@ def load_and_sample(
         if event["answered"] > answered:
             answered, advanced_s = event["answered"], now_s
         elif now_s - advanced_s > STALLED_S:
-            raise ProcessFailed(f"{plan.server} answered nothing for {STALLED_S:g} s")
+            raise ProcessFailed(f"{target.server} answered nothing for {STALLED_S:g} s")
         if now_s - printed_s >= REPORT_EVERY_S:
             printed_s = now_s
-            print_line(f"{answered:,} of {plan.requests:,} answered")
+            print_line(f"{answered:,} of {options['answers']:,} answered")
 
-    users, answers = plan.users, plan.requests
-    options = {"users": users, "spawn_rate": users, "seed": plan.seed, "answers": answers}
     sampler = target.load(server, target.name, options, on_event=watch)
     # The last state counts too: a short soak may end between two samples.
     usage = asdict(ProcessUsage.of(psutil.Process(server.pid)))

@@ -65,7 +65,7 @@ def test_a_mix_sends_the_same_short_texts_with_and_without_the_long_ones(tmp_pat
     assert list(among) == pytest.approx(list(short["start_s"].sort_values()), abs=1e-5)
     assert (mixed["outcome"] == "right").all()
     record = read_json(folder / "dynamic_batching-translation.json")
-    assert record["long_texts"] >= 2 and record["figures"]["p95_ratio"] > 0
+    assert record["mix"]["long_texts"] >= 2 and record["figures"]["p95_ratio"] > 0
 
 
 def test_a_ratio_is_the_median_of_the_rounds() -> None:
