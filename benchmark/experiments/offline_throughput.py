@@ -25,6 +25,7 @@ from dynamic_batching.models import Translator, decode_batch
 from dynamic_batching.runtime.models import SentimentClassifier
 from dynamic_batching.runtime.onnx_files import find_onnx_files
 from dynamic_batching.web.model_files import ModelFilesError
+from dynamic_batching.web.settings import read_settings
 from locustfiles.inputs import unique
 
 FILE = "ceiling.json"
@@ -86,7 +87,7 @@ def load(task: str, models: Configuration) -> tuple[Tokenize, Infer]:
     Raises:
         ModelFilesError: the model is missing or damaged.
     """
-    settings = Settings(models_dir=models.models_dir)
+    settings = read_settings(Settings)
     files = find_onnx_files(models.models_dir, task)
     if task == "sentiment":
         classifier = SentimentClassifier(files, settings.max_input_tokens)
