@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import signal
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -31,7 +32,6 @@ class FaultInjector:
         self.injected: Counter[str] = Counter()
         self._folder = folder
         self._plan = plan
-        self._redis = redis
         # A task, and from when to when an engine fault could affect its requests.
         self._windows: list[tuple[str, float, float]] = []
         self._random = random.Random(f"faults/{plan.seed}")
@@ -41,9 +41,10 @@ class FaultInjector:
             for task in POISON_TEXTS
         }
         if redis is not None:
+            freeze, thaw = (partial(redis.send_signal, number) for number in (signal.SIGSTOP, signal.SIGCONT))
             self._faults |= {
                 "Redis killed": partial(self._redis_outage, redis.kill, redis.start),
-                "Redis frozen": partial(self._redis_outage, redis.freeze, redis.thaw),
+                "Redis frozen": partial(self._redis_outage, freeze, thaw),
                 "Redis values swapped": partial(self._swap_redis_values, redis),
             }
         for task, text in POISON_TEXTS.items():
@@ -61,11 +62,9 @@ class FaultInjector:
                 self.injected[name] += await self._faults[name]()
 
     def recover(self) -> None:
-        """Withdraws pending faults and resumes Redis."""
+        """Withdraws pending faults."""
         for path in self._folder.glob("*-*-*"):
             path.unlink(missing_ok=True)
-        if self._redis is not None:
-            self._redis.thaw() if self._redis.running else self._redis.start()
 
     def overlaps(self, task: str, start_s: float, end_s: float) -> bool:
         """Whether a fault of the engine could affect a request between these times."""

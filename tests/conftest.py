@@ -59,11 +59,9 @@ def serving(name: str, folder: Path, **settings: str) -> Iterator[Server]:
     server = Server(
         name, free_port(), cores, folder / f"{name}.log", {"GAP_MODELS_DIR": str(EMBEDDED), **settings}
     )
-    try:
+    with server:
         server.wait_ready(READY_TIMEOUT_S)
         yield server
-    finally:
-        server.stop()
 
 
 @pytest.fixture(scope="session")
@@ -71,7 +69,7 @@ def cache() -> Iterator[RedisProcess]:
     if not has_redis():
         pytest.skip(NO_REDIS)
     with running_redis() as server:
-        print(server.version)
+        print(server.command("INFO", "server"))
         yield server
 
 

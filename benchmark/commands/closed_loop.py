@@ -15,7 +15,7 @@ from benchmark.commands.output import console, fail, print_line
 from benchmark.commands.session import ServerOptions, read_manifest
 from benchmark.experiments.ladder import APART, CLIMB, KIND, NATIVE, LadderPlan, Models, configurations
 from benchmark.experiments.ladder_figures import ladder_of, table, write_ladder
-from benchmark.measure.configurations import CACHED_SERVERS, Configuration
+from benchmark.measure.configurations import CACHED_SERVERS, Configuration, default_configuration
 from benchmark.measure.progress import summary_table
 from benchmark.measure.redis_server import NO_REDIS, has_redis
 from benchmark.measure.runner import CellsFailed, Runner
@@ -70,7 +70,8 @@ class ClosedLoopOptions(ServerOptions):
         A new run.json has `facts` in it. A run of the same name must have the same plan and models; its
         failed cells are measured again.
         """
-        runner = Runner(plan, files, self.models, self.manifest, self.cores, port, known)
+        defaults = {one: default_configuration(one, self.models, self.manifest) for one in plan.servers}
+        runner = Runner(plan, files, known or defaults, self.cores, port)
         if (files.folder / "run.json").is_file():
             resume(files, plan, self.manifest, runner.environment["commit"])
         else:

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from benchmark.commands import options
 from benchmark.commands.output import fail, one_line_errors
+from benchmark.measure.configurations import default_configuration
 from benchmark.measure.target import Target
 from benchmark.runs.plan import Cores
 from dynamic_batching.web.cpus import cpu_quota
@@ -64,7 +65,8 @@ class ServerOptions(RunOptions):
         return cores_within_quota(self.server_cores)
 
     def target(self, server: str, task: str, folder: Path) -> Target:
-        return Target(server, task, folder, self.models, self.manifest, self.cores)
+        configuration = default_configuration(server, self.models, self.manifest)
+        return Target(configuration, task, folder, self.cores)
 
 
 def read_manifest(models: Path) -> dict[str, Any]:

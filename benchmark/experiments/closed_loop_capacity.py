@@ -27,11 +27,9 @@ def closed_loop_rps(target: Target, users: int, duration_s: float, warmup_s: flo
         seed=seed,
     )
     (cell,) = plan.cells()
-    stem = f"{target.name}-closed-loop"
-    with target.serving(stem, **CLOSED_LOOP_SETTINGS) as server:
+    with target.serving(cell.name, **CLOSED_LOOP_SETTINGS) as server:
         target.check_answers(server, seed)
-        files = (target.path(stem, "load.log"), target.requests_path(stem))
-        measured = measure_closed_loop(server, plan, cell, target.cores.load, *files, target.trained)
+        measured = measure_closed_loop(target, server, plan, cell)
     rps: float = measured.figures["throughput_rps"]
     if rps == 0 or measured.errors:
         reasons = invalid_reasons(measured, target.cores.apart, plan.settle_s)

@@ -7,8 +7,7 @@ from typing import Any
 import httpx
 
 from benchmark.measure import loopback
-from benchmark.measure.configurations import READY_TIMEOUT_S
-from benchmark.measure.processes import ProcessFailed, Server
+from benchmark.measure.processes import READY_TIMEOUT_S, ProcessFailed, Server
 from locustfiles.answers import problem, request_body, route
 from locustfiles.inputs import unique
 

@@ -2,14 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from benchmark.measure.load import LOAD_GRACE_S, Event, run_load
+from benchmark.measure.load import LOAD_GRACE_S, Event
 from benchmark.measure.processes import Server
 from benchmark.measure.server_metrics import ServerMetrics
+from benchmark.measure.target import Target
 from benchmark.runs.plan import Plan
 from benchmark.runs.records import REQUEST_COLUMNS, Cell
 from benchmark.stats.figures import figures, sample_floor
@@ -54,16 +54,13 @@ def longest_s(plan: Plan) -> float:
 
 
 def measure_closed_loop(
+    target: Target,
     server: Server,
     plan: Plan,
     cell: Cell,
-    cores: tuple[int, ...],
-    log_path: Path,
-    requests_path: Path,
-    check_labels: bool,
     show: Callable[[str, Event], None] = lambda phase, event: None,
 ) -> Measurement:
-    """Runs the load of `cell` to its end, its requests kept in `requests_path`; raises as run_load does."""
+    """Runs the load of `cell` to its end, its files named after it; raises as run_load does."""
     steady = False
     marks: list[tuple[float, ServerMetrics | None]] = []  # the ends of the window's parts
     end: Event = {}
@@ -77,11 +74,11 @@ def measure_closed_loop(
         elif event["phase"] == "end":
             end.update(event)
 
-    options = closed_loop_options(plan, cell) | {"requests_file": requests_path, "check_labels": check_labels}
-    sampler = run_load(server, options, cores, log_path, longest_s(plan), on_event=on_event)
+    options = closed_loop_options(plan, cell)
+    sampler = target.load(server, cell.name, options, longest_s(plan), on_event=on_event)
     (opened_s, at_open), (ended_s, at_end) = marks[end["first_part"]], marks[-1]
     batch_size = at_end.mean_batch_size_since(at_open) if at_open and at_end else None
-    requests = pd.read_csv(requests_path, dtype=REQUEST_COLUMNS)
+    requests = pd.read_csv(target.requests_path(cell.name), dtype=REQUEST_COLUMNS)
     errors = requests.loc[~requests["ok"], "error"].value_counts()
     return Measurement(
         figures=figures(requests, end["duration_s"])

@@ -1,16 +1,14 @@
 """How the server behind a cell is run: its folder, its models, its settings, with a cache or without."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmark.measure.processes import ProcessFailed, Server, free_port
-from benchmark.measure.redis_server import clear_cache, has_redis
+from benchmark.measure.processes import ProcessFailed
+from benchmark.measure.redis_server import has_redis
 from benchmark.runs.environment import ROOT
 
-READY_TIMEOUT_S = 180.0
 # In a closed loop no server may refuse what another one answers late: latency is what is compared.
 CLOSED_LOOP_SETTINGS = {"GAP_TIMEOUT_MS": "600000"}
 CACHED_SERVERS = ("optimized",)
@@ -53,25 +51,6 @@ class Configuration:
             "REDIS_URL": (redis_url or None) if self.cached else None,
             **self.settings,
         }
-
-    @contextmanager
-    def serving(
-        self,
-        cores: tuple[int, ...],
-        log_path: Path,
-        redis_url: str,
-        settings: Mapping[str, str],
-        port: int = 0,
-    ) -> Iterator[tuple[Server, float]]:
-        """A ready server with an empty cache and more `settings`, and its cold start in seconds."""
-        if self.cached and redis_url:
-            clear_cache(redis_url)
-        environment = {**self.environment(redis_url), **settings}
-        server = Server(self.server, port or free_port(), cores, log_path, environment, code=self.code)
-        try:
-            yield server, server.wait_ready(READY_TIMEOUT_S)
-        finally:
-            server.stop()
 
 
 def default_configuration(server: str, models_dir: Path, manifest: dict[str, Any]) -> Configuration:

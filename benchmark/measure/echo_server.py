@@ -5,57 +5,43 @@
 
 import argparse
 import asyncio
+import contextlib
 import json
 import re
 from typing import Any
 
 _CONTENT_LENGTH = re.compile(rb"\r\ncontent-length:\s*(\d+)", re.IGNORECASE)
-_END_OF_HEAD = b"\r\n\r\n"
 _SENTIMENT = {"label": "POSITIVE", "score": 0.5}
 _TIMING = b"tokenize;dur=0.0, queue;dur=0.0, inference;dur=0.0"
 
 
-def answer(path: str, body: bytes) -> tuple[bytes, dict[str, Any]]:
+def answer(path: bytes, body: bytes) -> tuple[bytes, dict[str, Any]]:
     """Status line and content for a request: a text is its own translation, and positive."""
     content = json.loads(body) if body else {}
     match path:
-        case "/translate":
+        case b"/translate":
             return b"200 OK", {"translation": content["text"]}
-        case "/translate/batch":
+        case b"/translate/batch":
             return b"200 OK", {"translations": content["texts"]}
-        case "/sentiment":
+        case b"/sentiment":
             return b"200 OK", _SENTIMENT
-        case "/sentiment/batch":
+        case b"/sentiment/batch":
             return b"200 OK", {"results": [_SENTIMENT] * len(content["texts"])}
-        case "/ready":
+        case b"/ready":
             return b"200 OK", {"status": "ready"}
     return b"404 Not Found", {"detail": "Not Found"}
 
 
-class EchoProtocol(asyncio.Protocol):
+async def answer_connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """HTTP/1.1 as far as a load generator speaks it: kept connections, bodies with a Content-Length."""
-
-    def __init__(self) -> None:
-        self._received = b""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-
-    def data_received(self, data: bytes) -> None:
-        self._received += data
-        while (head_end := self._received.find(_END_OF_HEAD)) >= 0:
-            head = self._received[:head_end]
+    with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError), contextlib.closing(writer):
+        while True:
+            head = await reader.readuntil(b"\r\n\r\n")
             length = _CONTENT_LENGTH.search(head)
-            body_start = head_end + len(_END_OF_HEAD)
-            end = body_start + (int(length[1]) if length else 0)
-            if len(self._received) < end:
-                return
-            path = head.split(b" ", 2)[1].decode("latin-1")
-            status, content = answer(path, self._received[body_start:end])
+            request_body = await reader.readexactly(int(length[1]) if length else 0)
+            status, content = answer(head.split(b" ", 2)[1], request_body)
             body = json.dumps(content).encode()
-            self._received = self._received[end:]
-            self._transport.write(
+            writer.write(
                 b"HTTP/1.1 %s\r\ncontent-type: application/json\r\nserver-timing: %s\r\n"
                 b"content-length: %d\r\n\r\n%s" % (status, _TIMING, len(body), body)
             )
@@ -63,7 +49,7 @@ class EchoProtocol(asyncio.Protocol):
 
 async def serve(port: int) -> None:
     """Answers on the loopback `port` until cancelled."""
-    server = await asyncio.get_running_loop().create_server(EchoProtocol, "127.0.0.1", port, backlog=1024)
+    server = await asyncio.start_server(answer_connection, "127.0.0.1", port, backlog=1024)
     await server.serve_forever()
 
 

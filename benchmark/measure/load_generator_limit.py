@@ -3,18 +3,17 @@
 results/<run>/client_ceiling.json   one entry a level: task, workload, texts a request, users
 """
 
-import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from benchmark.measure.closed_loop import measure_closed_loop
+from benchmark.measure.closed_loop import closed_loop_options, longest_s
+from benchmark.measure.load import Event, run_load
 from benchmark.measure.processes import Server, free_port
 from benchmark.runs.plan import Cores, Plan
 from benchmark.runs.records import Cell, RunFiles, read_json, write_json
 
-START_TIMEOUT_S = 20.0
 WARMUP_S = 1.0
 
 
@@ -54,25 +53,31 @@ class LoadGeneratorLimits:
         if not missing or not plan.load_generator_limit_s:
             return
         short = replace(plan, duration_s=plan.load_generator_limit_s, max_duration_s=0.0, warmup_s=WARMUP_S)
-        server = start_echo_server(cores.server, logs / "echo_server.log")
-        try:
-            server.wait_ready(START_TIMEOUT_S)
+        with start_echo_server(cores.server, logs / "echo_server.log") as server:
+            server.wait_ready()
             for cell in missing:
-                self.levels.append(measure_level(cell, short, server, cores, logs))
+                log_path = logs / "echo_server.load.log"
+                figures = measure_level(server, short, cell, cores.load, log_path)
+                self.levels.append({"level": level_of(cell), **figures})
                 write_json(self.path, {"levels": self.levels})
                 print_line(
                     f"load generator limit, {cell.task} {cell.workload} x{cell.texts_per_request} "
-                    f"u{cell.users}: {self.levels[-1]['throughput_rps']:,.0f} RPS"
+                    f"u{cell.users}: {figures['throughput_rps']:,.0f} RPS"
                 )
-        finally:
-            server.stop()
 
 
-def measure_level(cell: Cell, plan: Plan, server: Server, cores: Cores, logs: Path) -> dict[str, Any]:
-    log_path = logs / "echo_server.load.log"
-    with tempfile.TemporaryDirectory(prefix="inference-gap-limit-") as folder:
-        path = Path(folder) / "requests.csv.xz"
-        # An echo knows no labels: checking them would call its answers wrong.
-        measured = measure_closed_loop(server, plan, cell, cores.load, log_path, path, check_labels=False)
-    kept = ("throughput_rps", "duration_s", "load_cpu_percent")
-    return {"level": level_of(cell), **{name: measured.figures[name] for name in kept}}
+def measure_level(
+    server: Server, plan: Plan, cell: Cell, cores: tuple[int, ...], log_path: Path
+) -> dict[str, float | None]:
+    """The load's throughput and CPU while its window is open."""
+    events: list[Event] = []
+    options = closed_loop_options(plan, cell)
+    sampler = run_load(server, options, cores, log_path, longest_s(plan), on_event=events.append)
+    opened = next(event for event in events if event["phase"] == "window")
+    last_part = [event for event in events if event["phase"] == "part"][-1]
+    duration_s = last_part["at_s"] - opened["at_s"]
+    return {
+        "throughput_rps": (last_part["answered"] - opened["answered"]) / duration_s,
+        "duration_s": duration_s,
+        "load_cpu_percent": sampler.between(opened["at_s"], last_part["at_s"])["load_cpu_percent"],
+    }

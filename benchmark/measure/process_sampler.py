@@ -10,6 +10,7 @@ import psutil
 from benchmark.runs.records import SAMPLE_COLUMNS
 
 INTERVAL_S = 0.5
+CPU_COLUMNS = ("server_cpu_percent", "load_cpu_percent")
 
 
 @dataclass(frozen=True)
@@ -64,14 +65,6 @@ class Sampler:
     def between(self, start_s: float, end_s: float) -> dict[str, float | None]:
         """Mean CPU over an interval, largest memory of the whole run; None where nothing was sampled."""
         samples = self.table(0.0)
-        means = samples[samples["time_s"].between(start_s, end_s)].mean()
-        peak = samples["server_rss_bytes"].max()
-        return {
-            "server_cpu_percent": _or_none(means["server_cpu_percent"]),
-            "load_cpu_percent": _or_none(means["load_cpu_percent"]),
-            "rss_peak_bytes": None if pd.isna(peak) else int(peak),
-        }
-
-
-def _or_none(value: float) -> float | None:
-    return None if pd.isna(value) else float(value)
+        figures = samples[samples["time_s"].between(start_s, end_s)].mean()[list(CPU_COLUMNS)]
+        figures["rss_peak_bytes"] = samples["server_rss_bytes"].max()
+        return {str(name): None if pd.isna(value) else float(value) for name, value in figures.items()}

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Self
 
 import httpx
 
@@ -20,6 +21,7 @@ from benchmark.measure import loopback
 from benchmark.runs.environment import ROOT, can_pin
 from benchmark.runs.errors import BenchmarkError
 
+READY_TIMEOUT_S = 180.0
 READY_POLL_S = 0.02
 STOP_TIMEOUT_S = 15.0
 PR_SET_PDEATHSIG = 1
@@ -49,7 +51,6 @@ class Child:
         `env` comes on top of this process's own environment; None takes a variable out of it.
         """
         self.log_path = log_path
-        self._log = log_path.open("wb")
         prctl = getattr(ctypes.CDLL(None), "prctl", None)
 
         def in_child() -> None:
@@ -60,17 +61,24 @@ class Child:
                 prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
         variables = {**os.environ, **ONE_WORKER, **env}
-        # A session of its own: Ctrl-C reaches only this process, which then stops the children in order.
-        self.process = subprocess.Popen(
-            command,
-            cwd=cwd,
-            env={key: value for key, value in variables.items() if value is not None},
-            stdin=subprocess.PIPE if piped else None,
-            stdout=subprocess.PIPE if piped else self._log,
-            stderr=self._log,
-            start_new_session=True,
-            preexec_fn=in_child,
-        )
+        with log_path.open("wb") as log:
+            # A session of its own: Ctrl-C reaches only this process, which then stops the children in order.
+            self.process = subprocess.Popen(
+                command,
+                cwd=cwd,
+                env={key: value for key, value in variables.items() if value is not None},
+                stdin=subprocess.PIPE if piped else None,
+                stdout=subprocess.PIPE if piped else log,
+                stderr=log,
+                start_new_session=True,
+                preexec_fn=in_child,
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
 
     @property
     def pid(self) -> int:
@@ -83,17 +91,13 @@ class Child:
 
     def stop(self) -> None:
         """SIGTERM, a bounded wait, SIGKILL; harmless where the child has ended."""
-        if self.process.poll() is None:
+        # Popen's own exit closes the pipes and waits.
+        with contextlib.suppress(BrokenPipeError), self.process:
             self.process.terminate()
             try:
                 self.process.wait(STOP_TIMEOUT_S)
             except subprocess.TimeoutExpired:
                 self.process.kill()
-                self.process.wait()
-        for pipe in filter(None, (self.process.stdin, self.process.stdout)):
-            with contextlib.suppress(BrokenPipeError):
-                pipe.close()
-        self._log.close()
 
 
 class Server(Child):
@@ -117,8 +121,8 @@ class Server(Child):
             settings = {"GAP_THREADS": os.environ.get("GAP_THREADS", str(len(cores))), **settings}
         super().__init__(command, cores, log_path, settings, cwd=code)
 
-    def wait_ready(self, timeout_s: float) -> float:
-        """Seconds from the process's start to the first 200 of /ready: the cold start.
+    def wait_ready(self, timeout_s: float = READY_TIMEOUT_S) -> None:
+        """Waits for the first 200 of /ready; `cold_start_s` is the time from the process's start until then.
 
         Raises:
             ProcessFailed: the server ended, or was not ready within `timeout_s`.
@@ -128,7 +132,8 @@ class Server(Child):
                 raise ProcessFailed(f"{self.name} did not start: {self.last_line()}")
             with contextlib.suppress(httpx.TransportError):
                 if loopback.get(f"{self.url}/ready", timeout=5.0).status_code == 200:
-                    return time.perf_counter() - self.started_s
+                    self.cold_start_s = time.perf_counter() - self.started_s
+                    return
             time.sleep(READY_POLL_S)
         raise ProcessFailed(f"{self.name} was not ready within {timeout_s:g} s: {self.last_line()}")
 
@@ -141,16 +146,13 @@ class Server(Child):
 
 
 def free_port() -> int:
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
+    with socket.create_server(("127.0.0.1", 0)) as server:
         return server.getsockname()[1]
 
 
 def check_port_free(port: int) -> None:
     """Raises ProcessFailed where another process listens on the loopback port."""
-    with socket.socket() as server:
-        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            server.bind(("127.0.0.1", port))
-        except OSError:
-            raise ProcessFailed(f"port {port} is in use; --port 0 takes a free one") from None
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError:
+        raise ProcessFailed(f"port {port} is in use; --port 0 takes a free one") from None

@@ -1,14 +1,11 @@
 """Shows a run while it is measured: cell, phase, live figures, time left. Plain lines off a terminal."""
 
 import time
-from collections import defaultdict
-from collections.abc import Sequence
 from datetime import timedelta
 from statistics import fmean
-from typing import Any
+from typing import Any, Self
 
 from rich.console import Console
-from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
@@ -20,31 +17,26 @@ CELL_OVERHEAD_S = 15.0
 
 
 class Progress:
-    """A context manager around a run that measures `missing` of its `cells`, about `cell_s` of load each."""
+    """A context manager around a run with `missing` of `total` cells left, about `cell_s` of load each."""
 
-    def __init__(
-        self, cells: Sequence[Cell], missing: Sequence[Cell], cell_s: float, console: Console | None = None
-    ) -> None:
+    def __init__(self, total: int, missing: int, cell_s: float, console: Console | None = None) -> None:
         self.console = console or Console()
-        self._total = len(cells)
-        self._left = list(missing)
+        self._total, self._left = total, missing
         self._expected_s = cell_s + CELL_OVERHEAD_S
-        self._spent_s: dict[tuple[str, str], list[float]] = defaultdict(list)
-        self._live = Live(console=self.console, refresh_per_second=4) if self.console.is_terminal else None
+        self._measured_s: list[float] = []
+        # The line that is rewritten in place; off a terminal rich prints nothing of it.
+        self._line = self.console.status("")
 
-    def __enter__(self) -> "Progress":
-        if self._live:
-            self._live.start()
+    def __enter__(self) -> Self:
+        self._line.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._live:
-            self._live.stop()
+        self._line.stop()
 
     def begin(self, cell: Cell) -> None:
-        self._left.remove(cell)
-        self._cell = cell
-        self._label = f"[{self._total - len(self._left)}/{self._total}] {cell.name}"
+        self._left -= 1
+        self._label = f"[{self._total - self._left}/{self._total}] {cell.name}"
         self._started_s = time.monotonic()
         self._printed = ("", 0.0)
 
@@ -55,33 +47,24 @@ class Progress:
         if event and event.get("rps"):
             live = f"{event['rps']:.1f} RPS, p95 {event['p95_ms']:,.0f} ms, {event['errors']:.0f} errors"
         line = f"{self._label}  {phase:<9} {live:<42} {timedelta(seconds=round(self.left_s()))} left"
-        if self._live:
-            self._live.update(Text(line, no_wrap=True, overflow="ellipsis"))
-        elif phase != self._printed[0] or now_s - self._printed[1] >= PLAIN_INTERVAL_S:
+        self._line.update(Text(line))
+        due = phase != self._printed[0] or now_s - self._printed[1] >= PLAIN_INTERVAL_S
+        if due and not self.console.is_terminal:
             self._printed = (phase, now_s)
             self.print_line(line)
 
     def finish(self, summary: str) -> None:
         """Counts the cell as done and leaves `summary` on the screen."""
-        self._spent_s[kind(self._cell)].append(time.monotonic() - self._started_s)
+        self._measured_s.append(time.monotonic() - self._started_s)
         self.print_line(f"{self._label}  {summary}")
 
     def print_line(self, line: str) -> None:
         self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def left_s(self) -> float:
-        """Estimated seconds of the rest of the run: each cell as long as those of its kind took so far."""
-        now_s = self._estimate_s(self._cell) - (time.monotonic() - self._started_s)
-        return max(0.0, now_s) + sum(map(self._estimate_s, self._left))
-
-    def _estimate_s(self, cell: Cell) -> float:
-        known = self._spent_s.get(kind(cell)) or [one for spent in self._spent_s.values() for one in spent]
-        return fmean(known) if known else self._expected_s
-
-
-def kind(cell: Cell) -> tuple[str, str]:
-    """What a cell's length depends on most: slow servers fill their queues slowly, and windows grow."""
-    return cell.server, cell.task
+        """Estimated seconds of the rest of the run: each cell as long as those so far took on average."""
+        cell_s = fmean(self._measured_s or [self._expected_s])
+        return max(0.0, cell_s - (time.monotonic() - self._started_s)) + cell_s * self._left
 
 
 def summary_table(rows: list[dict[str, Any]]) -> Table:

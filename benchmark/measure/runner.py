@@ -2,18 +2,17 @@
 
 import contextlib
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import psutil
 
-from benchmark.measure.answer_check import check_answers
 from benchmark.measure.closed_loop import measure_closed_loop
-from benchmark.measure.configurations import CLOSED_LOOP_SETTINGS, Configuration, default_configuration
+from benchmark.measure.configurations import CLOSED_LOOP_SETTINGS, Configuration
 from benchmark.measure.load_generator_limit import LoadGeneratorLimits
 from benchmark.measure.processes import ProcessFailed, check_port_free
 from benchmark.measure.progress import Progress
 from benchmark.measure.redis_server import redis_url
+from benchmark.measure.target import Target
 from benchmark.measure.validity import invalid_reasons
 from benchmark.runs.environment import environment_record
 from benchmark.runs.plan import Cores, Plan
@@ -32,27 +31,22 @@ class CellsFailed(ProcessFailed):
 class Runner:
     """Measures the cells of `plan` that `files` does not hold yet.
 
-    `configurations` says how the servers that the plan names are run; unless given, they are the folders of
-    those names with the models of `models_dir`.
+    `configurations` says how the servers that the plan names are run.
     """
 
     def __init__(
         self,
         plan: Plan,
         files: RunFiles,
-        models_dir: Path,
-        manifest: dict[str, Any],
+        configurations: Mapping[str, Configuration],
         cores: Cores,
-        port: int,
-        configurations: Mapping[str, Configuration] | None = None,
+        port: int = 0,
     ) -> None:
         self.plan = plan
         self.files = files
+        self.configurations = configurations
         self.cores = cores
         self.port = port
-        self.configurations = configurations or {
-            server: default_configuration(server, models_dir, manifest) for server in plan.servers
-        }
         self.environment = environment_record(cores, CLOSED_LOOP_SETTINGS)
         self.logs = files.folder / "logs"
         self.limits = LoadGeneratorLimits(files)
@@ -74,27 +68,24 @@ class Runner:
             self.files.check_writable(folder)
         cells = list(self.plan.cells())
         missing = [cell for cell in cells if not self.files.has(cell)]
-        load_s = self.plan.duration_s + self.plan.warmup_s
         failed: list[str] = []
         with contextlib.ExitStack() as stack:
             if any(self.configurations[cell.server].cached for cell in missing):
                 # On the server's own cores: a cache that had a core of its own would be a second machine.
                 self.redis_url = stack.enter_context(redis_url(self.cores.server))
-            progress = stack.enter_context(Progress(cells, missing, load_s))
+            load_s = self.plan.duration_s + self.plan.warmup_s
+            progress = stack.enter_context(Progress(len(cells), len(missing), load_s))
             self.limits.measure(self.plan, missing, self.cores, self.logs, progress.print_line)
             for cell in missing:
+                target = self._target(cell)
                 progress.begin(cell)
                 try:
-                    record = self._measure(cell, progress)
+                    record = self._measure(target, cell, progress)
                 except ProcessFailed as error:
-                    record = {
-                        "status": "failed",
-                        "invalid_reasons": [str(error)],
-                        "figures": {},
-                        "errors": {},
-                    }
+                    reasons = [str(error)]
+                    record = {"status": "failed", "invalid_reasons": reasons, "figures": {}, "errors": {}}
                     failed.append(f"{cell.name}: {error}")
-                self._write(cell, record)
+                self.files.write_cell(cell, record | self._context(target))
                 progress.finish(_summary(record))
                 if len(failed) == MAX_FAILED_CELLS:
                     raise ProcessFailed(f"{len(failed)} cells failed, the last {failed[-1]}")
@@ -102,57 +93,42 @@ class Runner:
             counted = format_count(len(failed), "cell")
             raise CellsFailed(f"{counted} of {len(cells)} failed: {'; '.join(failed)}")
 
-    def _measure(self, cell: Cell, progress: Progress) -> dict[str, Any]:
-        configuration = self.configurations[cell.server]
-        trained = configuration.artefact(cell.task)["trained"]
-        server_log, load_log = (self.logs / f"{cell.name}.{name}.log" for name in ("server", "load"))
+    def _target(self, cell: Cell) -> Target:
+        configuration, folder = self.configurations[cell.server], self.files.cells_folder
+        return Target(configuration, cell.task, folder, self.cores, self.logs, self.redis_url, self.port)
+
+    def _measure(self, target: Target, cell: Cell, progress: Progress) -> dict[str, Any]:
         progress.show("start")
-        with configuration.serving(
-            self.cores.server, server_log, self.redis_url, CLOSED_LOOP_SETTINGS, self.port
-        ) as (server, cold_start_s):
+        with target.serving(cell.name, **CLOSED_LOOP_SETTINGS) as server:
             try:
                 rss_ready_bytes = psutil.Process(server.pid).memory_info().rss
             except psutil.NoSuchProcess:
                 raise ProcessFailed(f"{server.name} ended before any load: {server.last_line()}") from None
             progress.show("check")
-            check_answers(
-                server,
-                cell.task,
-                check_labels=trained,
-                seed=self.plan.seed,
-                texts_per_request=cell.texts_per_request,
-            )
-            requests_path = self.files.requests_path(cell)
-            measured = measure_closed_loop(
-                server, self.plan, cell, self.cores.load, load_log, requests_path, trained, progress.show
-            )
+            target.check_answers(server, self.plan.seed, cell.texts_per_request)
+            measured = measure_closed_loop(target, server, self.plan, cell, progress.show)
             progress.show("stop")
         measured.samples.to_csv(self.files.samples_path(cell), index=False)
         limit_rps = self.limits.rps(cell)
         reasons = invalid_reasons(measured, self.cores.apart, self.plan.settle_s, limit_rps)
-        figures = measured.figures | {"cold_start_s": cold_start_s, "rss_ready_bytes": rss_ready_bytes}
+        start = {"cold_start_s": server.cold_start_s, "rss_ready_bytes": rss_ready_bytes}
         return {
             "status": "invalid" if reasons else "ok",
             "invalid_reasons": reasons,
-            "figures": figures,
+            "figures": measured.figures | start,
             "errors": measured.errors,
-            "stability": stability(figures["window_spread"]),
+            "stability": stability(measured.figures["window_spread"]),
             "extension": measured.extension,
             "client_ceiling_rps": limit_rps,
         }
 
-    def _write(self, cell: Cell, record: dict[str, Any]) -> None:
-        configuration = self.configurations[cell.server]
-        context = {
-            "configuration": {
-                "server": configuration.server,
-                "settings": dict(configuration.settings),
-                "cached": configuration.cached,
-            },
-            "model": configuration.model(cell.task),
+    def _context(self, target: Target) -> dict[str, Any]:
+        used = target.configuration
+        return {
+            "configuration": {"server": used.server, "settings": dict(used.settings), "cached": used.cached},
+            "model": used.model(target.task),
             "environment": self.environment,
         }
-        self.files.write_cell(cell, record | context)
 
 
 def _summary(record: dict[str, Any]) -> str:

@@ -9,11 +9,11 @@ from typing import Any
 import pandas as pd
 
 from benchmark.measure.answer_check import check_answers
-from benchmark.measure.configurations import default_configuration
+from benchmark.measure.configurations import Configuration
 from benchmark.measure.load import LOAD_GRACE_S, OPEN_LOOP, run_load
 from benchmark.measure.process_sampler import Sampler
-from benchmark.measure.processes import Server
-from benchmark.measure.redis_server import redis_url
+from benchmark.measure.processes import Server, free_port
+from benchmark.measure.redis_server import clear_cache, redis_url
 from benchmark.runs.environment import environment_record
 from benchmark.runs.plan import Cores
 from benchmark.stats.open_loop import COLUMNS, figures
@@ -44,24 +44,39 @@ class Offered:
         return {"rate": self.rate} | figures(requests, self.measure_s, self.limit_ms)
 
 
+@dataclass
 class Target:
-    """A server and its task; its files go to `folder`, named after both."""
+    """A server and its task; its files go to `folder`, its logs to `logs_folder` where that is another.
 
-    def __init__(
-        self, server: str, task: str, folder: Path, models_dir: Path, manifest: dict[str, Any], cores: Cores
-    ) -> None:
-        """Raises ProcessFailed where the models lack what the server needs."""
-        self.server = server
-        self.task = task
-        self.folder = folder
-        self.cores = cores
-        self.name = f"{server}-{task}"
-        self.configuration = default_configuration(server, models_dir, manifest)
-        self.trained: bool = self.configuration.artefact(task)["trained"]
-        self.redis_url = ""
+    `redis_url` is of the Redis for its cache; with `port` 0 its port is a free one.
+    """
+
+    configuration: Configuration
+    task: str
+    folder: Path
+    cores: Cores
+    logs_folder: Path | None = None
+    redis_url: str = ""
+    port: int = 0
+
+    @property
+    def server(self) -> str:
+        return self.configuration.server
+
+    @property
+    def name(self) -> str:
+        return f"{self.server}-{self.task}"
+
+    @property
+    def trained(self) -> bool:
+        """Whether its answers mean something; ProcessFailed where the models lack what the server needs."""
+        return self.configuration.artefact(self.task)["trained"]
 
     def path(self, stem: str, kind: str) -> Path:
         return self.folder / f"{stem}.{kind}"
+
+    def log_path(self, stem: str, process: str) -> Path:
+        return (self.logs_folder or self.folder) / f"{stem}.{process}.log"
 
     @property
     def record_path(self) -> Path:
@@ -92,12 +107,19 @@ class Target:
     def serving(self, stem: str, **settings: str) -> Iterator[Server]:
         """A ready server with an empty cache, its defaults and `settings`; its log is `stem`.server.log."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        log_path, cores = self.path(stem, "server.log"), self.cores.server
-        with self.configuration.serving(cores, log_path, self.redis_url, settings) as (server, _):
+        used = self.configuration
+        if used.cached and self.redis_url:
+            clear_cache(self.redis_url)
+        environment = {**used.environment(self.redis_url), **settings}
+        log_path, cores = self.log_path(stem, "server"), self.cores.server
+        with Server(used.server, self.port or free_port(), cores, log_path, environment, used.code) as server:
+            server.wait_ready()
             yield server
 
-    def check_answers(self, server: Server, seed: int) -> list[dict[str, Any]]:
-        return check_answers(server, self.task, check_labels=self.trained, seed=seed)
+    def check_answers(self, server: Server, seed: int, texts_per_request: int = 1) -> list[dict[str, Any]]:
+        return check_answers(
+            server, self.task, check_labels=self.trained, seed=seed, texts_per_request=texts_per_request
+        )
 
     def load(
         self,
@@ -109,7 +131,7 @@ class Target:
     ) -> Sampler:
         """run_load of this task with more of its `arguments`; requests are kept in `stem`.requests.csv.xz."""
         common = {"task": self.task, "requests_file": self.requests_path(stem), "check_labels": self.trained}
-        log_path = self.path(stem, "load.log")
+        log_path = self.log_path(stem, "load")
         return run_load(server, {**common, **options}, self.cores.load, log_path, limit_s, **arguments)
 
     def offer(self, server: Server, offered: Offered, stem: str) -> pd.DataFrame:

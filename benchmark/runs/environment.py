@@ -3,6 +3,7 @@
 import contextlib
 import os
 import platform
+import re
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -15,20 +16,8 @@ from dynamic_batching.web.cpus import cpu_quota
 from dynamic_batching.web.settings import masked
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = (
-    "torch",
-    "transformers",
-    "onnxruntime",
-    "tokenizers",
-    "sentencepiece",
-    "fastapi",
-    "starlette",
-    "uvicorn",
-    "pydantic",
-    "redis",
-    "locust",
-    "numpy",
-)
+INFERENCE_PACKAGES = ("torch", "transformers", "onnxruntime", "tokenizers", "sentencepiece", "numpy")
+PACKAGES = (*INFERENCE_PACKAGES, "fastapi", "starlette", "uvicorn", "pydantic", "redis", "locust")
 
 
 def environment_record(cores: Cores, server_settings: dict[str, str]) -> dict[str, Any]:
@@ -66,9 +55,7 @@ def _cpu_name() -> str:
     """The CPU's name, with family and model: virtual machines may name unlike ones alike."""
     facts: dict[str, str] = {}
     with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            key, _, value = line.partition(":")
-            facts.setdefault(key.strip(), value.strip())
+        facts = dict(re.findall(r"(?m)^([\w ]+?)\s*: (.+)$", Path("/proc/cpuinfo").read_text()))
     name = facts.get("model name") or _mac_cpu_name() or platform.processor() or platform.machine()
     if "cpu family" in facts:
         name += f" (family {facts['cpu family']}, model {facts['model']})"
@@ -84,13 +71,11 @@ def _mac_cpu_name() -> str:
 
 
 def _versions() -> dict[str, str]:
-    found = {}
+    versions = {}
     for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
+        with contextlib.suppress(PackageNotFoundError):
+            versions[package] = version(package)
+    return versions
 
 
 def _commit() -> tuple[str | None, bool]:

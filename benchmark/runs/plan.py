@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import AliasChoices, Field, TypeAdapter
 
 from benchmark.runs.records import Cell
 from dynamic_batching.web.cpus import allowed_cpus, cpu_quota
@@ -26,7 +28,10 @@ class Plan:
     settle_s: float
     seed: int = 0
     max_duration_s: float = 0.0
-    load_generator_limit_s: float = 0.0
+    # Older runs name it otherwise.
+    load_generator_limit_s: Annotated[
+        float, Field(validation_alias=AliasChoices("load_generator_limit_s", "client_ceiling_s"))
+    ] = 0.0
 
     def cells(self) -> Iterator[Cell]:
         """Every cell, rounds interleaved across servers (A B C, B C A, C A B), so that a drift of the
@@ -45,11 +50,7 @@ class Plan:
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> "Plan":
-        # Older runs name the load generator's limit otherwise.
-        content = {name.replace("client_ceiling", "load_generator_limit"): content[name] for name in content}
-        lists = {name: tuple(content[name]) for name in ("servers", "tasks", "users")}
-        workloads = tuple((name, texts) for name, texts in content["workloads"])
-        return cls(**{**content, **lists, "workloads": workloads})
+        return TypeAdapter(cls).validate_python(content)
 
 
 @dataclass(frozen=True)

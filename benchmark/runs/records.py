@@ -8,9 +8,7 @@ results/<run>/client_ceiling.json            what the load generator reaches at 
 results/<run>/charts/, report.html           drawn from the files above, never from memory
 """
 
-import contextlib
 import json
-import re
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -46,10 +44,6 @@ SAMPLE_COLUMNS = (
     "server_threads",
 )
 
-_CELL_NAME = re.compile(
-    r"(?P<server>\w+)-(?P<task>\w+)-(?P<workload>\w+)-x(?P<texts>\d+)-u(?P<users>\d+)-r(?P<repeat>\d+)"
-)
-
 
 @dataclass(frozen=True, order=True)
 class Cell:
@@ -64,26 +58,8 @@ class Cell:
 
     @property
     def name(self) -> str:
-        return (
-            f"{self.server}-{self.task}-{self.workload}"
-            f"-x{self.texts_per_request}-u{self.users}-r{self.repeat}"
-        )
-
-    @classmethod
-    def parse(cls, name: str) -> "Cell":
-        """The cell that `name` stands for; ValueError for any other text."""
-        match = _CELL_NAME.fullmatch(name)
-        if match is None:
-            raise ValueError(f"{name!r} is not a cell's name")
-        part = match.groupdict()
-        return cls(
-            part["server"],
-            part["task"],
-            part["workload"],
-            int(part["texts"]),
-            int(part["users"]),
-            int(part["repeat"]),
-        )
+        level = f"x{self.texts_per_request}-u{self.users}-r{self.repeat}"
+        return f"{self.server}-{self.task}-{self.workload}-{level}"
 
 
 class RunNotFound(BenchmarkError):
@@ -129,8 +105,8 @@ class RunFiles:
 
     def read_cells(self) -> list[dict[str, Any]]:
         """Every cell record of the run, in the order of their cells."""
-        paths = sorted(self.cells_folder.glob("*.json"), key=lambda path: Cell.parse(path.stem))
-        return [read_json(path) for path in paths]
+        records = map(read_json, self.cells_folder.glob("*.json"))
+        return sorted(records, key=lambda record: Cell(**record["cell"]))
 
     def has(self, cell: Cell) -> bool:
         return (self.cells_folder / f"{cell.name}.json").is_file()
@@ -151,25 +127,21 @@ class RunFiles:
 
     def table(self) -> pd.DataFrame:
         """One row a cell: the cell's fields, `status`, `invalid_reasons` and the figures."""
-        rows = [
-            record["cell"]
-            | {"status": record["status"], "invalid_reasons": record["invalid_reasons"]}
-            | record["figures"]
+        shown = ("status", "invalid_reasons")
+        return pd.DataFrame(
+            record["cell"] | {name: record[name] for name in shown} | record["figures"]
             for record in self.read_cells()
-        ]
-        return pd.DataFrame(rows)
+        )
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.tmp")
     try:
-        unfinished.write_text(json.dumps(content, indent=2, sort_keys=False) + "\n")
+        unfinished.write_text(json.dumps(content, indent=2) + "\n")
         unfinished.replace(path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            unfinished.unlink()
-        raise
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -33,8 +33,9 @@ def reuse_baseline(run: RunFiles, results: Path) -> str | None:
 
 def copy_baseline(source: RunFiles, run: RunFiles) -> None:
     for path in source.cells_folder.glob("baseline-*.json"):
-        cell = Cell.parse(path.stem)
-        write_json(run.cells_folder / path.name, {**read_json(path), "from_run": source.folder.name})
+        record = read_json(path)
+        cell = Cell(**record["cell"])
+        write_json(run.cells_folder / path.name, {**record, "from_run": source.folder.name})
         for kept in (source.requests_path(cell), source.samples_path(cell)):
             if kept.is_file():
                 shutil.copy(kept, run.cells_folder)

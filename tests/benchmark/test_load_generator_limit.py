@@ -39,10 +39,9 @@ PLAN = Plan(
 @pytest.fixture(scope="module")
 def echo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     cores = tuple(allowed_cpus())
-    server = start_echo_server(cores, tmp_path_factory.mktemp("echo") / "log")
-    server.wait_ready(20)
-    yield server
-    server.stop()
+    with start_echo_server(cores, tmp_path_factory.mktemp("echo") / "log") as server:
+        server.wait_ready(20)
+        yield server
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -5,18 +5,20 @@ import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import pandas as pd
 import pytest
 from checkout import tracked_modules
+from conftest import EMBEDDED
 from test_load_generator_limit import PLAN
 
 from benchmark.measure.answer_check import check_answers
 from benchmark.measure.closed_loop import measure_closed_loop
+from benchmark.measure.configurations import default_configuration
 from benchmark.measure.load_generator_limit import start_echo_server
 from benchmark.measure.processes import Server
 from benchmark.measure.server_metrics import ServerMetrics
+from benchmark.measure.target import Target
 from benchmark.runs.plan import Cores
-from benchmark.runs.records import REQUEST_COLUMNS, Cell
+from benchmark.runs.records import Cell, read_json
 from chaos.golden_answers import read_golden_answers
 
 PROXIES = ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY")
@@ -55,11 +57,8 @@ def server(servers: Callable[[str], Server]) -> Server:
 
 
 def test_a_server_is_seen_to_be_ready(misled: None, tmp_path: Path) -> None:
-    server = start_echo_server(Cores.split().server, tmp_path / "log")
-    try:
+    with start_echo_server(Cores.split().server, tmp_path / "log") as server:
         server.wait_ready(20)
-    finally:
-        server.stop()
 
 
 def test_the_harness_asks_directly(server: Server, misled: None) -> None:
@@ -73,12 +72,11 @@ def test_chaos_asks_directly(server: Server, misled: None) -> None:
 
 
 def test_the_load_generator_asks_directly(server: Server, misled: None, tmp_path: Path) -> None:
-    path = tmp_path / "requests.csv.xz"
     cell = Cell("dynamic_batching", "sentiment", "unique", 1, 2, 0)
-    log_path = tmp_path / "load.log"
-    measure_closed_loop(server, PLAN, cell, Cores.split().load, log_path, path, check_labels=True)
-    requests = pd.read_csv(path, dtype=REQUEST_COLUMNS)
-    assert len(requests) and requests["ok"].all()
+    configuration = default_configuration(cell.server, EMBEDDED, read_json(EMBEDDED / "manifest.json"))
+    target = Target(configuration, cell.task, tmp_path, Cores.split())
+    measured = measure_closed_loop(target, server, PLAN, cell)
+    assert measured.figures["requests"] and not measured.errors
 
 
 def environment_clients(source: str) -> list[str]:

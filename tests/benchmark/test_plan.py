@@ -29,14 +29,16 @@ CELLS = st.builds(
 PLAN = Plan(SERVERS, TASKS, (("unique", 1), ("zipf", 16)), (10, 50), 3, 20.0, 3.0, 60.0)
 
 
-@given(CELLS)
-def test_a_cells_name_leads_back_to_it(cell: Cell) -> None:
-    assert Cell.parse(cell.name) == cell
+@given(CELLS, CELLS)
+def test_two_cells_have_two_names(one: Cell, other: Cell) -> None:
+    assert (one.name == other.name) == (one == other)
 
 
-def test_another_name_is_not_a_cell() -> None:
-    with pytest.raises(ValueError, match="not a cell"):
-        Cell.parse("baseline-translation")
+def test_records_come_in_the_order_of_their_cells(tmp_path: Path) -> None:
+    cells = [Cell("baseline", "sentiment", "unique", 1, users, 1) for users in (1, 10, 9)]
+    for cell in cells:
+        RunFiles(tmp_path).write_cell(cell, {})
+    assert [Cell(**record["cell"]) for record in RunFiles(tmp_path).read_cells()] == sorted(cells)
 
 
 def test_every_cell_comes_once_and_rounds_rotate_the_servers() -> None:

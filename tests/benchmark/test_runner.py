@@ -129,7 +129,7 @@ def test_another_plan_under_the_same_name_is_refused(run: tuple[RunFiles, str]) 
         command(files.folder.parent, "--users", "3"), cwd=ROOT, capture_output=True, text=True
     )
     assert ended.returncode == 1
-    assert "another plan" in ended.stdout and "Traceback" not in ended.stderr
+    assert "another plan" in ended.stderr and "Traceback" not in ended.stderr
 
 
 def kill_server(process: subprocess.Popen[str], children: list[psutil.Process]) -> None:
@@ -204,13 +204,13 @@ def test_a_port_in_use_is_one_clear_line(tmp_path: Path) -> None:
         ended = subprocess.run(
             command(tmp_path, "--port", str(port)), cwd=ROOT, capture_output=True, text=True
         )
-    assert ended.returncode == 1 and f"port {port} is in use" in ended.stdout
+    assert ended.returncode == 1 and f"port {port} is in use" in ended.stderr
 
 
 def test_a_folder_that_cannot_be_written_is_one_clear_line(tmp_path: Path) -> None:
     (tmp_path / "results").write_text("a file where a folder should be")
     ended = subprocess.run(command(tmp_path / "results"), cwd=ROOT, capture_output=True, text=True)
-    assert ended.returncode == 1 and "cannot write" in ended.stdout and "Traceback" not in ended.stderr
+    assert ended.returncode == 1 and "cannot write" in ended.stderr and "Traceback" not in ended.stderr
 
 
 def test_wrong_answers_make_a_cell_invalid_not_fast() -> None:

@@ -13,6 +13,7 @@ from benchmark.charts.draw import draw_experiments
 from benchmark.experiments.batch_timeline import FOLDER, read_trace, record_trace, trace_path
 from benchmark.experiments.head_of_line_blocking import ratios
 from benchmark.experiments.soak import growth
+from benchmark.measure.configurations import default_configuration
 from benchmark.measure.target import Target
 from benchmark.runs.plan import Cores
 from benchmark.runs.records import RunFiles, read_json
@@ -80,7 +81,8 @@ def test_a_ratio_is_the_median_of_the_rounds() -> None:
 def test_a_servers_trace_shows_the_life_of_every_text_and_is_drawn(tmp_path: Path) -> None:
     manifest = read_json(EMBEDDED / "manifest.json")
     folder = tmp_path / FOLDER
-    target = Target("dynamic_batching", "translation", folder, EMBEDDED, manifest, Cores.split())
+    configuration = default_configuration("dynamic_batching", EMBEDDED, manifest)
+    target = Target(configuration, "translation", folder, Cores.split())
     record_trace(target, "continuous", users=6, duration_s=2.0, seed=0)
     texts = read_trace(trace_path(folder, "continuous"), 2.0)
     assert len(texts) > 20

@@ -134,7 +134,7 @@ def test_a_benchmark_writes_no_password_anywhere(tmp_path: Path) -> None:
         ended = bench(tmp_path, url := with_password(server))
         assert ended.returncode == 0, ended.stdout + ended.stderr
         ended_wrong = bench(tmp_path / "wrong", url.replace(PASSWORD, f"not-{PASSWORD}"))
-    assert ended_wrong.returncode == 1 and "GAP_REDIS_URL redis://***@127.0.0.1" in ended_wrong.stdout
+    assert ended_wrong.returncode == 1 and "GAP_REDIS_URL redis://***@127.0.0.1" in ended_wrong.stderr
     texts = {"console": ended.stdout + ended.stderr, "wrong": ended_wrong.stdout + ended_wrong.stderr}
     texts |= {str(path): path.read_text(errors="replace") for path in tmp_path.rglob("*") if path.is_file()}
     (report,) = (text for name, text in texts.items() if name.endswith("report.html"))
