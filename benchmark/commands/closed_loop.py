@@ -15,7 +15,7 @@ from benchmark.commands.output import console, fail, print_line
 from benchmark.commands.session import ServerOptions, read_manifest
 from benchmark.experiments.ladder import APART, CLIMB, KIND, NATIVE, LadderPlan, Models, configurations
 from benchmark.experiments.ladder_figures import ladder_of, table, write_ladder
-from benchmark.measure.configurations import CACHED_SERVERS, Configuration, default_configuration
+from benchmark.measure.configurations import CACHED_SERVERS, PREPARE, Configuration, default_configuration
 from benchmark.measure.progress import summary_table
 from benchmark.measure.redis_server import NO_REDIS, has_redis
 from benchmark.measure.runner import CellsFailed, Runner
@@ -166,7 +166,7 @@ class Ladder(ClosedLoopOptions):
         int8 = Models(self.models, self.manifest)
         float32_dir = float32_folder(self.models)
         if not (float32_dir / "manifest.json").is_file():
-            raise fail(f"{float32_dir} is missing; `python optimize_model.py --float32` prepares it")
+            raise fail(f"{float32_dir} is missing; {PREPARE.format(self.models)} --float32`")
         other_dir = self.onnxruntime_models or self.models.with_name(f"{self.models.name}-onnxruntime")
         other = Models(other_dir, read_manifest(other_dir)) if int8.kernels == NATIVE else int8
         if other.kernels == NATIVE:

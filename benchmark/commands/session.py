@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from benchmark.commands import options
 from benchmark.commands.output import fail, one_line_errors
-from benchmark.measure.configurations import default_configuration
+from benchmark.measure.configurations import PREPARE, default_configuration
 from benchmark.measure.target import Target
 from benchmark.runs.plan import Cores
 from dynamic_batching.web.cpus import cpu_quota
@@ -75,7 +75,7 @@ def read_manifest(models: Path) -> dict[str, Any]:
     except PermissionError as error:
         raise fail(f"{error.filename} cannot be read by this user ({error.strerror})") from None
     except (OSError, ValueError):
-        raise fail(f"{models} holds no models; `python optimize_model.py` prepares them") from None
+        raise fail(f"{models} holds no models; {PREPARE.format(models)}`") from None
 
 
 def cores_within_quota(server_cores: int | None) -> Cores:

@@ -13,6 +13,7 @@ from benchmark.runs.environment import ROOT
 CLOSED_LOOP_SETTINGS = {"GAP_TIMEOUT_MS": "600000"}
 CACHED_SERVERS = ("optimized",)
 MODEL_FORMATS = {"baseline": "pytorch", "optimized": "onnx", "dynamic_batching": "onnx"}
+PREPARE = "prepare it with `python optimize_model.py --output {}"
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Configuration:
         """
         name = f"{task}/{MODEL_FORMATS[self.server]}"
         if name not in self.manifest["artefacts"]:
-            raise ProcessFailed(f"{self.models_dir} holds no {name}; `python optimize_model.py` prepares it")
+            raise ProcessFailed(f"{self.models_dir} holds no {name}; {PREPARE.format(self.models_dir)}`")
         return self.manifest["artefacts"][name]
 
     def model(self, task: str) -> dict[str, Any]:

@@ -56,7 +56,7 @@ def test_each_command_and_option_has_a_help_text(command: Any) -> None:
         ("offline-throughput --batch-sizes 0.5", "'--batch-sizes': '0.5': Input should be a valid integer"),
         (
             "batch-timeline --models nowhere",
-            "nowhere holds no models; `python optimize_model.py`",
+            "nowhere holds no models; prepare it with `python optimize_model.py --output nowhere`",
         ),
         ("soak --models nowhere", "optimize_model.py"),
         ("offline-throughput --models nowhere", "optimize_model.py"),
