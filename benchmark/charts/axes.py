@@ -1,6 +1,7 @@
 """The axes that charts share: requests a second from 0, latency on a logarithm, users on powers of two."""
 
 import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from typing import Any
 
@@ -44,10 +45,9 @@ def ticks_1_2_5(values: Sequence[float]) -> list[float]:
     """1, 2, 5 x 10^k from the last at or below `values` to the first at or above, at least three."""
     positive = [value for value in values if value > 0 and math.isfinite(value)] or [100, 1000]
     low, high = min(positive), max(positive)
-    exponents = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 2)
-    steps = [digit * 10.0**exponent for exponent in exponents for digit in (1, 2, 5)]
-    first = max(index for index, step in enumerate(steps) if step <= low * 1.001)
-    last = min(index for index, step in enumerate(steps) if step >= high * 0.999)
+    steps = [digit * 10.0**exponent for exponent in range(-4, 9) for digit in (1, 2, 5)]
+    first = bisect_right(steps, low * 1.001) - 1
+    last = bisect_left(steps, high * 0.999)
     while last - first < 2:
         # The data stand in the middle: the end that they are nearest to moves away.
         if steps[last] / high < low / steps[first]:

@@ -15,7 +15,7 @@ from benchmark.stats.formatting import format_factor, format_figure, format_ms
 
 def capacity(records: Sequence[dict[str, Any]]) -> Sheet:
     """A bar a record; all of one task and one SLO."""
-    records = by_server(records, lambda record: record["server"])
+    records = [*by_server({record["server"]: record for record in records}).values()]
     task, slo = records[0]["task"], records[0]["slo"]
     durations_s = titles.from_to([step["duration_s"] for record in records for step in record["steps"]])
     sheet = Sheet(

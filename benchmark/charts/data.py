@@ -7,7 +7,7 @@ or named in the caption.
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -23,7 +23,7 @@ FIGURES = [
     *("rss_ready_bytes", "rss_peak_bytes", "server_cpu_percent", "load_cpu_percent", "batch_size_mean"),
 ]
 QUANTILES = {f"p{percentile}_ms": percentile / 100 for percentile in stats.PERCENTILES}
-CELL_FIELDS = [field.name for field in fields(Cell)]
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -84,11 +84,9 @@ class Cells:
 
     def medians(self, metric: str) -> Medians:
         """Server -> users -> the median of `metric` over valid repeats; no valid repeat, no entry."""
-        found = (
-            self.where(status="ok").with_figure(metric).frame.groupby(["server", "users"])[metric].median()
-        )
+        valid = self.where(status="ok").with_figure(metric).frame
         medians: Medians = {server: {} for server in self.servers}
-        for (server, users), value in found.items():
+        for (server, users), value in valid.groupby(["server", "users"])[metric].median().items():
             medians[server][int(users)] = float(value)
         return medians
 
@@ -98,15 +96,14 @@ class Cells:
 
     def has_requests(self) -> bool:
         """Whether the run's folder has the raw requests of any of the cells; they are not in git."""
-        return any(self.files.requests_path(cell_of(row)).is_file() for row in self.rows())
+        return any(self.files.requests_path(cell).is_file() for cell in self.frame["cell"])
 
     def requests(self, row: pd.Series) -> pd.DataFrame:
         """All the requests of the cell in `row`, with `end_s`; empty where no file was written."""
-        cell = cell_of(row)
-        if not self.files.requests_path(cell).is_file():
+        if not self.files.requests_path(row["cell"]).is_file():
             empty = pd.DataFrame({"start_s": [], "latency_ms": [], "end_s": []}, dtype="float64")
             return empty.assign(ok=pd.Series([], dtype=bool))
-        requests = self.files.read_requests(cell)
+        requests = self.files.read_requests(row["cell"])
         return requests.assign(end_s=requests["start_s"] + requests["latency_ms"] / 1000)
 
     def answers(self, row: pd.Series) -> pd.DataFrame:
@@ -139,12 +136,11 @@ class RunData(Cells):
         self.run = files.read_run()
         self.records = {Cell(**record["cell"]).name: record for record in files.read_cells()}
         rows = [
-            record["cell"]
-            | {"status": record["status"], "invalid_reasons": record.get("invalid_reasons") or []}
-            | (record.get("figures") or {})
+            record | record["cell"] | {"cell": Cell(**record["cell"])} | (record.get("figures") or {})
             for record in self.records.values()
         ]
-        frame = pd.DataFrame(rows).reindex(columns=[*CELL_FIELDS, "status", "invalid_reasons", *FIGURES])
+        keys = ["cell", *(field.name for field in fields(Cell)), "status", "invalid_reasons"]
+        frame = pd.DataFrame(rows, columns=[*keys, *FIGURES])
         super().__init__(files, frame.astype(dict.fromkeys(FIGURES, float)))
 
     @cached_property
@@ -167,19 +163,7 @@ class RunData(Cells):
 
     def records_of(self, cells: Cells) -> list[dict[str, Any]]:
         """The records that the rows of `cells` came from."""
-        return [self.records[cell_of(row).name] for row in cells.rows()]
-
-    def slo_ms(self, task: str) -> float | None:
-        """The p95 limit in ms that the plan states for `task`, if any."""
-        limits = self.run.get("plan", {}).get("slo_ms")
-        limit = limits.get(task) if isinstance(limits, dict) else limits
-        return float(limit) if limit else None
-
-
-def cell_of(row: pd.Series) -> Cell:
-    """The cell whose figures `row` holds."""
-    server, task, workload, texts, users, repeat = (row[field] for field in CELL_FIELDS)
-    return Cell(server, task, workload, int(texts), int(users), int(repeat))
+        return [self.records[cell.name] for cell in cells.frame["cell"]]
 
 
 def rank(name: str, known: Sequence[str]) -> tuple[int, str]:
@@ -192,9 +176,6 @@ def in_order(names: Iterable[str], known: Sequence[str]) -> list[str]:
     return sorted(set(names), key=lambda name: rank(name, known))
 
 
-def by_server(
-    records: Sequence[dict[str, Any]], server_of: Callable[[dict[str, Any]], str]
-) -> list[dict[str, Any]]:
-    """The last of `records` of each server, in the servers' usual order."""
-    last = {server_of(record): record for record in records}
-    return [last[server] for server in in_order(last, SERVERS)]
+def by_server(values: dict[str, Value]) -> dict[str, Value]:
+    """The same in the servers' usual order."""
+    return {server: values[server] for server in in_order(values, SERVERS)}

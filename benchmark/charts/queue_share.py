@@ -9,7 +9,7 @@ from benchmark.charts.caption import caption, missing, subtitle
 from benchmark.charts.data import Cells, RunData, Slice, in_order
 from benchmark.charts.labels import Label, end_labels
 from benchmark.charts.sheet import Sheet
-from benchmark.charts.style import LABEL, TICK, fitting, points
+from benchmark.charts.style import LABEL, TICK, points, width_of
 from benchmark.runs.records import SERVERS
 from benchmark.stats import figures as stats
 from benchmark.stats.formatting import format_users
@@ -49,9 +49,9 @@ def queue_share(data: RunData, part: Slice, shares: pd.DataFrame) -> Sheet:
     middles = last.cumsum() - last / 2
     seen = [name for name in PARTS if (shares[name] >= 0.01).any()]
     end_labels(sheet, panels[-1], [Label(end, middles[name], name, style.INK) for name in seen])
-    room = panels[0].bbox.width / style.DENSITY / len(levels)
+    needed = width_of(f"{levels[-1]:,} ", TICK) * len(levels) * style.DENSITY
     for ax in panels:
-        ax.tick_params(axis="x", labelsize=points(fitting(f"{levels[-1]:,} ", TICK, room)))
+        ax.tick_params(axis="x", labelsize=points(TICK * min(1, ax.bbox.width / needed)))
     return sheet
 
 

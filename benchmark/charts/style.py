@@ -114,8 +114,3 @@ def width_of(text: str, pixels: float, weight: str = "normal") -> float:
     renderer = RendererAgg(1, 1, PIXELS_PER_INCH * DENSITY)
     width, _, _ = renderer.get_text_width_height_descent(text, font, False)
     return float(width) / DENSITY
-
-
-def fitting(text: str, pixels: float, room: float, weight: str = "normal") -> float:
-    """The size up to `pixels` at which `text` is no wider than `room`."""
-    return min(pixels, pixels * room / width_of(text, pixels, weight))

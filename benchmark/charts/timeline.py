@@ -87,6 +87,5 @@ def halves(measured: pd.DataFrame, duration_s: float) -> tuple[float, float] | N
 
 def span(ends_s: pd.Series, duration_s: float) -> tuple[float, float]:
     """The seconds to show: the window and what was recorded around it, up to half a window before it."""
-    first = max(ends_s.min(), -duration_s / 2) if len(ends_s) else 0
-    last = min(ends_s.max(), duration_s * 1.1) if len(ends_s) else duration_s
-    return float(np.floor(min(first, 0))), float(np.ceil(max(last, duration_s)))
+    first, last = (ends_s.min(), ends_s.max()) if len(ends_s) else (0, 0)
+    return np.floor(np.clip(first, -duration_s / 2, 0)), np.ceil(np.clip(last, duration_s, duration_s * 1.1))
