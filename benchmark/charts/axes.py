@@ -9,24 +9,19 @@ from matplotlib.axes import Axes
 from matplotlib.text import Annotation
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from benchmark.charts import style
-from benchmark.charts.style import points
-from benchmark.stats.formatting import format_figure
+from benchmark.charts.style import INK, LABEL, points
+from benchmark.stats.formatting import format_figure, format_percent
+
+Place = tuple[float, float]
 
 
 def write(
-    ax: Axes,
-    text: str,
-    place: tuple[float, float],
-    offset: tuple[float, float] = (0, 0),
-    pixels: float = style.LABEL,
-    ink: str = style.INK,
-    **how: Any,
+    ax: Axes, text: str, place: Place, offset: Place = (0, 0), size: float = LABEL, ink: str = INK, **how: Any
 ) -> Annotation:
     """Writes `text` at `place` in data of `ax`, moved by `offset` in logical pixels."""
-    moved = points(offset[0]), points(offset[1])
-    how |= {"fontsize": points(pixels), "color": ink, "annotation_clip": False}
-    return ax.annotate(text, place, moved, textcoords="offset points", **how)
+    how |= {"fontsize": points(size), "color": ink, "annotation_clip": False}
+    x, y = offset
+    return ax.annotate(text, place, (points(x), points(y)), textcoords="offset points", **how)
 
 
 def log_ms_axis(ax: Axes, values: Sequence[float]) -> None:
@@ -80,7 +75,3 @@ def log2_axis(ax: Axes, levels: Sequence[float], name: str, suffix: str = "") ->
 def share_ticks(ax: Axes, axis: str, shares: Sequence[float]) -> None:
     """Ticks at `shares`, in percent."""
     (ax.set_xticks if axis == "x" else ax.set_yticks)(shares, [format_percent(share) for share in shares])
-
-
-def format_percent(share: float) -> str:
-    return f"{share:.0%}".replace("%", " %")

@@ -84,11 +84,9 @@ class Cells:
 
     def medians(self, metric: str) -> Medians:
         """Server -> users -> the median of `metric` over valid repeats; no valid repeat, no entry."""
-        valid = self.where(status="ok").with_figure(metric).frame
-        medians: Medians = {server: {} for server in self.servers}
-        for (server, users), value in valid.groupby(["server", "users"])[metric].median().items():
-            medians[server][int(users)] = float(value)
-        return medians
+        valid = self.where(status="ok").with_figure(metric)
+        medians = valid.frame.groupby(["server", "users"])[metric].median()
+        return {server: medians[server].to_dict() for server in valid.servers}
 
     def rows(self) -> Iterator[pd.Series]:
         for _, row in self.frame.iterrows():

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
-from benchmark.charts import sentences, style, titles
+from benchmark.charts import style, titles
 from benchmark.charts.axes import log_ms_axis, share_ticks
 from benchmark.charts.caption import caption, dots_note, missing, subtitle
 from benchmark.charts.data import RunData, Slice
@@ -24,7 +24,7 @@ def distribution(data: RunData, part: Slice, level: int) -> Sheet:
     p50, p95 = (titles.at_level(cells.medians(metric), level) for metric in ("p50_ms", "p95_ms"))
     notes = [dots_note(cells).replace("Dot", "Faint"), *missing(cells, invalid_as="Dotted")]
     sheet = Sheet(
-        sentences.distribution(p50, p95, level, part.task),
+        titles.distribution(p50, p95, level, part.task),
         subtitle(data, part, f"latency in ms of each share of the requests, {format_users(level)}"),
         caption(data, cells, notes),
     )

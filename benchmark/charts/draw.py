@@ -3,17 +3,24 @@
 from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-from benchmark.charts import by_users, experiment_charts, ladder, style
 from benchmark.charts import footprint as of_start
 from benchmark.charts import headline as of_run
+from benchmark.charts import ladder, load_curves, style
+from benchmark.charts.batch_timeline import batch_timeline
+from benchmark.charts.capacity import capacity
 from benchmark.charts.data import Drawing, RunData, Slice
 from benchmark.charts.distribution import distribution
+from benchmark.charts.overload import overload
 from benchmark.charts.queue_share import queue_share, time_shares
+from benchmark.charts.sheet import Sheet
 from benchmark.charts.timeline import cell_to_show, timeline
-from benchmark.charts.tradeoff import tradeoff
+from benchmark.experiments import batch_timeline as timelines
+from benchmark.experiments.capacity import FOLDER as CAPACITY
 from benchmark.experiments.ladder import KIND
-from benchmark.runs.records import RunFiles
+from benchmark.experiments.open_loop import FOLDER as OPEN_LOOP
+from benchmark.runs.records import TASKS, RunFiles, read_json
 
 
 def drawings(data: RunData) -> list[Drawing]:
@@ -37,9 +44,9 @@ def run_drawings(data: RunData) -> Iterator[Drawing]:
 def slice_drawings(data: RunData, part: Slice) -> Iterator[Drawing]:
     """The charts of one slice; those of queue and batches only where a server reports them."""
     cells = data.of(part)
-    yield Drawing(f"throughput-{part.name}", part, partial(by_users.throughput, data, part))
-    yield Drawing(f"latency-{part.name}", part, partial(by_users.latency, data, part))
-    yield Drawing(f"p95-by-rps-{part.name}", part, partial(tradeoff, data, part))
+    yield Drawing(f"throughput-{part.name}", part, partial(load_curves.throughput, data, part))
+    yield Drawing(f"latency-{part.name}", part, partial(load_curves.latency, data, part))
+    yield Drawing(f"p95-by-rps-{part.name}", part, partial(load_curves.tradeoff, data, part))
     for level in cells.levels:
         if cells.where(users=level).has_requests():
             yield Drawing(
@@ -48,12 +55,37 @@ def slice_drawings(data: RunData, part: Slice) -> Iterator[Drawing]:
     shares = time_shares(cells)
     if len(shares):
         yield Drawing(f"queue-{part.name}", part, partial(queue_share, data, part, shares))
-    if any(cells.medians("batch_size_mean").values()):
-        yield Drawing(f"batch-size-{part.name}", part, partial(by_users.batch_size, data, part))
+    if cells.medians("batch_size_mean"):
+        yield Drawing(f"batch-size-{part.name}", part, partial(load_curves.batch_size, data, part))
     for server in cells.servers:
         row = cell_to_show(cells.where(server=server))
         if row is not None and cells.where(server=server).has_requests():
             yield Drawing(f"timeline-{part.name}-{server}", part, partial(timeline, data, part, row))
+
+
+def experiment_drawings(run: Path) -> Iterator[Drawing]:
+    """The charts of what the folder `run` holds beside its cells: capacities, overload, batch timelines."""
+    capacities = [record for record in records(run / CAPACITY) if record["capacity"]]
+    overloads = [one for one in records(run / OPEN_LOOP) if one.get("capacity_rps") and one["rates"]]
+    for task in TASKS:
+        if of_task := [record for record in capacities if record["task"] == task]:
+            yield Drawing(f"capacity-{task}", None, partial(capacity, of_task))
+        if of_task := [record for record in overloads if record["offer"]["task"] == task]:
+            yield Drawing(f"overload-{task}", None, partial(overload, of_task))
+    if traced := records(run / timelines.FOLDER):
+        yield Drawing("batch-timeline", None, partial(draw_timelines, run / timelines.FOLDER, traced))
+
+
+def draw_timelines(folder: Path, traced: list[dict[str, Any]]) -> Sheet:
+    traces = [
+        timelines.read_trace(timelines.trace_path(folder, one["batching"]), one["duration_s"])
+        for one in traced
+    ]
+    return batch_timeline(traced, traces)
+
+
+def records(folder: Path) -> list[dict[str, Any]]:
+    return [read_json(path) for path in sorted(folder.glob("*.json"))]
 
 
 def charts_folder(run: RunFiles) -> Path:
@@ -70,7 +102,7 @@ def draw_all(run: RunFiles) -> list[Path]:
 
 def draw_experiments(run: RunFiles) -> list[Path]:
     """Draws what the run's folder holds beside cells into <run>/charts/ and returns the files."""
-    return draw_each(experiment_charts.drawings(run.folder), run)
+    return draw_each(experiment_drawings(run.folder), run)
 
 
 def draw_each(charts: Iterable[Drawing], run: RunFiles) -> list[Path]:

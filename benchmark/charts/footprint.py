@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from benchmark.charts import sentences
+from benchmark.charts import titles
 from benchmark.charts.bars import bar_panels, draw_bar, draw_repeats
 from benchmark.charts.caption import caption
 from benchmark.charts.data import Cells, RunData
@@ -22,7 +22,7 @@ def footprint(data: RunData) -> Sheet:
         f"{format_count(failed, 'failed cell')} left out" if failed else "",
     ]
     sheet = Sheet(
-        sentences.footprint(ready_s, peak_mb),
+        titles.footprint(ready_s, peak_mb),
         "Start to ready, model files of the tasks, and resident memory; light: peak under load",
         caption(data, data, notes),
     )

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from benchmark.charts import sentences, titles
+from benchmark.charts import titles
 from benchmark.charts.bars import bar_panels, draw_bar, draw_repeats
 from benchmark.charts.caption import caption, dots_note, missing, texts_of
 from benchmark.charts.data import Cells, RunData, Slice
@@ -34,7 +34,7 @@ def headline(data: RunData, level: int) -> Sheet:
     parts = [part for part in parts_of(data) if medians[part.task]]
     cells = Cells(data.files, pd.concat([data.of(part).where(users=level).frame for part in parts]))
     sheet = Sheet(
-        sentences.headline(medians, level),
+        titles.headline(medians, level),
         f"Requests answered a second at {format_users(level)}, {texts_of(parts[0])}; times the baseline",
         caption(data, cells, [dots_note(cells, "bar"), *missing(cells, invalid_as="Not drawn")]),
     )

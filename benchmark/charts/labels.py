@@ -3,21 +3,19 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.path import Path
 from matplotlib.transforms import Bbox
 from scipy.optimize import isotonic_regression
 
-from benchmark.charts.axes import write
+from benchmark.charts.axes import Place, write
 from benchmark.charts.sheet import Sheet
 from benchmark.charts.style import DENSITY, LABEL, MARGIN, UNCLIPPED, points
 
 GAP = 20  # from an axes' right edge to its labels
-
-Place = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -28,7 +26,7 @@ class Label:
     y: float
     text: str
     ink: str
-    pixels: float = LABEL
+    size: float = LABEL
 
 
 def spread(wanted: Sequence[float] | np.ndarray, gap: float, low: float, high: float) -> np.ndarray:
@@ -83,30 +81,19 @@ def near_labels(sheet: Sheet, ax: Axes, labels: Sequence[Label], lines: Sequence
     """
     sheet.lay_out()
     room = Bbox.from_extents(ax.bbox.x0, ax.bbox.y0, sheet.figure.bbox.x1 - MARGIN, ax.bbox.y1)
-    spots = [_along(ax.transData.transform(line)) for line in lines if line]
-    taken = np.concatenate([np.zeros((1, 2)), *spots])
+    paths = [Path(ax.transData.transform(line)).interpolated(20) for line in lines if line]
+    taken = np.concatenate([np.zeros((1, 2)), *(path.vertices for path in paths)])
     boxes: list[Bbox] = []
-    for label in labels:
-        text = write(
-            ax, label.text, (label.x, label.y), (0, 0), label.pixels, label.ink, ha="center", va="center"
-        )
+    for one in labels:
+        text = write(ax, one.text, (one.x, one.y), (0, 0), one.size, one.ink, ha="center", va="center")
         box = text.get_window_extent()
         shifts = np.array(_STEPS) * (box.width / 2 + 24, box.height / 2 + 14)
         costs = []
         for shift in shifts:
             moved = box.translated(*shift)
-            wrong = moved.count_overlaps(boxes) + (
-                not room.contains(*moved.min) or not room.contains(*moved.max)
-            )
-            costs.append(1000 * wrong + 30 * moved.padded(6).count_contains(taken) + math.hypot(*shift))
+            outside = not (room.contains(*moved.min) and room.contains(*moved.max))
+            covered = 30 * moved.padded(6).count_contains(taken) + 1000 * moved.count_overlaps(boxes)
+            costs.append(covered + 1000 * outside + math.hypot(*shift))
         x, y = shifts[int(np.argmin(costs))]
         text.set_position((points(x / DENSITY), points(y / DENSITY)))
         boxes.append(box.translated(x, y))
-
-
-def _along(spots: np.ndarray) -> np.ndarray:
-    """Points 8 pixels apart along the line through `spots`."""
-    steps = [
-        np.linspace(start, end, int(np.abs(end - start).max() / 8) + 1) for start, end in pairwise(spots)
-    ]
-    return np.concatenate([spots, *steps])

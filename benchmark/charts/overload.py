@@ -7,14 +7,14 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from benchmark.charts import style, titles
-from benchmark.charts.axes import format_percent, log2_axis, log_ms_axis, share_ticks, write
-from benchmark.charts.by_users import draw_medians
+from benchmark.charts.axes import log2_axis, log_ms_axis, share_ticks, write
 from benchmark.charts.caption import circumstances_of_records
 from benchmark.charts.data import by_server
 from benchmark.charts.labels import Label, end_labels
+from benchmark.charts.load_curves import draw_medians
 from benchmark.charts.sheet import Sheet
 from benchmark.experiments.overload import overload_figures
-from benchmark.stats.formatting import format_figure
+from benchmark.stats.formatting import format_figure, format_percent
 
 
 def overload(records: Sequence[dict[str, Any]]) -> Sheet:

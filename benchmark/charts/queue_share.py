@@ -3,7 +3,7 @@
 import pandas as pd
 from matplotlib.axes import Axes
 
-from benchmark.charts import sentences, style, titles
+from benchmark.charts import style, titles
 from benchmark.charts.axes import share_ticks
 from benchmark.charts.caption import caption, missing, subtitle
 from benchmark.charts.data import Cells, RunData, Slice, in_order
@@ -30,7 +30,7 @@ def queue_share(data: RunData, part: Slice, shares: pd.DataFrame) -> Sheet:
         *missing(cells, invalid_as="Left out"),
     ]
     sheet = Sheet(
-        sentences.queue({server: shares.loc[server]["queue"].to_dict() for server in servers}),
+        titles.queue({server: shares.loc[server]["queue"].to_dict() for server in servers}),
         subtitle(data, part, "share of mean latency in queue, in inference, elsewhere"),
         caption(data, cells, notes),
     )

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from benchmark.charts import sentences, style
+from benchmark.charts import style, titles
 from benchmark.charts.axes import log_ms_axis, rps_axis
 from benchmark.charts.caption import caption, missing, subtitle
 from benchmark.charts.data import Cells, RunData, Slice
@@ -41,7 +41,7 @@ def timeline(data: RunData, part: Slice, row: pd.Series) -> Sheet:
         *missing(cells),
     ]
     sheet = Sheet(
-        sentences.timeline(row["server"], halves(measured, duration_s), len(measured), duration_s),
+        titles.timeline(row["server"], halves(measured, duration_s), len(measured), duration_s),
         subtitle(data, part, f"latency of each request in ms; {which}"),
         caption(data, data.of(part), notes),
     )

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmark.charts import caption, experiment_charts, headline, style
+from benchmark.charts import caption, headline, style
 from benchmark.charts.data import Drawing, RunData
-from benchmark.charts.draw import drawings
+from benchmark.charts.draw import drawings, experiment_drawings
 from benchmark.experiments import head_of_line_blocking
 from benchmark.experiments.ladder_figures import ladder_of
 from benchmark.report.known_figures import known_figures
@@ -77,7 +77,7 @@ def find_drawing(reference: Reference, run: str, name: str) -> Drawing | None:
     data = reference.run(run)
     if data is None:
         reference.records(run, "*/*.json")
-    charts = drawings(data) if data else experiment_charts.drawings(reference.folder / run)
+    charts = drawings(data) if data else experiment_drawings(reference.folder / run)
     return next((chart for chart in charts if chart.name == name), None)
 
 

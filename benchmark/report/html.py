@@ -7,9 +7,9 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from benchmark.charts import caption, experiment_charts, headline
+from benchmark.charts import caption, headline
 from benchmark.charts.data import RunData
-from benchmark.charts.draw import drawings
+from benchmark.charts.draw import drawings, experiment_drawings
 from benchmark.report import limits, ratios, svg, tables
 from benchmark.report.summary import summary
 from benchmark.runs.records import RunFiles
@@ -45,7 +45,7 @@ def content(data: RunData) -> dict[str, Any]:
         "raw_requests": raw_requests(data.files),
         "charts": [svg.figure_of(data.files, drawing) for drawing in drawings(data)],
         "experiment_charts": [
-            svg.figure_of(data.files, drawing) for drawing in experiment_charts.drawings(data.files.folder)
+            svg.figure_of(data.files, drawing) for drawing in experiment_drawings(data.files.folder)
         ],
         "open_loops": [*limits.open_loops(data.files)],
         "summary": pd.DataFrame(summary(data, repeats)),

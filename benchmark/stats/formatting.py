@@ -56,6 +56,11 @@ def format_users(level: int) -> str:
     return format_count(level, "user")
 
 
+def format_percent(share: float) -> str:
+    """A share as `45 %`."""
+    return f"{share:.0%}".replace("%", " %")
+
+
 def rich_table(rows: Iterable[Mapping[str, str]], title: str = "") -> Table:
     """A table for the terminal from rows of heading -> text; columns of numbers are aligned right."""
     rows = list(rows)

@@ -15,7 +15,7 @@ from made_runs import RATES, make_run
 from matplotlib.text import Text
 from PIL import Image
 
-from benchmark.charts import axes, queue_share, sentences, style, titles
+from benchmark.charts import axes, queue_share, style, titles
 from benchmark.charts import draw as plots
 from benchmark.charts.data import RunData
 from benchmark.charts.labels import spread
@@ -181,7 +181,7 @@ def test_an_invalid_cell_is_part_of_no_median(three: RunFiles) -> None:
 
 
 def test_a_percentile_below_its_floor_is_drawn_but_never_printed(three: RunFiles, three_texts: Boxes) -> None:
-    assert RunData(three).medians("p95_ms")["baseline"] == {}
+    assert "baseline" not in RunData(three).medians("p95_ms")
     notes = " ".join(text for text, _ in three_texts["latency-translation-unique-x1"])
     assert "Hollow: too few requests for a p95" in notes
 
@@ -218,7 +218,7 @@ def some_medians(rng: random.Random, servers: int) -> titles.Medians:
         wobble = rng.choice([0.02, 0.5, 2.0])
         levels = [level for level in LEVELS if rng.random() > 0.15]
         found[server] = {level: base * 10 ** (rng.uniform(-1, 1) * wobble) for level in levels}
-    return found
+    return {server: levels for server, levels in found.items() if levels}
 
 
 def told(pattern: str, sentence: str) -> list[float] | None:
@@ -254,8 +254,9 @@ def near(value: float) -> object:
 def test_a_throughput_title_is_true_of_one_server() -> None:
     seen = set()
     for rng in map(random.Random, SEEDS):
-        levels = some_medians(rng, 1)["baseline"]
-        sentence = sentences.throughput({"baseline": levels}, "translation")
+        medians = some_medians(rng, 1)
+        sentence = titles.throughput(medians, "translation")
+        levels = medians.get("baseline", {})
         values = [levels[level] for level in sorted(levels)]
         seen |= kinds(sentence)
         if not values:
@@ -282,7 +283,7 @@ def test_a_comparison_of_throughput_is_true() -> None:
     seen = set()
     for rng in map(random.Random, SEEDS):
         medians = some_medians(rng, 4)
-        sentence = sentences.throughput(medians, "translation")
+        sentence = titles.throughput(medians, "translation")
         seen |= kinds(sentence)
         where = told(rf"at {NUMBER} users", sentence)
         if figures := told(rf"answers {NUMBER}x ", sentence):
@@ -305,7 +306,7 @@ def test_a_latency_title_is_true() -> None:
     seen = set()
     for rng in map(random.Random, SEEDS):
         medians = some_medians(rng, rng.choice([1, 4]))
-        sentence = sentences.latency(medians, "translation")
+        sentence = titles.latency(medians, "translation")
         seen |= kinds(sentence)
         if figures := told(rf"^At {NUMBER} users .* p50 is {NUMBER}x its p50 at {NUMBER} users", sentence):
             server = next(one for one in medians if f"{titles.inline(one)}'s" in sentence)
@@ -330,7 +331,7 @@ def test_a_title_without_a_limit_names_each_servers_highest_rate() -> None:
     rps = {"baseline": {10: 12.0, 50: 11.0}, "dynamic_batching": {10: 100.0, 50: 250.0, 100: 255.0}}
     p95 = {"baseline": {10: 900.0, 50: 4500.0}, "dynamic_batching": {10: 130.0, 50: 300.0}}
     assert (
-        sentences.tradeoff(rps, p95, "translation")
+        titles.tradeoff(rps, p95, "translation")
         == "Dynamic batching reaches 250 requests a second at a p95 of 300 ms, the baseline 12 at 900"
     )
 
@@ -341,9 +342,10 @@ def test_a_queue_title_is_true() -> None:
             server: {level: rng.random() for level in LEVELS if rng.random() > 0.15}
             for server in list(RATES)[: rng.choice([1, 3])]
         }
-        if not any(shares.values()):
+        shares = {server: levels for server, levels in shares.items() if levels}
+        if not shares:
             continue
-        sentence = sentences.queue(shares)
+        sentence = titles.queue(shares)
         level = told(rf"[Aa]t {NUMBER} users", sentence)
         assert level
         at = {server: levels[int(level[0])] for server, levels in shares.items() if level[0] in levels}
@@ -363,16 +365,16 @@ def test_a_queue_title_is_true() -> None:
 def test_batching_titles_of_known_runs_read_as_designed() -> None:
     two = {"baseline": {10: 0.2, 100: 0.98}, "dynamic_batching": {10: 0.1, 100: 0.45}}
     assert (
-        sentences.queue(two)
+        titles.queue(two)
         == "At 100 users the queue takes 98 % of a request's time on the baseline, 45 % on dynamic batching"
     )
     one = {"baseline": two["baseline"]}
     assert (
-        sentences.queue(one)
+        titles.queue(one)
         == "The queue takes 98 % of a request's time on the baseline at 100 users, 20 % at 10"
     )
     assert (
-        sentences.batch_size({"dynamic_batching": {10: 4.2, 100: 23.4}, "optimized": {100: 1}}, "sentiment")
+        titles.batch_size({"dynamic_batching": {10: 4.2, 100: 23.4}, "optimized": {100: 1}}, "sentiment")
         == "Dynamic batching's sentiment batches hold 23 texts at 100 users, 4.2 at 10"
     )
 
@@ -399,29 +401,26 @@ def test_no_batching_chart_without_queue_times_or_batch_sizes(tmp_path: Path) ->
 def test_titles_of_known_runs_read_as_designed() -> None:
     flat = {"baseline": {10: 12.0, 50: 12.1, 100: 12.2}}
     assert (
-        sentences.throughput(flat, "translation")
+        titles.throughput(flat, "translation")
         == "Baseline stays at 12 translation requests a second from 10 to 100 users"
     )
     best = flat | {"dynamic_batching": {10: 100.0, 50: 250.0, 100: 252.0}}
     assert (
-        sentences.throughput(best, "translation")
+        titles.throughput(best, "translation")
         == "Dynamic batching answers 21x the baseline's translation requests at 100 users"
     )
     slow = {"baseline": {10: 820.0, 100: 8036.0}}
     assert (
-        sentences.latency(slow, "translation")
-        == "At 100 users the baseline's p50 is 9.8x its p50 at 10 users"
+        titles.latency(slow, "translation") == "At 100 users the baseline's p50 is 9.8x its p50 at 10 users"
     )
+    assert titles.latency({}, "translation") == "Too few valid translation requests for a p50"
     assert (
-        sentences.latency({"baseline": {}}, "translation") == "Too few valid translation requests for a p50"
-    )
-    assert (
-        sentences.distribution({"baseline": 8.0}, {}, 10, "sentiment")
+        titles.distribution({"baseline": 8.0}, {}, 10, "sentiment")
         == "At 10 users half of the baseline's answers come within 8 ms"
     )
-    assert sentences.timeline("baseline", None, 1, 20.0) == "Baseline answers 1 request in the 20 s measured"
+    assert titles.timeline("baseline", None, 1, 20.0) == "Baseline answers 1 request in the 20 s measured"
     assert (
-        sentences.timeline("baseline", (800.0, 1200.0), 99, 20.0)
+        titles.timeline("baseline", (800.0, 1200.0), 99, 20.0)
         == "Baseline's p50 rises from 800 to 1,200 ms over the two halves of the 20 s measured"
     )
 

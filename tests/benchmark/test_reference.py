@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from made_runs import make_run
 
-from benchmark.charts import caption, headline, sentences, titles
+from benchmark.charts import caption, headline, titles
 from benchmark.charts.data import RunData
 from benchmark.report.blocks import BLOCKS, Reference
 from benchmark.report.known_figures import known_figures
@@ -48,7 +48,7 @@ def test_a_headline_is_true() -> None:
             task: {server: 10 ** rng.uniform(-1, 3) for server in SERVERS if rng.random() > 0.2}
             for task in ("translation", "sentiment")
         }
-        sentence = sentences.headline(rates, 50)
+        sentence = titles.headline(rates, 50)
         assert sentence.startswith("At 50 users ")
         for task, found in rates.items():
             best = max(found, key=found.__getitem__, default="")
