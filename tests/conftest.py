@@ -22,6 +22,8 @@ EMBEDDED = Path(__file__).resolve().parent.parent / "models-embedded"
 READY_TIMEOUT_S = 120.0
 # Short enough to be waited for in a test, long beside what any honest client here needs.
 RECEIVE_TIMEOUT_MS = "3000"
+# Two test processes whose PyTorch has a thread a core wait for each other's: with one it is 5 times as fast.
+os.environ["OMP_NUM_THREADS"] = "1"
 # Libraries with clients of their own (schemathesis, pip, ...) ask servers and stubs on loopback directly too.
 os.environ["NO_PROXY"] = os.environ["no_proxy"] = "*"
 

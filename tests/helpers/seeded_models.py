@@ -15,6 +15,8 @@ from transformers import MarianConfig, MarianMTModel
 REAL = Path(__file__).resolve().parents[3] / "shared" / "real_tokenizers"
 REAL_NAMES = ("opus-mt-en-mg", "opus-mt-tc-big-fr-en")
 SEED = 0
+# transformers computes the sines of each position of each dimension in Python, at each load.
+MAX_POSITIONS = 512
 # Of weights, as multiples of 1/sqrt(inputs). Weak layers keep what the last token was; the last feed-forward
 # of the decoder turns it into something else, without which a model of tied embeddings repeats it.
 QUERY_KEY, WEAK, LAST = 2.0, 0.5, 6.0
@@ -34,11 +36,12 @@ def real_vocabulary(name: str) -> Path:
 def write_seeded_model(source: Path, folder: Path, layers: int | None = None) -> Path:
     """Writes `source`, a model without weights, as the hub has one: with weights in the type it names.
 
-    `layers` replaces its number of layers, else its shape is its own.
+    `layers` replaces its number of layers, and then it has at most MAX_POSITIONS; else its shape is its own.
     """
     config = MarianConfig.from_pretrained(source)
     if layers is not None:
         config.encoder_layers = config.decoder_layers = config.num_hidden_layers = layers
+        config.max_position_embeddings = min(config.max_position_embeddings, MAX_POSITIONS)
     torch.manual_seed(SEED)
     model = MarianMTModel(config)
     seed_weights(model)
@@ -48,7 +51,8 @@ def write_seeded_model(source: Path, folder: Path, layers: int | None = None) ->
     for path in source.iterdir():
         shutil.copyfile(path, folder / path.name)
     written = json.loads((source / "config.json").read_text())
-    written |= {f"{side}_layers": config.encoder_layers for side in ("encoder", "decoder")}
+    changed = ("encoder_layers", "decoder_layers", "max_position_embeddings")
+    written |= {name: getattr(config, name) for name in changed}
     (folder / "config.json").write_text(json.dumps(written))
     return folder
 

@@ -1,7 +1,6 @@
 """The translation graphs, float32 and INT8: right answers that never depend on the rest of their batch."""
 
 import random
-from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 
@@ -50,14 +49,6 @@ def folder(embedded: MarianMTModel, tmp_path_factory: pytest.TempPathFactory) ->
 @pytest.fixture(scope="module")
 def sources() -> list[list[int]]:
     return MarianTokenizer.from_pretrained(EMBEDDED)(captions(120)).input_ids
-
-
-@pytest.fixture(autouse=True)
-def one_torch_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.mark.parametrize(

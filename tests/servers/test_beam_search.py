@@ -2,7 +2,7 @@
 
 import filecmp
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -32,14 +32,6 @@ SLOTS = 16
 MAX_NEW = 24
 TIED_SCORES = 1e-4
 BEAMS = range(2, 7)
-
-
-@pytest.fixture(autouse=True)
-def one_torch_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 # Added to the end token's logits; without it a random model hardly ever ends a text. None: no final bias.

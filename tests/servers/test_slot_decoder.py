@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from conftest import EMBEDDED
 from marian_exports import assert_same_or_tied, captions, export, greedy_of_hugging_face, tiny_model
 from transformers import MarianMTModel
@@ -140,11 +139,8 @@ def test_sequences_that_are_kept_until_the_last_finishes_have_the_same_tokens(
 
 
 def test_sequences_that_join_at_different_steps_get_hugging_face_greedy_tokens(tmp_path: Path) -> None:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     model = tiny_model("swish", scale_embedding=True, final_bias=True)
     check_against_hugging_face(model, export(model, tmp_path) / "float32", random_sources(60))
-    torch.set_num_threads(threads)
 
 
 def random_sources(count: int) -> list[list[int]]:
