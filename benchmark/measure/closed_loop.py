@@ -27,7 +27,6 @@ class Measurement:
     errors: dict[str, int]
     steady: bool
     extension: str
-    samples: pd.DataFrame
 
 
 def closed_loop_options(plan: Plan, cell: Cell) -> dict[str, object]:
@@ -61,31 +60,27 @@ def measure_closed_loop(
     show: Callable[[str, Event], None] = lambda phase, event: None,
 ) -> Measurement:
     """Runs the load of `cell` to its end, its files named after it; raises as run_load does."""
-    steady = False
+    events: dict[str, Event] = {}  # the last of each phase
     marks: list[tuple[float, ServerMetrics | None]] = []  # the ends of the window's parts
-    end: Event = {}
 
     def on_event(event: Event) -> None:
-        nonlocal steady
+        events[event["phase"]] = event
         show("measure" if marks else "warm-up", event)
         if event["phase"] in ("window", "part"):
             marks.append((event["at_s"], ServerMetrics.read_or_none(server.url)))
-            steady = event.get("steady", steady)
-        elif event["phase"] == "end":
-            end.update(event)
 
     options = closed_loop_options(plan, cell)
     sampler = target.load(server, cell.name, options, longest_s(plan), on_event=on_event)
+    end = events["end"]
     (opened_s, at_open), (ended_s, at_end) = marks[end["first_part"]], marks[-1]
     batch_size = at_end.mean_batch_size_since(at_open) if at_open and at_end else None
     requests = pd.read_csv(target.requests_path(cell.name), dtype=REQUEST_COLUMNS)
-    errors = requests.loc[~requests["ok"], "error"].value_counts()
+    sampler.table(opened_s).to_csv(target.path(cell.name, "samples.csv"), index=False)
     return Measurement(
         figures=figures(requests, end["duration_s"])
         | sampler.between(opened_s, ended_s)
         | {"batch_size_mean": batch_size},
-        errors={str(error): int(count) for error, count in errors.items()},
-        steady=steady,
+        errors=requests.loc[~requests["ok"], "error"].value_counts().to_dict(),
+        steady=events["window"]["steady"],
         extension=end["extension"],
-        samples=sampler.table(opened_s),
     )

@@ -15,21 +15,18 @@ _SENTIMENT = {"label": "POSITIVE", "score": 0.5}
 _TIMING = b"tokenize;dur=0.0, queue;dur=0.0, inference;dur=0.0"
 
 
-def answer(path: bytes, body: bytes) -> tuple[bytes, dict[str, Any]]:
-    """Status line and content for a request: a text is its own translation, and positive."""
-    content = json.loads(body) if body else {}
+def answer(path: bytes, content: dict[str, Any]) -> dict[str, Any]:
+    """The answer to a request's content: a text is its own translation, and positive."""
     match path:
         case b"/translate":
-            return b"200 OK", {"translation": content["text"]}
+            return {"translation": content["text"]}
         case b"/translate/batch":
-            return b"200 OK", {"translations": content["texts"]}
+            return {"translations": content["texts"]}
         case b"/sentiment":
-            return b"200 OK", _SENTIMENT
+            return _SENTIMENT
         case b"/sentiment/batch":
-            return b"200 OK", {"results": [_SENTIMENT] * len(content["texts"])}
-        case b"/ready":
-            return b"200 OK", {"status": "ready"}
-    return b"404 Not Found", {"detail": "Not Found"}
+            return {"results": [_SENTIMENT] * len(content["texts"])}
+    return {"status": "ready"}
 
 
 async def answer_connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -38,12 +35,11 @@ async def answer_connection(reader: asyncio.StreamReader, writer: asyncio.Stream
         while True:
             head = await reader.readuntil(b"\r\n\r\n")
             length = _CONTENT_LENGTH.search(head)
-            request_body = await reader.readexactly(int(length[1]) if length else 0)
-            status, content = answer(head.split(b" ", 2)[1], request_body)
-            body = json.dumps(content).encode()
+            received = await reader.readexactly(int(length[1])) if length else b"{}"
+            body = json.dumps(answer(head.split(b" ", 2)[1], json.loads(received))).encode()
             writer.write(
-                b"HTTP/1.1 %s\r\ncontent-type: application/json\r\nserver-timing: %s\r\n"
-                b"content-length: %d\r\n\r\n%s" % (status, _TIMING, len(body), body)
+                b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nserver-timing: %s\r\n"
+                b"content-length: %d\r\n\r\n%s" % (_TIMING, len(body), body)
             )
 
 

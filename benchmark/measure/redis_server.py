@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -146,12 +146,10 @@ def redis_url(cores: tuple[int, ...] | None = None) -> Iterator[str]:
 def main() -> int:
     """Runs the command in the arguments with REDIS_URL set, and a Redis behind it where none was named."""
     try:
-        if not has_redis():
-            print(f"cache: none, since {NO_REDIS}", flush=True)
-            os.execvp(sys.argv[1], sys.argv[1:])
-        with redis_url() as url:
-            print(f"cache: {masked(url)}", flush=True)
-            command = subprocess.Popen(sys.argv[1:], env={**os.environ, "REDIS_URL": url})
+        with redis_url() if has_redis() else nullcontext("") as url:
+            print(f"cache: {masked(url) or f'none, since {NO_REDIS}'}", flush=True)
+            os.environ |= {"REDIS_URL": url} if url else {}
+            command = subprocess.Popen(sys.argv[1:])
             # The command gets the terminal's Ctrl-C itself, and ends in its own time.
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             signal.signal(signal.SIGTERM, lambda *_: command.terminate())

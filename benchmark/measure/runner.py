@@ -108,7 +108,6 @@ class Runner:
             target.check_answers(server, self.plan.seed, cell.texts_per_request)
             measured = measure_closed_loop(target, server, self.plan, cell, progress.show)
             progress.show("stop")
-        measured.samples.to_csv(self.files.samples_path(cell), index=False)
         limit_rps = self.limits.rps(cell)
         reasons = invalid_reasons(measured, self.cores.apart, self.plan.settle_s, limit_rps)
         start = {"cold_start_s": server.cold_start_s, "rss_ready_bytes": rss_ready_bytes}
@@ -119,7 +118,7 @@ class Runner:
             "errors": measured.errors,
             "stability": stability(measured.figures["window_spread"]),
             "extension": measured.extension,
-            "client_ceiling_rps": limit_rps,
+            "load_generator_limit_rps": limit_rps,
         }
 
     def _context(self, target: Target) -> dict[str, Any]:

@@ -1,24 +1,31 @@
 """One server and one task, and what is needed to load it: its cores, its models, the folder of its files."""
 
 import contextlib
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pandas as pd
 
-from benchmark.measure.answer_check import check_answers
+from benchmark.measure import loopback
 from benchmark.measure.configurations import Configuration
 from benchmark.measure.load import LOAD_GRACE_S, OPEN_LOOP, run_load
 from benchmark.measure.process_sampler import Sampler
-from benchmark.measure.processes import Server, free_port
+from benchmark.measure.processes import READY_TIMEOUT_S, ProcessFailed, Server, free_port
 from benchmark.measure.redis_server import clear_cache, redis_url
 from benchmark.runs.environment import environment_record
 from benchmark.runs.plan import Cores
 from benchmark.stats.open_loop import COLUMNS, figures
+from locustfiles.answers import problem, request_body, route
+from locustfiles.inputs import unique
 
 DRAIN_MARGIN_S = 5.0
+CHECKED_REQUESTS = 5
+HEADERS = {"Content-Type": "application/json"}
 
 
 @dataclass(frozen=True)
@@ -117,9 +124,30 @@ class Target:
             yield server
 
     def check_answers(self, server: Server, seed: int, texts_per_request: int = 1) -> list[dict[str, Any]]:
-        return check_answers(
-            server, self.task, check_labels=self.trained, seed=seed, texts_per_request=texts_per_request
-        )
+        """A few requests without load, one by one: each answer, less its score, and its latency in ms.
+
+        Raises:
+            ProcessFailed: an answer is wrong, or there is none.
+        """
+        batch = texts_per_request > 1
+        texts = unique(self.task, seed, part="warmup")
+        answers = []
+        for _ in range(CHECKED_REQUESTS):
+            samples = list(islice(texts, texts_per_request))
+            url, content = server.url + route(self.task, batch), request_body(samples, batch)
+            started_s = time.perf_counter()
+            try:
+                answer = loopback.post(url, content=content, headers=HEADERS, timeout=READY_TIMEOUT_S)
+            except httpx.TransportError as error:
+                raise ProcessFailed(f"{server.name} does not answer without load: {error!r}") from None
+            latency_ms = (time.perf_counter() - started_s) * 1e3
+            received = (answer.status_code, answer.content)
+            wrong = problem(self.task, *received, samples, batch=batch, check_labels=self.trained)
+            if wrong:
+                raise ProcessFailed(f"{server.name} answers {self.task} wrongly without load: {wrong}")
+            kept = {key: value for key, value in answer.json().items() if key != "score"}
+            answers.append({"answer": kept, "latency_ms": latency_ms})
+        return answers
 
     def load(
         self,

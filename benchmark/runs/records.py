@@ -4,7 +4,7 @@ results/<run>/run.json                       plan, environment, model manifest
 results/<run>/cells/<cell>.json              one cell: its figures, validity, environment
 results/<run>/cells/<cell>.requests.csv.xz   one row a request of the whole cell
 results/<run>/cells/<cell>.samples.csv       one row a sampling interval: CPU, memory, open files
-results/<run>/client_ceiling.json            what the load generator reaches at each level
+results/<run>/load_generator_limit.json      what the load generator reaches at each level
 results/<run>/charts/, report.html           drawn from the files above, never from memory
 """
 
@@ -115,15 +115,12 @@ class RunFiles:
         return self.cells_folder / f"{cell.name}.requests.csv.xz"
 
     def samples_path(self, cell: Cell) -> Path:
+        """One row a sampling interval: SAMPLE_COLUMNS, `time_s` since the window opened."""
         return self.cells_folder / f"{cell.name}.samples.csv"
 
     def read_requests(self, cell: Cell) -> pd.DataFrame:
         """One row a request, typed as REQUEST_COLUMNS says."""
         return pd.read_csv(self.requests_path(cell), dtype=REQUEST_COLUMNS)
-
-    def read_samples(self, cell: Cell) -> pd.DataFrame:
-        """One row a sampling interval: SAMPLE_COLUMNS, `time_s` since the window opened."""
-        return pd.read_csv(self.samples_path(cell))
 
     def table(self) -> pd.DataFrame:
         """One row a cell: the cell's fields, `status`, `invalid_reasons` and the figures."""

@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from benchmark.runs.records import Cell, RunFiles, read_json, write_json
+from benchmark.runs.records import RunFiles, read_json, write_json
 
 
 def reuse_baseline(run: RunFiles, results: Path) -> str | None:
@@ -32,26 +32,20 @@ def reuse_baseline(run: RunFiles, results: Path) -> str | None:
 
 
 def copy_baseline(source: RunFiles, run: RunFiles) -> None:
-    for path in source.cells_folder.glob("baseline-*.json"):
-        record = read_json(path)
-        cell = Cell(**record["cell"])
-        write_json(run.cells_folder / path.name, {**record, "from_run": source.folder.name})
-        for kept in (source.requests_path(cell), source.samples_path(cell)):
-            if kept.is_file():
-                shutil.copy(kept, run.cells_folder)
+    run.cells_folder.mkdir(parents=True, exist_ok=True)
+    for path in source.cells_folder.glob("baseline-*"):
+        if path.suffix == ".json":
+            write_json(run.cells_folder / path.name, {**read_json(path), "from_run": source.folder.name})
+        else:
+            shutil.copy(path, run.cells_folder)
 
 
 def basis(record: dict[str, Any]) -> tuple[Any, ...]:
     """What two runs must share for their figures to be compared."""
-    environment, artefacts = record["environment"], record["models"]["artefacts"]
+    machine, artefacts = record["environment"]["machine"], record["models"]["artefacts"]
     weights = {
         name: artefact["files"]["model.safetensors"]["sha256"]
         for name, artefact in artefacts.items()
         if name.endswith("/pytorch")
     }
-    return (
-        environment["machine"]["cpu"],
-        environment["machine"]["logical_cores"],
-        environment["cores"],
-        weights,
-    )
+    return machine["cpu"], machine["logical_cores"], record["environment"]["cores"], weights

@@ -90,16 +90,14 @@ def test_a_limit_is_measured_once_and_kept_with_the_run(tmp_path: Path) -> None:
     assert len(lines) == 1 and lines[0].startswith("load generator limit, sentiment")
     (cell,) = PLAN.cells()
     rps = LoadGeneratorLimits(files).rps(cell)
-    (kept,) = json.loads((tmp_path / "client_ceiling.json").read_text())["levels"]
+    (kept,) = json.loads((tmp_path / "load_generator_limit.json").read_text()).values()
     assert rps == kept["throughput_rps"] > 100
     assert kept["load_cpu_percent"] > 0
 
 
 def test_a_cell_near_the_load_generator_limit_is_invalid(tmp_path: Path) -> None:
     (cell,) = PLAN.cells()
-    write_json(
-        tmp_path / "run/client_ceiling.json", {"levels": [{"level": level_of(cell), "throughput_rps": 5.0}]}
-    )
+    write_json(tmp_path / "run/load_generator_limit.json", {level_of(cell): {"throughput_rps": 5.0}})
     command = [
         sys.executable,
         "-m",

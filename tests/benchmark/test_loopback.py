@@ -10,7 +10,6 @@ from checkout import tracked_modules
 from conftest import EMBEDDED
 from test_load_generator_limit import PLAN
 
-from benchmark.measure.answer_check import check_answers
 from benchmark.measure.closed_loop import measure_closed_loop
 from benchmark.measure.configurations import default_configuration
 from benchmark.measure.load_generator_limit import start_echo_server
@@ -61,8 +60,13 @@ def test_a_server_is_seen_to_be_ready(misled: None, tmp_path: Path) -> None:
         server.wait_ready(20)
 
 
-def test_the_harness_asks_directly(server: Server, misled: None) -> None:
-    assert check_answers(server, "sentiment", check_labels=True)
+def make_target(folder: Path) -> Target:
+    configuration = default_configuration("dynamic_batching", EMBEDDED, read_json(EMBEDDED / "manifest.json"))
+    return Target(configuration, "sentiment", folder, Cores.split())
+
+
+def test_the_harness_asks_directly(server: Server, misled: None, tmp_path: Path) -> None:
+    assert make_target(tmp_path).check_answers(server, seed=0)
     assert ServerMetrics.read(server.url).total("gap_requests_total", route="/sentiment") > 0
 
 
@@ -73,9 +77,7 @@ def test_chaos_asks_directly(server: Server, misled: None) -> None:
 
 def test_the_load_generator_asks_directly(server: Server, misled: None, tmp_path: Path) -> None:
     cell = Cell("dynamic_batching", "sentiment", "unique", 1, 2, 0)
-    configuration = default_configuration(cell.server, EMBEDDED, read_json(EMBEDDED / "manifest.json"))
-    target = Target(configuration, cell.task, tmp_path, Cores.split())
-    measured = measure_closed_loop(target, server, PLAN, cell)
+    measured = measure_closed_loop(make_target(tmp_path), server, PLAN, cell)
     assert measured.figures["requests"] and not measured.errors
 
 

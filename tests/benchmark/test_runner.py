@@ -86,7 +86,7 @@ def test_a_run_keeps_every_request_and_its_figures_follow_from_them(run: tuple[R
         assert {name: record["figures"][name] for name in found} == pytest.approx(found, nan_ok=True)
         assert requests["ok"].all() and found["requests"] > 5
         assert (requests["inference_ms"] < requests["latency_ms"]).all()
-        samples = files.read_samples(cell)
+        samples = pd.read_csv(files.samples_path(cell))
         assert (samples["server_rss_bytes"] > 50e6).all()
 
 
@@ -244,7 +244,7 @@ def test_a_cell_says_why_its_figures_mean_nothing(
     figures_: dict[str, float], more: dict[str, Any], apart: bool, reason: str | None
 ) -> None:
     values = {"load_cpu_percent": 10.0, "requests": 16, "throughput_rps": 10.0, **figures_}
-    measured = Measurement(values, {}, steady=True, extension="", samples=pd.DataFrame())
+    measured = Measurement(values, {}, steady=True, extension="")
     reasons = invalid_reasons(replace(measured, **more), apart, 60.0, load_generator_rps=100.0)
     assert len(reasons) == (reason is not None)
     assert reason is None or reason in reasons[0]
