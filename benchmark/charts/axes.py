@@ -9,10 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.text import Annotation
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
+from benchmark.charts.sheet import Place
 from benchmark.charts.style import INK, LABEL, points
 from benchmark.stats.formatting import format_figure, format_percent
-
-Place = tuple[float, float]
 
 
 def write(

@@ -1,6 +1,7 @@
 """Batch timeline: one line a text, from its arrival to its answer, coloured by what becomes of it."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -10,6 +11,7 @@ from benchmark.charts.caption import circumstances_of_records
 from benchmark.charts.labels import Label, end_labels
 from benchmark.charts.sheet import Sheet
 from benchmark.charts.style import COLOURS, MUTED, points
+from benchmark.experiments.batch_timeline import read_trace, trace_path
 from benchmark.stats.formatting import format_figure, format_users
 
 # From column to column, in this colour (Okabe and Ito's sky blue for the encoder's run).
@@ -22,10 +24,13 @@ HEADINGS = {"continuous": "in slots (continuous)", "request": "batch by batch"}
 MOST_LINES = 150
 
 
-def batch_timeline(records: Sequence[dict[str, Any]], traces: Sequence[pd.DataFrame]) -> Sheet:
-    """A panel a record, over the same number of seconds in the middle of each run."""
+def batch_timeline(folder: Path, records: Sequence[dict[str, Any]]) -> Sheet:
+    """A panel a record of `folder`, over the same number of seconds in the middle of each run."""
+    paths = [trace_path(folder, record["batching"]) for record in records]
+    traces = [read_trace(path, record["duration_s"]) for path, record in zip(paths, records, strict=True)]
+    waits = [f"{format_figure(wait_ms(texts))} ms" for texts in traces]
     sheet = Sheet(
-        title(records, traces),
+        title({record["batching"]: wait for record, wait in zip(records, waits, strict=True)}),
         f"Translation at {format_users(records[0]['users'])}: one line a text, in the order of arrival, from "
         "its arrival to its answer",
         [
@@ -76,12 +81,8 @@ def wait_ms(texts: pd.DataFrame) -> float:
     return float((later["started_s"] - later["admitted_s"]).median() * 1e3)
 
 
-def title(records: Sequence[dict[str, Any]], traces: Sequence[pd.DataFrame]) -> str:
+def title(waits: dict[str, str]) -> str:
     """How long a text waits for the batch, as a sentence."""
-    waits = {
-        record["batching"]: f"{format_figure(wait_ms(texts))} ms"
-        for record, texts in zip(records, traces, strict=True)
-    }
     if "continuous" not in waits:
         return f"A text waits {waits['request']} for its batch to begin"
     sentence = f"In slots a text waits {waits['continuous']} to join the running batch"

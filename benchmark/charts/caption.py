@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from benchmark.charts.data import Cells, RunData, Slice
+from benchmark.charts.sheet import Sheet
 from benchmark.charts.titles import inline
 from benchmark.measure.configurations import CACHED_SERVERS
 from benchmark.stats.formatting import format_count, format_figure, format_users
@@ -22,13 +23,16 @@ WORKLOAD_TEXTS = {
 RANDOM = "random weights"
 
 
-def subtitle(data: RunData, part: Slice, what: str) -> str:
-    """What is measured: task, texts and `what`, with the cache's hit rate where one was measured."""
+def slice_sheet(
+    data: RunData, part: Slice, cells: Cells, title: str, what: str, notes: Sequence[str]
+) -> Sheet:
+    """The sheet of a chart that shows `what` of `cells`, which are of one slice."""
     frame = data.of(part).frame
     # Where no text comes twice, a rate of nothing says nothing.
     hits = frame[frame["cache_hit_rate"] > 0].groupby("server")["cache_hit_rate"].median()
     rates = "".join(f"; {inline(str(server))}: {rate:.1%} cache hits" for server, rate in hits.items())
-    return f"{part.task.capitalize()}, {texts_of(part)}: {what}{rates}"
+    subtitle = f"{part.task.capitalize()}, {texts_of(part)}: {what}{rates}"
+    return Sheet(title, subtitle, caption(data, cells, notes))
 
 
 def texts_of(part: Slice) -> str:
@@ -60,7 +64,7 @@ def circumstances(data: RunData, cells: Cells) -> str:
         f"{format_figure(duration_s)} s a cell" if duration_s is not None else "",
         format_count(cells.repeats, "repeat"),
         commit(environment),
-        str(data.run.get("beside") or ""),
+        str(data.run.get("baseline_note") or ""),
     )
 
 
@@ -70,7 +74,6 @@ def circumstances_of_records(records: Sequence[dict[str, Any]], *more: str) -> s
     return joined(
         *(machine(record["environment"]) for record in records),
         *map(model, artefacts),
-        RANDOM if any(one.get("fallback") and one.get("trained") is False for one in artefacts) else "",
         *precision_notes(artefacts),
         *more,
         *(commit(record["environment"]) for record in records),
@@ -141,9 +144,8 @@ def model(artefact: dict[str, Any]) -> str:
 
 def kernels(artefact: dict[str, Any]) -> str:
     """What an INT8 artefact's layers run on; nothing of one of before there was a choice, or of PyTorch's."""
-    flags = artefact.get("cpu_flags")
     for instructions in INSTRUCTION_SETS:
-        if flags == list(instructions.flags):
+        if artefact.get("cpu_flags") == list(instructions.flags):
             return f"kernels for {instructions.title}"
     return "ONNX Runtime's kernels" if artefact.get("kernels") == "onnxruntime" else ""
 

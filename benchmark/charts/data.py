@@ -4,7 +4,7 @@ Only valid cells make a median. Invalid, failed and too small cells stay in the 
 or named in the caption.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any, TypeVar
@@ -52,12 +52,12 @@ class Drawing:
     draw: Callable[[], Sheet]
 
 
+@dataclass
 class Cells:
     """Some cells of a run: one row a cell in `frame`, absent figures NaN."""
 
-    def __init__(self, files: RunFiles, frame: pd.DataFrame) -> None:
-        self.files = files
-        self.frame = frame
+    files: RunFiles
+    frame: pd.DataFrame
 
     @property
     def servers(self) -> list[str]:
@@ -88,10 +88,6 @@ class Cells:
         medians = valid.frame.groupby(["server", "users"])[metric].median()
         return {server: medians[server].to_dict() for server in valid.servers}
 
-    def rows(self) -> Iterator[pd.Series]:
-        for _, row in self.frame.iterrows():
-            yield row
-
     def has_requests(self) -> bool:
         """Whether the run's folder has the raw requests of any of the cells; they are not in git."""
         return any(self.files.requests_path(cell).is_file() for cell in self.frame["cell"])
@@ -111,8 +107,8 @@ class Cells:
 
     def latencies(self) -> list[np.ndarray]:
         """The latencies in ms of each cell that has answers."""
-        latencies = (self.answers(row)["latency_ms"].to_numpy(dtype=float) for row in self.rows())
-        return [one for one in latencies if len(one)]
+        answers = (self.answers(row) for _, row in self.frame.iterrows())
+        return [one["latency_ms"].to_numpy(dtype=float) for one in answers if len(one)]
 
     def marks(self, metric: str) -> pd.DataFrame:
         """The cells that a chart can show, with the figure as `value`.

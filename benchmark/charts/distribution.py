@@ -1,13 +1,10 @@
 """The whole latency distribution at one level of users: every percentile, one chart a slice and level."""
 
-from collections.abc import Sequence
-
 import numpy as np
-from matplotlib.axes import Axes
 
 from benchmark.charts import style, titles
 from benchmark.charts.axes import log_ms_axis, share_ticks
-from benchmark.charts.caption import caption, dots_note, missing, subtitle
+from benchmark.charts.caption import dots_note, missing, slice_sheet
 from benchmark.charts.data import RunData, Slice
 from benchmark.charts.labels import Label, end_labels
 from benchmark.charts.sheet import Sheet
@@ -23,11 +20,8 @@ def distribution(data: RunData, part: Slice, level: int) -> Sheet:
     cells = data.of(part).where(users=level)
     p50, p95 = (titles.at_level(cells.medians(metric), level) for metric in ("p50_ms", "p95_ms"))
     notes = [dots_note(cells).replace("Dot", "Faint"), *missing(cells, invalid_as="Dotted")]
-    sheet = Sheet(
-        titles.distribution(p50, p95, level, part.task),
-        subtitle(data, part, f"latency in ms of each share of the requests, {format_users(level)}"),
-        caption(data, cells, notes),
-    )
+    what = f"latency in ms of each share of the requests, {format_users(level)}"
+    sheet = slice_sheet(data, part, cells, titles.distribution(p50, p95, level, part.task), what, notes)
     ax = sheet.figure.subplots()
     ax.set_title("ms")
     latencies = {
@@ -49,7 +43,12 @@ def distribution(data: RunData, part: Slice, level: int) -> Sheet:
             middle = np.median(curves, axis=0)
             ax.step(SHARES, middle, line, color=ink, **style.UNCLIPPED)
             name = titles.name(server) + ("" if status == "ok" else " (invalid)")
-            add_values(sheet, ax, repeats, name)
+            for percent in HOVER_PERCENT:
+                # Nothing that rests on too few requests.
+                if min(map(len, repeats)) >= stats.sample_floor(max(percent, 100 - percent)):
+                    value = float(np.median([np.percentile(one, percent) for one in repeats]))
+                    text = f"{name}: {percent} % within {format_exact(value)} ms"
+                    sheet.add_value(ax, (percent / 100, value), text)
             labels.append(Label(1, float(middle[-1]), name, style.text_colour(server)))
     for share, medians in ((0.5, p50), (0.95, p95)):
         for server, value in medians.items():
@@ -60,12 +59,3 @@ def distribution(data: RunData, part: Slice, level: int) -> Sheet:
     ax.set_xlabel("share of requests")
     end_labels(sheet, ax, labels)
     return sheet
-
-
-def add_values(sheet: Sheet, ax: Axes, repeats: Sequence[np.ndarray], name: str) -> None:
-    """What a reader sees on hover along one curve, but nothing that rests on too few requests."""
-    for percent in HOVER_PERCENT:
-        if min(map(len, repeats)) >= stats.sample_floor(max(percent, 100 - percent)):
-            value = float(np.median([np.percentile(one, percent) for one in repeats]))
-            text = f"{name}: {percent} % within {format_exact(value)} ms"
-            sheet.add_value(ax, (percent / 100, value), text)

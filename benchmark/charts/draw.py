@@ -1,6 +1,6 @@
 """Draws a run's charts from its files, as PNG and SVG; a new chart is one module here and a line below."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from benchmark.charts.overload import overload
 from benchmark.charts.queue_share import queue_share, time_shares
 from benchmark.charts.sheet import Sheet
 from benchmark.charts.timeline import cell_to_show, timeline
-from benchmark.experiments import batch_timeline as timelines
+from benchmark.experiments.batch_timeline import FOLDER as TIMELINES
 from benchmark.experiments.capacity import FOLDER as CAPACITY
 from benchmark.experiments.ladder import KIND
 from benchmark.experiments.open_loop import FOLDER as OPEN_LOOP
@@ -29,38 +29,36 @@ def drawings(data: RunData) -> list[Drawing]:
         return []
     if data.run.get("kind") == KIND:
         return list(ladder.drawings(data))
-    return list(run_drawings(data))
-
-
-def run_drawings(data: RunData) -> Iterator[Drawing]:
+    charts = [drawing for part in data.slices for drawing in slice_drawings(data, part)]
+    charts.append(Drawing(of_start.NAME, None, partial(of_start.footprint, data)))
     level = of_run.level_of(data)
     if level is not None and any(len(at) > 1 for at in of_run.rates(data, level).values()):
-        yield Drawing(of_run.NAME, None, partial(of_run.headline, data, level))
-    for part in data.slices:
-        yield from slice_drawings(data, part)
-    yield Drawing(of_start.NAME, None, partial(of_start.footprint, data))
+        charts.insert(0, Drawing(of_run.NAME, None, partial(of_run.headline, data, level)))
+    return charts
 
 
 def slice_drawings(data: RunData, part: Slice) -> Iterator[Drawing]:
     """The charts of one slice; those of queue and batches only where a server reports them."""
-    cells = data.of(part)
-    yield Drawing(f"throughput-{part.name}", part, partial(load_curves.throughput, data, part))
-    yield Drawing(f"latency-{part.name}", part, partial(load_curves.latency, data, part))
-    yield Drawing(f"p95-by-rps-{part.name}", part, partial(load_curves.tradeoff, data, part))
+
+    def drawing(name: str, chart: Callable[..., Sheet], *more: Any) -> Drawing:
+        return Drawing(name, part, partial(chart, data, part, *more))
+
+    cells, name = data.of(part), part.name
+    yield drawing(f"throughput-{name}", load_curves.throughput)
+    yield drawing(f"latency-{name}", load_curves.latency)
+    yield drawing(f"p95-by-rps-{name}", load_curves.tradeoff)
     for level in cells.levels:
         if cells.where(users=level).has_requests():
-            yield Drawing(
-                f"distribution-{part.name}-u{level}", part, partial(distribution, data, part, level)
-            )
+            yield drawing(f"distribution-{name}-u{level}", distribution, level)
     shares = time_shares(cells)
     if len(shares):
-        yield Drawing(f"queue-{part.name}", part, partial(queue_share, data, part, shares))
+        yield drawing(f"queue-{name}", queue_share, shares)
     if cells.medians("batch_size_mean"):
-        yield Drawing(f"batch-size-{part.name}", part, partial(load_curves.batch_size, data, part))
+        yield drawing(f"batch-size-{name}", load_curves.batch_size)
     for server in cells.servers:
         row = cell_to_show(cells.where(server=server))
         if row is not None and cells.where(server=server).has_requests():
-            yield Drawing(f"timeline-{part.name}-{server}", part, partial(timeline, data, part, row))
+            yield drawing(f"timeline-{name}-{server}", timeline, row)
 
 
 def experiment_drawings(run: Path) -> Iterator[Drawing]:
@@ -72,16 +70,8 @@ def experiment_drawings(run: Path) -> Iterator[Drawing]:
             yield Drawing(f"capacity-{task}", None, partial(capacity, of_task))
         if of_task := [record for record in overloads if record["offer"]["task"] == task]:
             yield Drawing(f"overload-{task}", None, partial(overload, of_task))
-    if traced := records(run / timelines.FOLDER):
-        yield Drawing("batch-timeline", None, partial(draw_timelines, run / timelines.FOLDER, traced))
-
-
-def draw_timelines(folder: Path, traced: list[dict[str, Any]]) -> Sheet:
-    traces = [
-        timelines.read_trace(timelines.trace_path(folder, one["batching"]), one["duration_s"])
-        for one in traced
-    ]
-    return batch_timeline(traced, traces)
+    if traced := records(run / TIMELINES):
+        yield Drawing("batch-timeline", None, partial(batch_timeline, run / TIMELINES, traced))
 
 
 def records(folder: Path) -> list[dict[str, Any]]:
@@ -97,16 +87,13 @@ def draw_all(run: RunFiles) -> list[Path]:
     for pattern in ("*.png", "*.svg"):
         for stale in charts_folder(run).glob(pattern):
             stale.unlink()
-    return draw_each(drawings(RunData(run)), run) + draw_experiments(run)
+    drawn = [path for drawing in drawings(RunData(run)) for path in draw_one(drawing, run)]
+    return drawn + draw_experiments(run)
 
 
 def draw_experiments(run: RunFiles) -> list[Path]:
     """Draws what the run's folder holds beside cells into <run>/charts/ and returns the files."""
-    return draw_each(experiment_drawings(run.folder), run)
-
-
-def draw_each(charts: Iterable[Drawing], run: RunFiles) -> list[Path]:
-    return [path for drawing in charts for path in draw_one(drawing, run)]
+    return [path for drawing in experiment_drawings(run.folder) for path in draw_one(drawing, run)]
 
 
 def draw_one(drawing: Drawing, run: RunFiles) -> list[Path]:

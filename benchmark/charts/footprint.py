@@ -63,11 +63,11 @@ def by_server(cells: Cells, metric: str, how: str, unit: float = 1) -> dict[str,
     return {server: float(known[server]) for server in cells.servers if server in known}
 
 
-def model_mb(data: RunData, task: str | None = None) -> dict[str, float]:
-    """The bytes in MB of the distinct artefacts that each server's cells name, of `task` or of all."""
+def model_mb(data: RunData) -> dict[str, float]:
+    """The bytes in MB of the distinct artefacts that each server's cells name."""
     artefacts = {
         (record["cell"]["server"], artefact.get("task"), artefact.get("format")): artefact["bytes"] / MB
         for record in data.records.values()
-        if (artefact := record.get("model") or {}).get("bytes") and task in (None, artefact.get("task"))
+        if (artefact := record.get("model") or {}).get("bytes")
     }
-    return pd.Series(artefacts, dtype=float).groupby(level=0).sum().to_dict() if artefacts else {}
+    return pd.Series(artefacts, dtype=float).groupby(level=0).sum().to_dict()

@@ -11,7 +11,7 @@ from matplotlib.path import Path
 from matplotlib.transforms import Bbox
 from scipy.optimize import isotonic_regression
 
-from benchmark.charts.axes import Place, write
+from benchmark.charts.axes import write
 from benchmark.charts.sheet import Sheet
 from benchmark.charts.style import DENSITY, LABEL, MARGIN, UNCLIPPED, points
 
@@ -74,15 +74,13 @@ def end_labels(sheet: Sheet, ax: Axes, labels: Sequence[Label]) -> None:
 _STEPS = [(x / 2, y / 2) for x in range(-6, 7) for y in range(-6, 7) if max(abs(x), abs(y)) >= 2]
 
 
-def near_labels(sheet: Sheet, ax: Axes, labels: Sequence[Label], lines: Sequence[Sequence[Place]]) -> None:
-    """Writes each of `labels` where it covers least near its point; lays out the sheet.
-
-    It keeps off the labels before it, and off `lines`: places in data of `ax`.
-    """
+def near_labels(sheet: Sheet, ax: Axes, labels: Sequence[Label]) -> None:
+    """Writes each of `labels` near its point, off other labels and what is drawn; lays out the sheet."""
     sheet.lay_out()
     room = Bbox.from_extents(ax.bbox.x0, ax.bbox.y0, sheet.figure.bbox.x1 - MARGIN, ax.bbox.y1)
-    paths = [Path(ax.transData.transform(line)).interpolated(20) for line in lines if line]
-    taken = np.concatenate([np.zeros((1, 2)), *(path.vertices for path in paths)])
+    paths = [(Path(ax.transData.transform(line.get_xydata())), line.get_linestyle()) for line in ax.lines]
+    lines = [(path if dashes == "None" else path.interpolated(20)).vertices for path, dashes in paths]
+    taken = np.concatenate([np.zeros((1, 2)), *lines])
     boxes: list[Bbox] = []
     for one in labels:
         text = write(ax, one.text, (one.x, one.y), (0, 0), one.size, one.ink, ha="center", va="center")

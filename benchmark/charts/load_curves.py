@@ -7,10 +7,10 @@ from matplotlib.axes import Axes
 
 from benchmark.charts import style, titles
 from benchmark.charts.axes import log2_axis, log_ms_axis, rps_axis
-from benchmark.charts.caption import caption, dots_note, missing, subtitle
+from benchmark.charts.caption import dots_note, missing, slice_sheet
 from benchmark.charts.data import Cells, RunData, Slice
-from benchmark.charts.labels import Label, Place, end_labels, near_labels
-from benchmark.charts.sheet import Sheet
+from benchmark.charts.labels import Label, end_labels, near_labels
+from benchmark.charts.sheet import Place, Sheet
 from benchmark.charts.style import MUTED, SUBTITLE, text_colour
 from benchmark.stats.formatting import format_exact, format_figure, format_users
 
@@ -34,50 +34,28 @@ def batch_size(data: RunData, part: Slice) -> Sheet:
     metric, unit = "batch_size_mean", "texts a batch"
     cells = data.of(part).with_figure(metric)
     title = titles.batch_size(cells.medians(metric), part.task)
-    return by_users(
-        data, part, cells, title, "mean texts in a batch that the model runs", unit, {metric: unit}
-    )
+    what = "mean texts in a batch that the model runs"
+    return by_users(data, part, cells, title, what, unit, {metric: unit})
 
 
 def tradeoff(data: RunData, part: Slice) -> Sheet:
     cells, metric = data.of(part), "p95_ms"
-    rps, p95 = cells.medians("throughput_rps"), cells.medians(metric)
-    sheet = Sheet(
-        titles.tradeoff(rps, p95, part.task),
-        subtitle(data, part, "p95 in ms by achieved requests a second; figures: users"),
-        caption(data, cells, [dots_note(cells), *missing(cells, [metric])]),
-    )
+    title = titles.tradeoff(cells.medians("throughput_rps"), cells.medians(metric), part.task)
+    what = "p95 in ms by achieved requests a second; figures: users"
+    sheet = slice_sheet(data, part, cells, title, what, [dots_note(cells), *missing(cells, [metric])])
     ax = sheet.figure.subplots()
     ax.set_title("ms")
     ax.set_xlabel("requests a second")
-    marks = cells.marks(metric)
-    log_ms_axis(ax, [*marks["value"]])
+    log_ms_axis(ax, [*cells.marks(metric)["value"]])
     rps_axis(ax, [*cells.frame["throughput_rps"]], horizontal=True)
-    for _, row in marks.iterrows():
-        place = (row["throughput_rps"], row["value"])
-        draw_mark(sheet, ax, cells, row, place, unit_at(place))
-    names, figures = [], []
-    lines = [[place] for place in marks[["throughput_rps", "value"]].itertuples(index=False, name=None)]
+    names, figures, unit = [], [], "ms p95 at {x} requests a second"
     for server in cells.servers:
-        own = cells.where(server=server)
-        valid = {level: (rps[server][level], value) for level, value in p95.get(server, {}).items()}
-        line = [valid.get(level, (float("nan"), float("nan"))) for level in own.levels]
-        draw_medians(ax, server, *zip(*line, strict=True))
-        for level, place in valid.items():
-            sheet.add_value(ax, place, median_text(server, level, place[1], unit_at(place)))
-        # Marks that no valid median stands for are labelled in their middle.
-        middles = marks[marks["server"] == server].groupby("users")[["throughput_rps", "value"]].median()
-        places = {int(row.Index): (row.throughput_rps, row.value) for row in middles.itertuples()} | valid
-        lines.append([*valid.values()])
+        places = draw_series(sheet, ax, cells.where(server=server), metric, unit, x="throughput_rps")
         figures += [Label(*place, f"{level:,}", MUTED, SUBTITLE) for level, place in places.items()]
         if places:
             names.append(Label(*places[max(places)], titles.name(server), text_colour(server)))
-    near_labels(sheet, ax, [*figures, *names], lines)
+    near_labels(sheet, ax, [*figures, *names])
     return sheet
-
-
-def unit_at(place: Place) -> str:
-    return f"ms p95 at {format_exact(place[0])} requests a second"
 
 
 def by_users(
@@ -85,8 +63,7 @@ def by_users(
 ) -> Sheet:
     """A line a server and metric, labelled at its end; `metrics` have the unit of their hover texts."""
     percentiles = [metric for metric in metrics if metric.endswith("_ms")]
-    notes = [dots_note(cells), *missing(cells, percentiles)]
-    sheet = Sheet(title, subtitle(data, part, what), caption(data, cells, notes))
+    sheet = slice_sheet(data, part, cells, title, what, [dots_note(cells), *missing(cells, percentiles)])
     ax = sheet.figure.subplots()
     ax.set_title(heading)
     values = [value for metric in metrics for value in cells.marks(metric)["value"]]
@@ -94,36 +71,36 @@ def by_users(
     log2_axis(ax, cells.levels, "concurrent users")
     labels = []
     for metric, unit in metrics.items():
-        medians_of = cells.medians(metric)
         for server in cells.servers:
-            medians = medians_of.get(server, {})
-            end = draw_line(sheet, ax, cells.where(server=server), metric, unit, medians)
+            places = draw_series(sheet, ax, cells.where(server=server), metric, unit)
+            medians = cells.medians(metric).get(server)
             last = format_figure(medians[max(medians)]) if medians else ""
             text = f"{titles.name(server)} {metric.removesuffix('_ms') if percentiles else last}"
-            if end:
-                labels.append(Label(*end, text.strip(), text_colour(server)))
+            if places:
+                labels.append(Label(*places[max(places)], text.strip(), text_colour(server)))
     end_labels(sheet, ax, labels)
     return sheet
 
 
-def draw_line(
-    sheet: Sheet, ax: Axes, cells: Cells, metric: str, unit: str, medians: dict[int, float]
-) -> Place | None:
-    """Draws one server's `metric` by users; returns where its label belongs, None if nowhere.
+def draw_series(
+    sheet: Sheet, ax: Axes, cells: Cells, metric: str, unit: str, x: str = "users"
+) -> dict[int, Place]:
+    """Draws one server's `metric` by `x`; returns the place of each level: its median, else amid its marks.
 
     The line breaks at a level without a valid median: nothing is interpolated across it.
     """
+    (server,) = cells.servers
     marks = cells.marks(metric)
     for _, row in marks.iterrows():
-        draw_mark(sheet, ax, cells, row, (row["users"], row["value"]), unit)
-    (server,) = cells.servers
-    ys = [medians.get(level, float("nan")) for level in cells.levels]
-    draw_medians(ax, server, cells.levels, ys, tail=metric == "p95_ms")
-    for level, value in medians.items():
-        sheet.add_value(ax, (level, value), median_text(server, level, value, unit))
-    last = int(marks["users"].max()) if len(marks) else 0
-    highest = marks.loc[marks["users"] == last, "value"].max()
-    return (last, medians.get(last, highest)) if last else None
+        draw_mark(sheet, ax, row, (row[x], row["value"]), unit, several=cells.repeats > 1)
+    xs = cells.medians(x).get(server, {})
+    places = {level: (xs[level], value) for level, value in cells.medians(metric).get(server, {}).items()}
+    line = [places.get(level, (float("nan"), float("nan"))) for level in cells.levels]
+    draw_medians(ax, server, *zip(*line, strict=True), tail=metric == "p95_ms" and x == "users")
+    for level, place in places.items():
+        sheet.add_value(ax, place, f"{titles.name(server)}, {format_users(level)}: {value_text(place, unit)}")
+    middles = marks.groupby("users")[[x, "value"]].median()
+    return dict(zip(middles.index, map(tuple, middles.to_numpy()), strict=True)) | places
 
 
 def draw_medians(
@@ -135,20 +112,18 @@ def draw_medians(
     ax.plot(xs, ys, color=ink, markersize=style.POINT - 2 * tail, **style.MARK)
 
 
-def draw_mark(sheet: Sheet, ax: Axes, cells: Cells, row: pd.Series, place: Place, unit: str) -> None:
+def draw_mark(sheet: Sheet, ax: Axes, row: pd.Series, place: Place, unit: str, several: bool) -> None:
     """One cell: a cross where it is invalid, hollow where it is under its sample floor, else a faint dot."""
     invalid, thin = row["status"] == "invalid", row["thin"]
-    if not (invalid or thin or cells.repeats > 1):
-        return
-    look = style.INVALID if invalid else style.HOLLOW if thin else style.REPEAT
-    ax.plot(*place, color=style.colour(row["server"]), **look)
-    value = f"{format_exact(row['value'])} {unit}"
-    if thin:
-        value = f"too few requests for a {unit.removeprefix('ms ')}"
-    users, state = format_users(int(row["users"])), ", invalid" if invalid else ""
-    text = f"{titles.name(row['server'])}, {users}, repeat {row['repeat']}{state}: {value}"
-    sheet.add_value(ax, place, text)
+    if invalid or thin or several:
+        look = style.INVALID if invalid else style.HOLLOW if thin else style.REPEAT
+        ax.plot(*place, color=style.colour(row["server"]), **look)
+        value = f"too few requests for a {unit.split()[1]}" if thin else value_text(place, unit)
+        users, state = format_users(int(row["users"])), ", invalid" if invalid else ""
+        text = f"{titles.name(row['server'])}, {users}, repeat {row['repeat']}{state}: {value}"
+        sheet.add_value(ax, place, text)
 
 
-def median_text(server: str, level: int, value: float, unit: str) -> str:
-    return f"{titles.name(server)}, {format_users(level)}: {format_exact(value)} {unit}"
+def value_text(place: Place, unit: str) -> str:
+    """The figure that a reader sees on hover; a unit may hold the place's x."""
+    return f"{format_exact(place[1])} {unit.format(x=format_exact(place[0]))}"

@@ -5,7 +5,7 @@ from matplotlib.axes import Axes
 
 from benchmark.charts import style, titles
 from benchmark.charts.axes import share_ticks
-from benchmark.charts.caption import caption, missing, subtitle
+from benchmark.charts.caption import missing, slice_sheet
 from benchmark.charts.data import Cells, RunData, Slice, in_order
 from benchmark.charts.labels import Label, end_labels
 from benchmark.charts.sheet import Sheet
@@ -29,11 +29,9 @@ def queue_share(data: RunData, part: Slice, shares: pd.DataFrame) -> Sheet:
         "Cache hits, which wait for no inference, left out" if cached else "",
         *missing(cells, invalid_as="Left out"),
     ]
-    sheet = Sheet(
-        titles.queue({server: shares.loc[server]["queue"].to_dict() for server in servers}),
-        subtitle(data, part, "share of mean latency in queue, in inference, elsewhere"),
-        caption(data, cells, notes),
-    )
+    title = titles.queue({server: shares.loc[server]["queue"].to_dict() for server in servers})
+    what = "share of mean latency in queue, in inference, elsewhere"
+    sheet = slice_sheet(data, part, cells, title, what, notes)
     panels = sheet.figure.subplots(1, len(servers), sharey=True, squeeze=False)[0]
     for ax, server in zip(panels, servers, strict=True):
         ink, own = style.text_colour(server), shares.loc[server]
@@ -72,7 +70,7 @@ def time_shares(cells: Cells) -> pd.DataFrame:
     There is no row where too few requests have a queue time for a p50.
     """
     repeats = []
-    for row in cells.where(status="ok").rows():
+    for _, row in cells.where(status="ok").frame.iterrows():
         answers = cells.answers(row)
         if "queue_ms" in answers:
             timed = answers.dropna(subset=["queue_ms", "inference_ms"])

@@ -5,7 +5,6 @@ import math
 import re
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -25,14 +24,9 @@ REACH = 9.0  # points around a mark: a fingertip on a phone covers more, a mouse
 _UNIT = re.compile(r"(?<=\d) (?=(?:ms|s|MB|M|%|repeats?)\b)|(?<=commit) ")
 
 
-@dataclass(frozen=True)
-class Value:
-    """What is measured at a mark: around `low`, or over the box from `low` to `high`, in data of `ax`."""
-
-    ax: Axes
-    low: tuple[float, float]
-    high: tuple[float, float] | None
-    text: str
+# What is measured at a mark, around a place or over the box between two, in data of the axes.
+Place = tuple[float, float]
+Value = tuple[Axes, Place, Place | None, str]
 
 
 class Sheet:
@@ -89,12 +83,10 @@ class Sheet:
             shrink = ax.bbox.width / text.get_window_extent().width
             text.set_fontsize(float(text.get_fontsize()) * min(shrink, 1))
 
-    def add_value(
-        self, ax: Axes, place: tuple[float, float], text: str, to: tuple[float, float] | None = None
-    ) -> None:
+    def add_value(self, ax: Axes, place: Place, text: str, to: Place | None = None) -> None:
         """What a reader sees on hover at `place` in data of `ax`, or over the box from `place` to `to`."""
         if all(map(math.isfinite, [*place, *(to or ())])):
-            self.values.append(Value(ax, place, to, text))
+            self.values.append((ax, place, to, text))
 
     def svg(self, salt: str) -> str:
         """The sheet as SVG, with its values to hover over; the same sheet and `salt` give the same text."""
@@ -130,17 +122,17 @@ def with_values(svg: str, values: Sequence[Value]) -> str:
     view = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg)
     if view is None or not values:
         return svg
-    shapes = "".join(_shape(value, float(view[1]), float(view[2])) for value in values)
+    width, height = float(view[1]), float(view[2])
+    shapes = "".join(_shape(*value, width, height) for value in values)
     return svg.replace("</svg>", f'<g fill="#fff" fill-opacity="0" stroke="none">{shapes}</g></svg>')
 
 
-def _shape(value: Value, width: float, height: float) -> str:
+def _shape(ax: Axes, low: Place, high: Place | None, text: str, width: float, height: float) -> str:
     """From data to the SVG's coordinates, whose origin is the upper left corner."""
-    ax = value.ax
-    corners = (ax.transData - ax.figure.transFigure).transform([value.low, value.high or value.low])
+    corners = (ax.transData - ax.figure.transFigure).transform([low, high or low])
     (x0, y0), (x1, y1) = ((x * width, (1 - y) * height) for x, y in corners)
-    title = f'class="value"><title>{escape(value.text)}</title>'
-    if value.high is None:
+    title = f'class="value"><title>{escape(text)}</title>'
+    if high is None:
         return f'<circle cx="{x0:.1f}" cy="{y0:.1f}" r="{REACH:g}" {title}</circle>'
     place = f'x="{min(x0, x1):.1f}" y="{min(y0, y1):.1f}"'
     return f'<rect {place} width="{abs(x1 - x0):.1f}" height="{abs(y1 - y0):.1f}" {title}</rect>'

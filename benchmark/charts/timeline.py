@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 
 from benchmark.charts import style, titles
 from benchmark.charts.axes import log_ms_axis, rps_axis
-from benchmark.charts.caption import caption, missing, subtitle
+from benchmark.charts.caption import missing, slice_sheet
 from benchmark.charts.data import Cells, RunData, Slice
 from benchmark.charts.sheet import Sheet
 from benchmark.stats import figures as stats
@@ -40,11 +40,8 @@ def timeline(data: RunData, part: Slice, row: pd.Series) -> Sheet:
         f"{format_count(left_out, 'request')} further from the window not drawn" if left_out else "",
         *missing(cells),
     ]
-    sheet = Sheet(
-        titles.timeline(row["server"], halves(measured, duration_s), len(measured), duration_s),
-        subtitle(data, part, f"latency of each request in ms; {which}"),
-        caption(data, data.of(part), notes),
-    )
+    title = titles.timeline(row["server"], halves(measured, duration_s), len(measured), duration_s)
+    sheet = slice_sheet(data, part, data.of(part), title, f"latency of each request in ms; {which}", notes)
     top, bottom = sheet.figure.subplots(2, 1, sharex=True, height_ratios=[2, 1])
     for ax, heading in ((top, "ms"), (bottom, "answers a second")):
         ax.set_title(heading)
@@ -78,11 +75,9 @@ def draw_rates(sheet: Sheet, ax: Axes, answers: pd.DataFrame, edges_s: np.ndarra
 
 def halves(measured: pd.DataFrame, duration_s: float) -> tuple[float, float] | None:
     """p50 in ms of the answers of the window's first and second half; None where one has too few."""
-    early = measured["end_s"] < duration_s / 2
-    parts = measured.loc[early, "latency_ms"], measured.loc[~early, "latency_ms"]
-    if min(map(len, parts)) < stats.sample_floor(50):
-        return None
-    return float(parts[0].median()), float(parts[1].median())
+    parts = measured.groupby(measured["end_s"] >= duration_s / 2)["latency_ms"]
+    p50s = [p50 for _, part in parts if (p50 := stats.percentile_ms(part, 50)) is not None]
+    return (p50s[0], p50s[1]) if len(p50s) == 2 else None
 
 
 def span(ends_s: pd.Series, duration_s: float) -> tuple[float, float]:
