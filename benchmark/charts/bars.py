@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-import pandas as pd
 from matplotlib.axes import Axes
 
 from benchmark.charts import style, titles
@@ -50,7 +49,3 @@ def draw_bar(
         values = ", ".join(f"{format_exact(value)} {unit}" for unit, value in figures.items())
         corner = (max(figures.values()), row + THICK / 2)
         sheet.add_value(ax, (0, row - THICK / 2), f"{titles.name(server)}: {values}", corner)
-
-
-def draw_repeats(ax: Axes, row: int, values: "pd.Series[float]") -> None:
-    ax.plot(values, [row] * len(values), color=style.INK, **style.REPEAT)

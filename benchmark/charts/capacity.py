@@ -27,6 +27,7 @@ def capacity(records: Sequence[dict[str, Any]]) -> Sheet:
             circumstances_of_records(records, f"{durations_s} s a step, 1 repeat"),
         ],
     )
+    first = next((record for record in records if held(record)), None)
     (ax,) = bar_panels(sheet, [record["server"] for record in records], [""])
     for row, record in enumerate(records):
         server, low, high = record["server"], held(record), record["capacity"]["not_held_rps"] or 0.0
@@ -34,7 +35,7 @@ def capacity(records: Sequence[dict[str, Any]]) -> Sheet:
         if low and high:
             ax.plot([low, high], [row, row], color=colour(server), linewidth=2)
             ax.plot(high, row, "|", color=colour(server), markersize=18, markeredgewidth=2)
-        text, end = bar_text(record, reference(records)), (max(low, high) if low else 0.0, row)
+        text, end = bar_text(record, first), (max(low, high) if low else 0.0, row)
         pixels, ink = (LABEL, text_colour(server)) if low else (SUBTITLE, MUTED)
         write(ax, text, end, (14, 0), pixels, ink, va="center")
     ax.set_xlim(left=0)
@@ -61,11 +62,6 @@ def held(record: dict[str, Any]) -> float:
     return record["capacity"]["held_rps"] or 0.0
 
 
-def reference(records: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
-    """The record that others are held against: the first server's that has a capacity."""
-    return next((record for record in records if held(record)), None)
-
-
 def title(records: Sequence[dict[str, Any]]) -> str:
     """The capacities as a sentence."""
     limit = f"p95 within {format_figure(records[0]['slo']['p95_ms'])} ms"
@@ -85,12 +81,3 @@ def title(records: Sequence[dict[str, Any]]) -> str:
     if not held(other):
         return f"{sentence}, {who} not even at {format_figure(lowest_step(other)['rate'])}"
     return f"{sentence}, {format_factor(held(best) / held(other))} {who}'s {format_figure(held(other))}"
-
-
-def format_capacity(record: dict[str, Any]) -> str:
-    """A record as a line."""
-    found = record["capacity"]
-    limit = f"p95 within {record['slo']['p95_ms']:,} ms"
-    if found["held_rps"] is None:
-        return f"{record['server']} does not keep {limit} at {format_figure(found['not_held_rps'])} RPS"
-    return f"{record['server']} keeps {limit} at {found['held_rps']:.1f} RPS ({found['ended']})"

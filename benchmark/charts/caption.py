@@ -55,13 +55,11 @@ def circumstances(data: RunData, cells: Cells) -> str:
     """Machine, cores, model and its source, duration, repeats and commit, on one line."""
     environment = data.run.get("environment") or {}
     duration_s = cells.frame["duration_s"].median()
-    if pd.isna(duration_s):
-        duration_s = (data.run.get("plan") or {}).get("duration_s")
     return joined(
         machine(environment),
         models(data, cells),
         without_cache(data, cells),
-        f"{format_figure(duration_s)} s a cell" if duration_s is not None else "",
+        f"{format_figure(duration_s)} s a cell" if pd.notna(duration_s) else "",
         format_count(cells.repeats, "repeat"),
         commit(environment),
         str(data.run.get("baseline_note") or ""),
@@ -89,12 +87,9 @@ def machine(environment: dict[str, Any]) -> str:
     cpu = str((environment.get("machine") or {}).get("cpu") or "unknown CPU")
     cores = environment.get("cores") or {}
     parts = [" ".join(cpu.replace("(R)", "").replace("(TM)", "").split())]
-    parts += [f"{role} {cores_text(cores[role])}" for role in ("server", "load") if cores.get(role)]
+    shares = {role: len(cores[role]) for role in ("server", "load") if cores.get(role)}
+    parts += [f"{role} {format_count(share, 'core')}" for role, share in shares.items()]
     return ", ".join(parts + ["not pinned"] * (cores.get("pinned") is False))
-
-
-def cores_text(cores: Sequence[int]) -> str:
-    return format_count(len(cores), "core")
 
 
 def models(data: RunData, cells: Cells) -> str:
@@ -197,4 +192,5 @@ def where(frame: pd.DataFrame) -> str:
 
 def reasons(frame: pd.DataFrame) -> str:
     """The distinct reasons of the cells in `frame`, the first of each cell."""
-    return "; ".join(dict.fromkeys(row[0] for row in frame["invalid_reasons"] if row)) or "no reason recorded"
+    first = (reasons[0] for reasons in frame["invalid_reasons"].dropna() if reasons)
+    return "; ".join(dict.fromkeys(first)) or "no reason recorded"

@@ -73,9 +73,7 @@ class Cells:
 
     def where(self, **values: Any) -> "Cells":
         """The cells whose columns have these values."""
-        keep = pd.Series(True, index=self.frame.index)
-        for column, value in values.items():
-            keep &= self.frame[column] == value
+        keep = (self.frame[[*values]] == pd.Series(values)).all(axis=1)
         return Cells(self.files, self.frame[keep])
 
     def with_figure(self, metric: str) -> "Cells":

@@ -5,13 +5,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmark.charts import footprint as of_start
-from benchmark.charts import headline as of_run
 from benchmark.charts import ladder, load_curves, style
 from benchmark.charts.batch_timeline import batch_timeline
 from benchmark.charts.capacity import capacity
 from benchmark.charts.data import Drawing, RunData, Slice
 from benchmark.charts.distribution import distribution
+from benchmark.charts.footprint import footprint
+from benchmark.charts.headline import headline, level_of, rates
 from benchmark.charts.overload import overload
 from benchmark.charts.queue_share import queue_share, time_shares
 from benchmark.charts.sheet import Sheet
@@ -30,10 +30,10 @@ def drawings(data: RunData) -> list[Drawing]:
     if data.run.get("kind") == KIND:
         return list(ladder.drawings(data))
     charts = [drawing for part in data.slices for drawing in slice_drawings(data, part)]
-    charts.append(Drawing(of_start.NAME, None, partial(of_start.footprint, data)))
-    level = of_run.level_of(data)
-    if level is not None and any(len(at) > 1 for at in of_run.rates(data, level).values()):
-        charts.insert(0, Drawing(of_run.NAME, None, partial(of_run.headline, data, level)))
+    charts.append(Drawing("footprint", None, partial(footprint, data)))
+    level = level_of(data)
+    if level is not None and any(len(at) > 1 for at in rates(data, level).values()):
+        charts.insert(0, Drawing("headline", None, partial(headline, data, level)))
     return charts
 
 

@@ -3,13 +3,13 @@
 import pandas as pd
 
 from benchmark.charts import titles
-from benchmark.charts.bars import bar_panels, draw_bar, draw_repeats
+from benchmark.charts.bars import bar_panels, draw_bar
 from benchmark.charts.caption import caption
 from benchmark.charts.data import Cells, RunData
 from benchmark.charts.sheet import Sheet
+from benchmark.charts.style import INK, REPEAT
 from benchmark.stats.formatting import format_count
 
-NAME = "footprint"
 MB = 1e6
 
 
@@ -33,7 +33,8 @@ def footprint(data: RunData) -> Sheet:
         {"MB at ready": memory_mb, "MB highest peak": peak_mb},
     ]
     for row, server in enumerate(data.servers):
-        draw_repeats(panels[0], row, cells.where(server=server).frame["cold_start_s"])
+        starts_s = cells.where(server=server).frame["cold_start_s"]
+        panels[0].plot(starts_s, [row] * len(starts_s), color=INK, **REPEAT)
         for ax, units in zip(panels, bars, strict=True):
             draw_bar(sheet, ax, row, server, {unit: by[server] for unit, by in units.items() if server in by})
     for ax in panels:

@@ -3,13 +3,13 @@
 import pandas as pd
 
 from benchmark.charts import titles
-from benchmark.charts.bars import bar_panels, draw_bar, draw_repeats
+from benchmark.charts.bars import bar_panels, draw_bar
 from benchmark.charts.caption import caption, dots_note, missing, texts_of
 from benchmark.charts.data import Cells, RunData, Slice
 from benchmark.charts.sheet import Sheet
+from benchmark.charts.style import INK, REPEAT
 from benchmark.stats.formatting import format_factor, format_users
 
-NAME = "headline"
 USERS = 50
 METRIC = "throughput_rps"
 
@@ -50,6 +50,6 @@ def headline(data: RunData, level: int) -> Sheet:
             draw_bar(sheet, ax, row, server, figures, note)
             repeats = cells.where(task=part.task, server=server, status="ok").frame[METRIC]
             if len(repeats) > 1:
-                draw_repeats(ax, row, repeats)
+                ax.plot(repeats, [row] * len(repeats), color=INK, **REPEAT)
         ax.set_xlim(left=0)
     return sheet

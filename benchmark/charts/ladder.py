@@ -15,11 +15,12 @@ from benchmark.charts.sheet import Sheet
 from benchmark.charts.style import INK, LABEL, MARGIN, MUTED, SUBTITLE
 from benchmark.experiments.ladder import APART, CLIMB
 from benchmark.experiments.ladder_figures import Step, ladder_of
-from benchmark.stats.formatting import format_factor, format_figure, format_users
+from benchmark.stats.formatting import format_factor, format_figure, format_ms, format_users
+from benchmark.stats.intervals import format_ratio
 
 APART_ROWS = 1.15  # between the climb and the steps apart, with their heading
 # A column's heading and width; a narrow sheet has no room for the last one.
-COLUMNS = (("RPS", 110), ("speed-up", 265), ("p95 ms", 130))
+COLUMNS = (("RPS", 110), ("speed-up", 335), ("p95 ms", 130))
 
 
 def drawings(data: RunData) -> Iterator[Drawing]:
@@ -27,11 +28,7 @@ def drawings(data: RunData) -> Iterator[Drawing]:
     for task, level in dict.fromkeys((step.task, step.users) for step in ladder):
         part = Slice(task, CLIMB, 1)
         own = [step for step in ladder if (step.task, step.users) == (task, level)]
-        yield Drawing(chart_name(task, level), part, partial(draw, data, part, own, level))
-
-
-def chart_name(task: str, level: int) -> str:
-    return f"ladder-{task}-u{level}"
+        yield Drawing(f"ladder-{task}-u{level}", part, partial(draw, data, part, own, level))
 
 
 def draw(data: RunData, part: Slice, ladder: Sequence[Step], level: int) -> Sheet:
@@ -67,7 +64,8 @@ def draw(data: RunData, part: Slice, ladder: Sequence[Step], level: int) -> Shee
         own = cells.where(server=step.rung.configuration, workload=step.rung.workload)
         draw_step(sheet, ax, row, step, own, style.colour(server), longest[step.rung.workload] or 1)
         rps, p95_ms = step.figures["throughput_rps"], step.figures["p95_ms"]
-        texts = format_figure(rps, "not valid"), factor_text(step), format_figure(p95_ms, "n < 93")
+        speed_up = format_ratio(step.factor.value, step.factor) if step.factor else ""
+        texts = format_figure(rps, "not valid"), speed_up, format_figure(p95_ms, "n < 93")
         for end, text in zip(ends, texts, strict=False):
             ink = INK if text[:1].isdigit() else MUTED
             write(ax, text, (1, row), (end, 0), size, ink, ha="right", va="center")
@@ -83,21 +81,10 @@ def draw_step(sheet: Sheet, ax: Axes, row: float, step: Step, cells: Cells, ink:
         if cells.repeats > 1 or status == "invalid":
             ax.plot(repeats, [row] * len(repeats), color=INK, **look)
     if rps:
-        speed_up = f", {factor_text(step)} of the step above" if step.factor else ""
-        text = f"{step.rung.decision}: {format_figure(rps)} RPS{speed_up}"
-        if p95_ms := step.figures["p95_ms"]:
-            text += f", p95 {format_figure(p95_ms)} ms"
+        text = f"{step.rung.decision}: {format_figure(rps)} RPS"
+        text += f", {format_ratio(step.factor.value, step.factor)} of the step above" if step.factor else ""
+        text += f", p95 {format_ms(step.figures['p95_ms'])}"
         sheet.add_value(ax, (0, row - 0.5), text, (rps / longest, row + 0.5))
-
-
-def factor_text(step: Step) -> str:
-    if not step.factor:
-        return ""
-    factor, interval = format_factor(step.factor.value), step.factor.interval
-    if not interval:
-        return factor
-    low, high = (format_factor(one).removesuffix("x") for one in (interval.low, interval.high))
-    return f"{factor} ({low}–{high})"
 
 
 def title(climb: Sequence[Step], task: str) -> str:

@@ -22,8 +22,6 @@ from benchmark.charts.style import DENSITY, MARGIN, PIXELS_PER_INCH, points, wid
 REACH = 9.0  # points around a mark: a fingertip on a phone covers more, a mouse less
 # A figure and its unit stay on one line.
 _UNIT = re.compile(r"(?<=\d) (?=(?:ms|s|MB|M|%|repeats?)\b)|(?<=commit) ")
-
-
 # What is measured at a mark, around a place or over the box between two, in data of the axes.
 Place = tuple[float, float]
 Value = tuple[Axes, Place, Place | None, str]
@@ -40,12 +38,8 @@ class Sheet:
         self.values: list[Value] = []
         self.format = style.FORMAT.get()
         self.width, self.height = self.format.width, self.format.height
-        self.figure = Figure(
-            (self.width / PIXELS_PER_INCH, self.height / PIXELS_PER_INCH),
-            PIXELS_PER_INCH * DENSITY,
-            facecolor=style.PAPER,
-            layout="constrained",
-        )
+        inches = self.width / PIXELS_PER_INCH, self.height / PIXELS_PER_INCH
+        self.figure = Figure(inches, PIXELS_PER_INCH * DENSITY, facecolor=style.PAPER, layout="constrained")
         FigureCanvasAgg(self.figure)
         self.fitted: list[tuple[Axes, Text]] = []
         self.laid_out = False
@@ -123,16 +117,15 @@ def with_values(svg: str, values: Sequence[Value]) -> str:
     if view is None or not values:
         return svg
     width, height = float(view[1]), float(view[2])
-    shapes = "".join(_shape(*value, width, height) for value in values)
-    return svg.replace("</svg>", f'<g fill="#fff" fill-opacity="0" stroke="none">{shapes}</g></svg>')
-
-
-def _shape(ax: Axes, low: Place, high: Place | None, text: str, width: float, height: float) -> str:
-    """From data to the SVG's coordinates, whose origin is the upper left corner."""
-    corners = (ax.transData - ax.figure.transFigure).transform([low, high or low])
-    (x0, y0), (x1, y1) = ((x * width, (1 - y) * height) for x, y in corners)
-    title = f'class="value"><title>{escape(text)}</title>'
-    if high is None:
-        return f'<circle cx="{x0:.1f}" cy="{y0:.1f}" r="{REACH:g}" {title}</circle>'
-    place = f'x="{min(x0, x1):.1f}" y="{min(y0, y1):.1f}"'
-    return f'<rect {place} width="{abs(x1 - x0):.1f}" height="{abs(y1 - y0):.1f}" {title}</rect>'
+    shapes = []
+    for ax, low, high, text in values:
+        # From data to the SVG's coordinates, whose origin is the upper left corner.
+        corners = (ax.transData - ax.figure.transFigure).transform([low, high or low])
+        (x0, y0), (x1, y1) = ((x * width, (1 - y) * height) for x, y in corners)
+        if high is None:
+            shape, place = "circle", f'cx="{x0:.1f}" cy="{y0:.1f}" r="{REACH:g}"'
+        else:
+            shape, place = "rect", f'x="{min(x0, x1):.1f}" y="{min(y0, y1):.1f}"'
+            place += f' width="{abs(x1 - x0):.1f}" height="{abs(y1 - y0):.1f}"'
+        shapes.append(f'<{shape} {place} class="value"><title>{escape(text)}</title></{shape}>')
+    return svg.replace("</svg>", f'<g fill="#fff" fill-opacity="0" stroke="none">{"".join(shapes)}</g></svg>')

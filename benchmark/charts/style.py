@@ -29,17 +29,13 @@ PICTURE = Format(1200, 675, texts=True)
 INLINE = Format(840, 500, texts=False)
 FORMAT = ContextVar("format", default=PICTURE)
 
-PIXELS_PER_INCH = 100
-DENSITY = 2
-MARGIN = 26
+PIXELS_PER_INCH, DENSITY, MARGIN = 100, 2, 26
 
 COLOURS = {"baseline": "#8a8a8a", "optimized": "#0072B2", "dynamic_batching": "#D55E00"}
-PEER = "#000000"
-PAPER, INK, MUTED = "#ffffff", "#1f1f1f", "#595959"
+PEER, PAPER, INK, MUTED = "#000000", "#ffffff", "#1f1f1f", "#595959"
 GRID, FAINT_GRID, SHADE = "#dedede", "#ececec", "#eef1f4"
 # Thin strokes of a letter look paler than a line of the same colour.
 _TEXT_COLOURS = {"baseline": "#666666", "optimized": "#005f96", "dynamic_batching": "#b34e00"}
-LIGHT = 0.4
 
 TITLE, SUBTITLE, LABEL, TICK, CAPTION = 36, 25, 29, 26, 20.5
 LINE, POINT = 4.5, 10  # points: a median's line and its marks
@@ -69,7 +65,7 @@ def text_colour(server: str) -> str:
 
 def light_colour(server: str) -> str:
     """The server's colour on paper, as a tint: a transparent one would let the grid through."""
-    red, green, blue = (1 - LIGHT * (1 - channel) for channel in to_rgb(colour(server)))
+    red, green, blue = (1 - 0.4 * (1 - channel) for channel in to_rgb(colour(server)))
     return to_hex((red, green, blue))
 
 

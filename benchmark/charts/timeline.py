@@ -2,7 +2,6 @@
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 
 from benchmark.charts import style, titles
 from benchmark.charts.axes import log_ms_axis, rps_axis
@@ -55,22 +54,18 @@ def timeline(data: RunData, part: Slice, row: pd.Series) -> Sheet:
     cross = {**style.MARK, "marker": "x", "markersize": 7, "alpha": 0.7}
     top.plot(failed["end_s"], failed["latency_ms"], color=style.INK, **cross)
     bottom.set_xlabel("seconds since the measured window opened")
-    draw_rates(sheet, bottom, answers, np.arange(first_s, last_s + 1), ink)
-    return sheet
-
-
-def draw_rates(sheet: Sheet, ax: Axes, answers: pd.DataFrame, edges_s: np.ndarray, ink: str) -> None:
-    """A bar a second; on hover its answers, and their p50 where they are enough."""
+    edges_s = np.arange(first_s, last_s + 1)
     rates, _ = np.histogram(answers["end_s"], edges_s)
-    ax.bar(edges_s[:-1], rates, width=0.9, align="edge", color=ink)
-    rps_axis(ax, list(rates))
-    ax.locator_params(axis="y", nbins=3)
+    bottom.bar(edges_s[:-1], rates, width=0.9, align="edge", color=ink)
+    rps_axis(bottom, list(rates))
+    bottom.locator_params(axis="y", nbins=3)
     for second, rate in zip(edges_s[:-1], rates, strict=True):
         within = answers["end_s"].between(second, second + 1, inclusive="left")
         p50 = stats.percentile_ms(answers.loc[within, "latency_ms"], 50)
         middle = f", p50 {format_exact(p50)} ms" if p50 is not None else ""
         text = f"Second {second:g} to {second + 1:g}: {format_count(int(rate), 'answer')}{middle}"
-        sheet.add_value(ax, (second, 0), text, (second + 1, ax.get_ylim()[1]))
+        sheet.add_value(bottom, (second, 0), text, (second + 1, bottom.get_ylim()[1]))
+    return sheet
 
 
 def halves(measured: pd.DataFrame, duration_s: float) -> tuple[float, float] | None:

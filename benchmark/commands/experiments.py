@@ -12,7 +12,7 @@ from benchmark.commands.session import RunOptions, ServerOptions, cores_within_q
 from benchmark.experiments import batch_timeline as timeline
 from benchmark.experiments import soak as soaking
 from benchmark.experiments.capacity import FOLDER as CAPACITY_FOLDER
-from benchmark.experiments.capacity import Slo, measure_capacity
+from benchmark.experiments.capacity import Slo, format_capacity, measure_capacity
 from benchmark.experiments.capacity_search import Bounds
 from benchmark.measure.configurations import default_configuration
 from benchmark.runs.records import SERVERS, TASKS, write_json
@@ -40,8 +40,6 @@ class Capacity(ServerOptions):
     warmup: options.Warmup = 3.0
 
     def run(self) -> None:
-        from benchmark.charts.capacity import format_capacity
-
         slos = {"sentiment": Slo(self.slo_sentiment_ms), "translation": Slo(self.slo_translation_ms)}
         bounds = Bounds(
             self.start_rps,

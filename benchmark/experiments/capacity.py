@@ -13,7 +13,7 @@ from benchmark.experiments.capacity_search import Bounds, Verdict, search
 from benchmark.measure.target import Offered, Target
 from benchmark.runs.records import write_json
 from benchmark.stats.figures import sample_floor
-from benchmark.stats.formatting import format_ms
+from benchmark.stats.formatting import format_figure, format_ms
 from benchmark.stats.open_loop import summary
 
 FOLDER = "capacity"
@@ -86,3 +86,12 @@ def measure_capacity(
         record["capacity"] = asdict(search(measure_step, bounds))
     write_json(target.record_path, record)
     return record
+
+
+def format_capacity(record: dict[str, Any]) -> str:
+    """A record as a line."""
+    found = record["capacity"]
+    limit = f"p95 within {record['slo']['p95_ms']:,} ms"
+    if found["held_rps"] is None:
+        return f"{record['server']} does not keep {limit} at {format_figure(found['not_held_rps'])} RPS"
+    return f"{record['server']} keeps {limit} at {found['held_rps']:.1f} RPS ({found['ended']})"
