@@ -22,6 +22,8 @@ EMBEDDED = Path(__file__).resolve().parent.parent / "models-embedded"
 READY_TIMEOUT_S = 120.0
 # Short enough to be waited for in a test, long beside what any honest client here needs.
 RECEIVE_TIMEOUT_MS = "3000"
+# Each of its operators would wait for a core that the tests are on.
+OWN_SETTINGS = {"baseline": {"GAP_THREADS": "1"}}
 # Two test processes whose PyTorch has a thread a core wait for each other's: with one it is 5 times as fast.
 os.environ["OMP_NUM_THREADS"] = "1"
 # Libraries with clients of their own (schemathesis, pip, ...) ask servers and stubs on loopback directly too.
@@ -83,7 +85,9 @@ def servers(
     settings = {"REDIS_URL": cache.url, "GAP_RECEIVE_TIMEOUT_MS": RECEIVE_TIMEOUT_MS}
     with ExitStack() as stack:
         yield functools.cache(
-            lambda name: stack.enter_context(serving(name, tmp_path_factory.mktemp("server"), **settings))
+            lambda name: stack.enter_context(
+                serving(name, tmp_path_factory.mktemp("server"), **settings, **OWN_SETTINGS.get(name, {}))
+            )
         )
 
 

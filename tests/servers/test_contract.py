@@ -76,7 +76,7 @@ def test_batches_answer_in_order_and_like_single_requests(client: httpx.Client) 
 
 @cache
 def texts_for_beams() -> list[str]:
-    return [sample.text for sample in islice(unique("translation", 21), 24)]
+    return [sample.text for sample in islice(unique("translation", 21), 12)]
 
 
 @cache
@@ -125,7 +125,7 @@ def test_a_beam_answer_is_never_given_for_a_greedy_one(client: httpx.Client) -> 
     different = [
         text for text, one, four in zip(texts_for_beams(), greedy, beams, strict=True) if one != four
     ]
-    assert len(different) >= 3
+    assert len(different) >= 2
     asked = [
         {"text": text, **more} for text in different for more in ({"num_beams": 4}, {}, {"num_beams": 1})
     ]

@@ -273,7 +273,7 @@ def test_a_server_that_gives_up_a_model_answers_what_is_under_way_and_ends_as_fa
 ) -> None:
     faults = tmp_path / "faults"
     faults.mkdir()
-    settings = {"GAP_FAULTS": str(faults), "GAP_WORKER_STALL_MS": "2000", "GAP_THREADS": "1"}
+    settings = {"GAP_FAULTS": str(faults), "GAP_WORKER_STALL_MS": "800", "GAP_THREADS": "1"}
     if command == "uvicorn":
         monkeypatch.setattr("benchmark.measure.processes.Child.__init__", with_plain_uvicorn(Child.__init__))
     with serving("dynamic_batching", tmp_path, **settings) as server, ThreadPoolExecutor(1) as pool:

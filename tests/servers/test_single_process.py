@@ -76,6 +76,7 @@ def test_a_server_refuses_several_processes_at_once(name: str, variable: str) ->
 )
 def test_a_supervisor_of_several_processes_stops_at_once(name: str, settings: dict[str, str]) -> None:
     command = [sys.executable, "-m", "uvicorn", f"{name}.server:app", "--workers", "2"]
+    command += ["--timeout-worker-healthcheck", "1"]
     ended = subprocess.run(
         [*command, "--port", str(free_port())],
         cwd=ROOT,

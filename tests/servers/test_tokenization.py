@@ -18,7 +18,7 @@ from seeded_models import REAL_NAMES, real_vocabulary
 
 from baseline.models import MarianTokenizer, SentimentClassifier, Translator
 
-EXAMPLES = 400
+EXAMPLES = 200
 ONNX_SERVERS = ("optimized", "dynamic_batching")
 CODES = (">>deu<<", ">>sv_SE<<")
 BERT_MARKS = ("[SEP]", "[MASK]", "[CLS]", "[UNK]", "[PAD]", "[sep]", "##s", "[unused1]")
