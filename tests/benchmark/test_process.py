@@ -81,7 +81,7 @@ def test_at_the_smallest_limits_it_is_alive_then_ready_then_answers_and_stops_on
     cores = tuple(allowed_cpus())
     settings = {"GAP_MODELS_DIR": str(EMBEDDED), **SMALLEST_LIMITS}
     server = Server(name, free_port(), cores, tmp_path / "log", settings)
-    client = loopback.Client(base_url=server.url, timeout=60.0)
+    client = loopback.Client(base_url=server.url, timeout=5.0)
     try:
         states = set()
         while True:
@@ -99,8 +99,8 @@ def test_at_the_smallest_limits_it_is_alive_then_ready_then_answers_and_stops_on
         # The others may load between two looks.
         assert states == {503, 200} or name != "baseline"
         assert "Model loaded! Cold start" in server.log_path.read_text()
-        translation = client.post("/translate", json={"text": "I love you."})
-        sentiment = client.post("/sentiment", json={"text": "a dull mess"})
+        translation = client.post("/translate", json={"text": "I love you."}, timeout=60)
+        sentiment = client.post("/sentiment", json={"text": "a dull mess"}, timeout=60)
         assert translation.json() == {"translation": "Ich liebe dich."}
         assert sentiment.json()["label"] == "NEGATIVE"
         server.process.send_signal(signal.SIGTERM)

@@ -26,8 +26,8 @@ TIMEOUT_S = 120
 
 def command(results: Path, *options: str) -> list[str]:
     run = [sys.executable, "-m", "benchmark", "run", "--models", str(EMBEDDED), "--results", str(results)]
-    run += ["--name", "run", "--duration", "2", "--warmup", "0.5", "--tasks", "sentiment"]
-    run += ["--max-duration", "2", "--load-generator-limit", "0", "--servers", "dynamic_batching"]
+    run += ["--name", "run", "--duration", "1", "--warmup", "0.2", "--tasks", "sentiment"]
+    run += ["--max-duration", "1", "--load-generator-limit", "0", "--servers", "dynamic_batching"]
     return [*run, *options]
 
 

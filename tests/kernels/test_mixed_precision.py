@@ -310,15 +310,12 @@ def test_intervals_are_of_the_texts_that_were_judged() -> None:
     assert quality_checks.chrf_with_interval(expected, expected) == pytest.approx((100, 100, 100))
 
 
-@pytest.fixture
-def unchecked(ruined: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Manifest:
-    monkeypatch.setattr(verify, "TEXTS", 8)
-    return prepare(str(ruined), tmp_path / "models", force=False, print_line=quiet, check_quality=False)
-
-
-def test_without_a_quality_check_int8_is_taken_as_it_is_and_said_so(
-    unchecked: Manifest, ruined: Path
+def test_without_a_quality_check_int8_is_taken_as_it_is_and_who_asks_for_a_check_gets_one(
+    ruined: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(verify, "TEXTS", 8)
+    models = tmp_path / "models"
+    unchecked = prepare(str(ruined), models, force=False, print_line=quiet, check_quality=False)
     for task in TASKS:
         artefact = unchecked.artefacts[f"{task}/onnx"]
         assert artefact["quality_checked"] is False
@@ -330,8 +327,6 @@ def test_without_a_quality_check_int8_is_taken_as_it_is_and_said_so(
     prepare(str(ruined), unchecked.folder, force=False, print_line=lines.append, check_quality=False)
     assert "nothing to do" in lines[-1]
 
-
-def test_who_asks_for_a_check_gets_one(unchecked: Manifest, ruined: Path) -> None:
     manifest = prepare(str(ruined), unchecked.folder, force=False, print_line=quiet)
     assert all(manifest.artefacts[f"{task}/onnx"]["quality_checked"] for task in TASKS)
     assert manifest.artefacts["translation/onnx"]["precision"]["float32"] == [RUINED["translation"][1]]

@@ -47,17 +47,6 @@ def hub_layout(root: Path) -> Path:
     return root
 
 
-def test_weights_in_the_hubs_older_format_are_prepared(tmp_path: Path) -> None:
-    folder = hub_layout(tmp_path / "hub") / REPOSITORIES["translation"]
-    weights = load_file(folder / "model.safetensors")
-    torch.save(weights, folder / "pytorch_model.bin")
-    (folder / "model.safetensors").unlink()
-    prepare(str(tmp_path / "hub"), tmp_path / "models", force=False, print_line=quiet)
-    written = load_file(tmp_path / "models/translation/pytorch/model.safetensors")
-    assert weights.keys() == written.keys()
-    assert all(torch.equal(weights[name], written[name]) for name in weights)
-
-
 def test_a_local_folder_in_hub_layout_is_prepared(tmp_path: Path) -> None:
     manifest = prepare(str(hub_layout(tmp_path / "hub")), tmp_path / "models", force=False, print_line=quiet)
     assert all(manifest.is_intact(f"{task}/{kind}") for task in REPOSITORIES for kind in ("pytorch", "onnx"))
@@ -68,8 +57,14 @@ def test_a_local_folder_in_hub_layout_is_prepared(tmp_path: Path) -> None:
     assert str(tmp_path) not in manifest.path.read_text()
 
 
-def test_the_hub_is_read_by_the_same_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_hub_is_read_by_the_same_path_also_in_its_older_format(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     root = hub_layout(tmp_path / "hub")
+    folder = root / REPOSITORIES["translation"]
+    weights = load_file(folder / "model.safetensors")
+    torch.save(weights, folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
     asked = []
 
     def download(task: str, print_line: object) -> Path:
@@ -80,6 +75,9 @@ def test_the_hub_is_read_by_the_same_path(tmp_path: Path, monkeypatch: pytest.Mo
     manifest = prepare("hub", tmp_path / "models", force=False, print_line=quiet)
     assert asked == list(REPOSITORIES)
     assert manifest.artefacts["translation/pytorch"]["origin"].startswith(REPOSITORIES["translation"])
+    written = load_file(tmp_path / "models/translation/pytorch/model.safetensors")
+    assert weights.keys() == written.keys()
+    assert all(torch.equal(weights[name], written[name]) for name in weights)
 
 
 @pytest.mark.parametrize("answers", [True, False])

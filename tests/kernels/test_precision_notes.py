@@ -11,7 +11,8 @@ from benchmark.charts import draw as plots
 from benchmark.charts.caption import circumstances_of_records
 from benchmark.charts.data import RunData
 from benchmark.report.blocks import run_circumstances
-from benchmark.report.html import write_report
+from benchmark.report.html import limitations, write_report
+from benchmark.report.tables import every_cell, models
 from benchmark.runs.records import RunFiles
 from model_export.precision import format_figures, precision_of, remarks, verified
 
@@ -44,16 +45,24 @@ def run_with(folder: Path, facts: dict[str, Any]) -> RunFiles:
     return run
 
 
-@pytest.mark.parametrize(("facts", "note"), NOTES)
-def test_every_chart_and_the_report_say_what_is_not_all_int8(
-    tmp_path: Path, facts: dict[str, Any], note: str
-) -> None:
+def test_every_chart_and_the_report_say_what_is_not_all_int8(tmp_path: Path) -> None:
+    facts, note = NOTES[0]
     run = run_with(tmp_path / "run", facts)
     for drawing in plots.drawings(RunData(run)):
         assert note in " ".join(" ".join(drawing.draw().caption).split()), drawing.name
     page = write_report(run).read_text(encoding="utf-8")
     assert f"{note}." in page and precision_of(facts) in page
-    assert note in run_circumstances(RunData(run))
+
+
+@pytest.mark.parametrize(("facts", "note"), NOTES)
+def test_what_is_not_all_int8_is_a_circumstance_of_a_run_and_a_limitation(
+    tmp_path: Path, facts: dict[str, Any], note: str
+) -> None:
+    run = run_with(tmp_path / "run", facts)
+    data = RunData(run)
+    assert f"{note}." in limitations(data, every_cell(data))
+    assert precision_of(facts) in models(data)["precision"].tolist()
+    assert note in run_circumstances(data)
     record = {"environment": run.read_run()["environment"], "model": {"task": "translation", **facts}}
     assert note in circumstances_of_records([record])
 
