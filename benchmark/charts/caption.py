@@ -171,8 +171,9 @@ def missing(cells: Cells, percentiles: Sequence[str] = (), invalid_as: str = "Cr
     answered = rest.drop(empty.index)
     thin = [metric.removesuffix("_ms") for metric in percentiles if answered[metric].isna().any()]
     failures = int(frame["failures"].sum())
+    hollow = "Hollow" if cells.has_requests() else "Not drawn"
     return [
-        f"Hollow: too few requests for a {' or '.join(thin)}" if thin else "",
+        f"{hollow}: too few requests for a {' or '.join(thin)}" if thin else "",
         counted(invalid_as, invalid, "invalid cell", f" ({reasons(invalid)})"),
         counted("Not drawn", failed, "failed cell", f", {where(failed)} ({reasons(failed)})"),
         counted("Without an answer", empty, "cell", f", {where(empty)}"),

@@ -73,6 +73,9 @@ class Sheet:
         self.laid_out = True
         self.figure.draw_without_rendering()
         self.figure.set_layout_engine("none")
+        for ax in self.figure.axes:
+            # The layout's solver differs in the last digits from process to process.
+            ax.set_position(Bbox(ax.get_position().get_points().round(6)))
         for ax, text in self.fitted:
             shrink = ax.bbox.width / text.get_window_extent().width
             text.set_fontsize(float(text.get_fontsize()) * min(shrink, 1))
