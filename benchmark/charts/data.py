@@ -7,7 +7,7 @@ or named in the caption.
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,7 +23,6 @@ FIGURES = [
     *("rss_ready_bytes", "rss_peak_bytes", "server_cpu_percent", "load_cpu_percent", "batch_size_mean"),
 ]
 QUANTILES = {f"p{percentile}_ms": percentile / 100 for percentile in stats.PERCENTILES}
-Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -168,6 +167,6 @@ def in_order(names: Iterable[str], known: Sequence[str]) -> list[str]:
     return sorted(set(names), key=lambda name: rank(name, known))
 
 
-def by_server(values: dict[str, Value]) -> dict[str, Value]:
+def by_server(values: dict[str, Any]) -> dict[str, Any]:
     """The same in the servers' usual order."""
     return {server: values[server] for server in in_order(values, SERVERS)}

@@ -45,7 +45,6 @@ def draw(data: RunData, part: Slice, ladder: Sequence[Step], level: int) -> Shee
     steps = dict(zip(rows, (*climb, *apart), strict=True))
     ax.set_xlim(0, 1)
     ax.set_ylim(rows[-1] + 0.5, -0.5)
-    # A narrow sheet has no room for the last column.
     columns, size = (COLUMNS, LABEL) if sheet.format.texts else (COLUMNS[:-1], SUBTITLE)
     ends = [end * size / LABEL for end in accumulate(width for _, width in columns)]
     for (heading, _), end in zip(columns, ends, strict=True):

@@ -22,11 +22,10 @@ def queue_share(data: RunData, part: Slice, shares: pd.DataFrame) -> Sheet:
     """A panel a server, a bar a level of users, of what `time_shares` returns."""
     cells = data.of(part)
     servers, levels = in_order(shares.index.unique("server"), SERVERS), sorted(shares.index.unique("users"))
-    cached = bool((cells.frame["cache_hit_rate"] > 0).any())
     notes = [
         "Inference holds what its thread waited for a core; elsewhere: HTTP, tokenizing, event loop",
         "Bars: median of the repeats" if cells.repeats > 1 else "",
-        "Cache hits, which wait for no inference, left out" if cached else "",
+        "Cache hits, which have no inference, left out" if (cells.frame["cache_hit_rate"] > 0).any() else "",
         *missing(cells, invalid_as="Left out"),
     ]
     title = titles.queue({server: shares.loc[server]["queue"].to_dict() for server in servers})
@@ -35,7 +34,8 @@ def queue_share(data: RunData, part: Slice, shares: pd.DataFrame) -> Sheet:
     panels = sheet.figure.subplots(1, len(servers), sharey=True, squeeze=False)[0]
     for ax, server in zip(panels, servers, strict=True):
         ink, own = style.text_colour(server), shares.loc[server]
-        sheet.fit(ax, ax.set_title(titles.name(server), color=ink, fontsize=points(LABEL)))
+        name = titles.name(server) if sheet.format.texts else titles.name(server).replace(" ", "\n", 1)
+        sheet.fit(ax, ax.set_title(name, color=ink, fontsize=points(LABEL), linespacing=1))
         for level, parts in own.iterrows():
             draw_bar(sheet, ax, levels.index(level), parts, server, level)
         ax.set_xlim(-0.5, len(levels) - 0.5)

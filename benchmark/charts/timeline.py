@@ -51,8 +51,7 @@ def timeline(data: RunData, part: Slice, row: pd.Series) -> Sheet:
     ink, crowd = style.colour(row["server"]), max(len(answers), 1)
     dots = {**style.MARK, "markersize": 6, "markeredgewidth": 0, "alpha": np.clip(150 / crowd, 0.15, 0.6)}
     top.plot(answers["end_s"], answers["latency_ms"], color=ink, rasterized=crowd > MANY, **dots)
-    cross = {**style.MARK, "marker": "x", "markersize": 7, "alpha": 0.7}
-    top.plot(failed["end_s"], failed["latency_ms"], color=style.INK, **cross)
+    top.plot(failed["end_s"], failed["latency_ms"], color=style.INK, **style.MARK | {"marker": "x"})
     bottom.set_xlabel("seconds since the measured window opened")
     edges_s = np.arange(first_s, last_s + 1)
     rates, _ = np.histogram(answers["end_s"], edges_s)

@@ -87,8 +87,7 @@ def _throughput_alone(levels: Levels, unit: str) -> str:
 
 def latency(p50: Medians, task: str) -> str:
     """p50 by users, as a sentence; `p50` in ms."""
-    level = level_to_compare(p50)
-    if level is not None:
+    if level := level_to_compare(p50):
         return _latency_compared(at_level(p50, level), task, format_users(level))
     if not p50:
         return f"Too few valid {task} requests for a p50"
@@ -163,6 +162,8 @@ def timeline(server: str, halves: tuple[float, float] | None, answers: int, dura
 def footprint(ready_s: dict[str, float], peak_mb: dict[str, float]) -> str:
     """Cold start (s) and peak memory (MB) by server, as a sentence."""
     if len(peak_mb) > 1:
+        if steady(peak_mb.values()):
+            return f"{listed([*peak_mb])} peak at {from_to(peak_mb.values())} MB of memory"
         least, other = best_and_other(peak_mb, lowest=True)
         lower, higher = (format_figure(peak_mb[server]) for server in (least, other))
         return f"{name(least)} peaks at {lower} MB of memory, {inline(other)} at {higher}"
@@ -174,13 +175,12 @@ def footprint(ready_s: dict[str, float], peak_mb: dict[str, float]) -> str:
 
 def queue(shares: Medians) -> str:
     """How much of a request's time is spent in the queue, as a sentence; `shares` from 0 to 1."""
-    level = level_to_compare(shares)
-    if level is not None:
+    if level := level_to_compare(shares):
         at = at_level(shares, level)
         most, *_, least = sorted(at, key=lambda server: -at[server])
         longer, shorter = format_percent(at[most]), format_percent(at[least])
-        where = f"of a request's time on {inline(most)}, {shorter} on {inline(least)}"
-        return f"At {format_users(level)} the queue takes {longer} {where}"
+        where = "every server" if longer == shorter else f"{inline(most)}, {shorter} on {inline(least)}"
+        return f"At {format_users(level)} the queue takes {longer} of a request's time on {where}"
     server = max(shares, key=lambda one: max(shares[one].values()))
     now, where = ends(shares[server], format_percent)
     return f"The queue takes {now} of a request's time on {inline(server)} {where}"
