@@ -117,10 +117,13 @@ class Run:
             ready = await asyncio.to_thread(loopback.get, f"{self.server.url}/ready", timeout=10.0)
             metrics = await self._read_metrics()
             pending = in_flight(metrics) + metrics.total("gap_pending")
-            if not pending and ready.status_code == 200:
+            # A run whose requests have all been dropped holds its slots until it ends.
+            occupied = metrics.total("gap_occupied_slots")
+            if not pending and not occupied and ready.status_code == 200:
                 return
             await asyncio.sleep(IDLE_POLL_S)
-        self._add("not idle", [f"{pending} requests in flight, /ready answers {ready.text}"])
+        state = f"{pending} requests in flight, {occupied} slots occupied, /ready answers {ready.text}"
+        self._add("not idle", [state])
 
     async def _check_idle_server(self, before: ServerMetrics, warm: ProcessUsage) -> None:
         """Checks counters and leaks, and that valid requests are answered after all faults."""
