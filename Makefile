@@ -132,7 +132,7 @@ models-embedded: setup ## Prepare the embedded models, which tests and soak use
 ##@ Check
 test: setup ## Run ruff, mypy and all tests, on the embedded models
 	@$(MAKE) --no-print-directory --jobs 2 lint models-embedded
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test-fast: setup ## Run the tests that need neither models nor servers, in a minute
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile @tests/fast.txt

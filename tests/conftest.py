@@ -2,6 +2,7 @@
 
 import functools
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -10,7 +11,7 @@ import httpx
 import pytest
 
 from benchmark.measure import loopback
-from benchmark.measure.processes import Server, free_port
+from benchmark.measure.processes import READY_POLL_S, Server, free_port
 from benchmark.measure.redis_server import NO_REDIS, RedisProcess, has_redis, running_redis
 from model_export.instruction_sets import InstructionSet
 from model_export.kernels import BuildFailed, Unavailable, best_instructions, build
@@ -22,12 +23,20 @@ EMBEDDED = Path(__file__).resolve().parent.parent / "models-embedded"
 READY_TIMEOUT_S = 120.0
 # Short enough to be waited for in a test, long beside what any honest client here needs.
 RECEIVE_TIMEOUT_MS = "3000"
-# Each of its operators would wait for a core that the tests are on.
+# Each operator of a baseline with more threads would wait for a core that the tests are on.
 OWN_SETTINGS = {"baseline": {"GAP_THREADS": "1"}}
+# Started first, so that two test processes end together.
+SLOWEST = (Path(__file__).parent / "slowest.txt").read_text().split()
 # Two test processes whose PyTorch has a thread a core wait for each other's: with one it is 5 times as fast.
 os.environ["OMP_NUM_THREADS"] = "1"
 # Libraries with clients of their own (schemathesis, pip, ...) ask servers and stubs on loopback directly too.
 os.environ["NO_PROXY"] = os.environ["no_proxy"] = "*"
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    order = {name: index for index, name in enumerate(SLOWEST)}
+    items.sort(key=lambda item: order.get(item.nodeid.partition("::")[0], len(order)))
 
 
 @functools.cache
@@ -60,9 +69,8 @@ def serving(name: str, folder: Path, **settings: str) -> Iterator[Server]:
     if not (EMBEDDED / "manifest.json").is_file():
         pytest.fail("models-embedded/ is missing: `make test` prepares it")
     cores = tuple(allowed_cpus())
-    server = Server(
-        name, free_port(), cores, folder / f"{name}.log", {"GAP_MODELS_DIR": str(EMBEDDED), **settings}
-    )
+    variables = {"GAP_MODELS_DIR": str(EMBEDDED), **OWN_SETTINGS.get(name, {}), **settings}
+    server = Server(name, free_port(), cores, folder / f"{name}.log", variables)
     with server:
         server.wait_ready(READY_TIMEOUT_S)
         yield server
@@ -85,9 +93,7 @@ def servers(
     settings = {"REDIS_URL": cache.url, "GAP_RECEIVE_TIMEOUT_MS": RECEIVE_TIMEOUT_MS}
     with ExitStack() as stack:
         yield functools.cache(
-            lambda name: stack.enter_context(
-                serving(name, tmp_path_factory.mktemp("server"), **settings, **OWN_SETTINGS.get(name, {}))
-            )
+            lambda name: stack.enter_context(serving(name, tmp_path_factory.mktemp("server"), **settings))
         )
 
 
@@ -103,7 +109,11 @@ def client(server: Server) -> Iterator[httpx.Client]:
 
 
 def is_ready(port: int) -> bool:
+    """Whether the server on `port` is ready; takes a moment if not, so that a loop leaves it the core."""
     try:
-        return loopback.get(f"http://127.0.0.1:{port}/ready", timeout=5.0).status_code == 200
+        if loopback.get(f"http://127.0.0.1:{port}/ready", timeout=5.0).status_code == 200:
+            return True
     except httpx.TransportError:
-        return False
+        pass
+    time.sleep(READY_POLL_S)
+    return False

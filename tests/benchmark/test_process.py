@@ -25,6 +25,7 @@ SMALLEST_LIMITS = {
     "GAP_MAX_BATCH_TOKENS": "1",
     "GAP_MAX_PREFILL_TOKENS": "1",
     "GAP_MAX_NUM_BEAMS": "1",
+    "GAP_THREADS": "1",
 }
 
 

@@ -17,7 +17,7 @@ def start_and_fail(name: str, port: int = 0, *options: str, **settings: str) -> 
     ended = subprocess.run(
         command,
         cwd=ROOT,
-        env={**os.environ, "GAP_MODELS_DIR": str(EMBEDDED), **settings},
+        env={**os.environ, "GAP_MODELS_DIR": str(EMBEDDED), "GAP_THREADS": "1", **settings},
         capture_output=True,
         text=True,
         timeout=START_TIMEOUT_S,

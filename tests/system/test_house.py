@@ -119,6 +119,7 @@ def test_a_folder_that_is_copied_alone_serves(name: str, tmp_path: Path) -> None
     port = free_port()
     command = [sys.executable, "-m", name, "--port", str(port)]
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    environment["GAP_THREADS"] = "1"
     with (tmp_path / "log").open("wb") as log:
         server = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=log, stderr=log)
     try:

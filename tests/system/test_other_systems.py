@@ -16,7 +16,7 @@ from benchmark.runs.environment import ROOT
 from benchmark.runs.records import RunFiles
 
 PRELUDE = ROOT / "tests" / "helpers" / "other_system"
-TEXTS = 60
+TEXTS = 16
 SHOW_REDIS_URL = "import os, sys; print(os.environ.get('REDIS_URL')); sys.exit(7)"
 
 
