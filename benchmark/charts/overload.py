@@ -48,7 +48,7 @@ def overload(records: Sequence[dict[str, Any]]) -> Sheet:
     levels = sorted({round(multiple, 3) for own in rates.values() for multiple in own["multiple"]})
     for ax, heading in ((left, "goodput"), (right, "p95 of accepted, ms")):
         ax.set_title(heading)
-        log2_axis(ax, levels, "times its capacity", "x")
+        log2_axis(ax, levels, "offered load / capacity", "x")
     for server, own in rates.items():
         left.plot(own["multiple"], own["goodput_share"], "-o", color=style.colour(server))
     left.set_ylim(0, 1.08 * max(1, *(own["goodput_share"].max() for own in rates.values())))
