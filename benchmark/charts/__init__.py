@@ -1,1 +1,1 @@
-"""One chart a file; `benchmark/charts/draw.py` lists them."""
+"""Charts of a run, drawn from its files; `draw.py` lists them."""

@@ -28,7 +28,7 @@ def slice_sheet(
 ) -> Sheet:
     """The sheet of a chart that shows `what` of `cells`, which are of one slice."""
     frame = data.of(part).frame
-    # Where no text comes twice, a rate of nothing says nothing.
+    # Unique texts have no cache hits to report.
     hits = frame[frame["cache_hit_rate"] > 0].groupby("server")["cache_hit_rate"].median()
     rates = "".join(f"; {inline(str(server))}: {rate:.1%} cache hits" for server, rate in hits.items())
     subtitle = f"{part.task.capitalize()}, {texts_of(part)}: {what}{rates}"

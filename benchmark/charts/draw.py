@@ -62,7 +62,7 @@ def slice_drawings(data: RunData, part: Slice) -> Iterator[Drawing]:
 
 
 def experiment_drawings(run: Path) -> Iterator[Drawing]:
-    """The charts of what the folder `run` holds beside its cells: capacities, overload, batch timelines."""
+    """The charts of what the folder `run` holds besides cells: capacities, overload, batch timelines."""
     capacities = [record for record in records(run / CAPACITY) if record["capacity"]]
     overloads = [one for one in records(run / OPEN_LOOP) if one.get("capacity_rps") and one["rates"]]
     for task in TASKS:
@@ -92,7 +92,7 @@ def draw_all(run: RunFiles) -> list[Path]:
 
 
 def draw_experiments(run: RunFiles) -> list[Path]:
-    """Draws what the run's folder holds beside cells into <run>/charts/ and returns the files."""
+    """Draws what the run's folder holds besides cells into <run>/charts/ and returns the files."""
     return [path for drawing in experiment_drawings(run.folder) for path in draw_one(drawing, run)]
 
 
