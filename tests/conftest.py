@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import httpx
+import hypothesis
 import pytest
 
 from benchmark.measure import loopback
@@ -31,6 +32,9 @@ SLOWEST = (Path(__file__).parent / "slowest.txt").read_text().split()
 os.environ["OMP_NUM_THREADS"] = "1"
 # Libraries with clients of their own (schemathesis, pip, ...) ask servers and stubs on loopback directly too.
 os.environ["NO_PROXY"] = os.environ["no_proxy"] = "*"
+# No test may fail because the machine was busy.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 
 @pytest.hookimpl(trylast=True)

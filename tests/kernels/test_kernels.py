@@ -35,7 +35,7 @@ def instructions(request: pytest.FixtureRequest) -> InstructionSet:
     return request.param
 
 
-EXAMPLES = settings(max_examples=100, deadline=None, derandomize=True)
+EXAMPLES = settings(max_examples=100, derandomize=True)
 SEEDS = st.integers(0, 2**32 - 1)
 ROWS, WIDTHS, OUTPUTS = st.integers(1, 70), st.integers(1, 90).map(lambda n: 4 * n), st.integers(1, 200)
 HEADS, HEAD_DIMS = st.integers(1, 4), st.sampled_from([8, 16, 24, 32, 64, 80])

@@ -87,7 +87,7 @@ def test_each_reason_is_logged_once_while_it_is_open(caplog: pytest.LogCaptureFi
     ]
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.lists(st.tuples(st.floats(0.001, 60), st.floats(0, 60)), min_size=2, max_size=20))
 def test_it_starts_over_only_with_what_has_proven_to_work(times_s: list[tuple[float, float]]) -> None:
     """What works for a moment, now and then, is retried no more often than what never works."""

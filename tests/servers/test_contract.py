@@ -260,7 +260,7 @@ def test_unusual_text_gets_an_answer_or_a_clear_refusal(client: httpx.Client, te
             assert answer.json()["detail"][0]["loc"] == ["body", "text"]
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=st.text(st.characters(exclude_categories=["Cs"]), max_size=60))
 def test_no_text_is_a_server_error(client: httpx.Client, text: str) -> None:
     assert client.post("/sentiment", json={"text": text}).status_code in (200, 422)

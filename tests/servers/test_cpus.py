@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from conftest import SERVERS
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmark.runs.environment import ROOT
@@ -85,7 +85,6 @@ def test_another_controllers_group_says_nothing(machine: Path) -> None:
     assert cpus.cpu_quota() is None
 
 
-@settings(deadline=None)
 @given(names=st.lists(NAMES, max_size=5), data=st.data(), version=st.sampled_from([1, 2]))
 def test_the_tightest_of_nested_groups_counts(
     tmp_path_factory: pytest.TempPathFactory, names: list[str], data: st.DataObject, version: int
@@ -107,7 +106,6 @@ def test_the_tightest_of_nested_groups_counts(
         assert cpus.usable_cpus() == max(1, min(given_affinity, *(math.ceil(limit) for limit in limits), 96))
 
 
-@settings(deadline=None)
 @given(
     own=st.binary(max_size=64),
     files=st.dictionaries(

@@ -25,7 +25,7 @@ from dynamic_batching.worker import InferenceFailed
 from dynamic_batching.worker_pool import WorkerLost
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @given(
     seed=st.integers(0, 2**32),
     slots=st.sampled_from([1, 4, 64]),

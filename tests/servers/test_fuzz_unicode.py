@@ -107,7 +107,6 @@ def check(client: httpx.Client, name: str, task: str, text: str, content: bytes)
 def test_any_text_gets_the_answer_of_the_model(server: Server, client: httpx.Client) -> None:
     @settings(
         max_examples=SLOW_EXAMPLES if server.name == "baseline" else EXAMPLES,
-        deadline=None,
         derandomize=True,
         suppress_health_check=[HealthCheck.too_slow],
     )
@@ -120,7 +119,6 @@ def test_any_text_gets_the_answer_of_the_model(server: Server, client: httpx.Cli
 
 @settings(
     max_examples=EXAMPLES,
-    deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )

@@ -12,7 +12,7 @@ from dynamic_batching.queue import RequestQueue
 from dynamic_batching.sequence import Request
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 2**32),
     max_size=st.integers(1, 9),

@@ -18,7 +18,7 @@ from dynamic_batching.web.errors import DeadlineExceeded
 from dynamic_batching.worker import InferenceFailed
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @given(
     seed=st.integers(0, 2**32),
     max_batch_size=st.sampled_from([1, 4, 64]),

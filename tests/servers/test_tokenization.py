@@ -38,7 +38,7 @@ PARTS = st.one_of(
     st.text(st.one_of(ANY, NORMALIZED), max_size=6),
 )
 TEXTS = st.lists(PARTS, min_size=1, max_size=8).map("".join)
-ANY_TEXT = settings(max_examples=EXAMPLES, deadline=None, derandomize=True)
+ANY_TEXT = settings(max_examples=EXAMPLES, derandomize=True)
 
 
 @pytest.fixture(scope="module", params=["embedded", *REAL_NAMES])
