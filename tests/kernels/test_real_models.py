@@ -41,7 +41,7 @@ from optimized.decoder import Decoder
 from optimized.runtime.graphs import Graphs
 
 FULL = bool(os.environ.get("GAP_FULL_MODELS"))
-LAYERS, COUNT, WORDS = (None, 200, None) if FULL else (1, 4, 6)
+LAYERS, COUNT, WORDS = (None, 200, None) if FULL else (1, 4, 4)
 BATCH = 32
 # Pieces that one vocabulary or both lack, and what SentencePiece normalizes.
 ODD = ["", " \u2014 Is", " \u2013 \uff41\ufb01 | \U0001f642 \ub2e4", " 50 % of 1,000 \u20ac"]
