@@ -61,9 +61,6 @@ def test_a_tiny_model_is_read(models: Path, task: str) -> None:
     assert load(str(models), task, quiet).origin == f"local folder {task}"
 
 
-# Layouts
-
-
 @pytest.mark.parametrize("level", [".", "hub"])
 @pytest.mark.parametrize("task", TASKS)
 def test_a_hub_cache_gives_the_snapshot_that_main_names(
@@ -125,9 +122,6 @@ def test_a_folder_with_one_of_two_models_says_which_is_missing_and_where(models:
     assert "holds no sentiment model" in found and "hub/models--distilbert--" in found
 
 
-# One kind of weights
-
-
 @pytest.mark.parametrize(
     ("others", "weights"),
     [
@@ -168,9 +162,6 @@ def test_a_pickle_that_would_run_code_runs_none(models: Path, tmp_path: Path, pr
     torch.save(weights, models / "translation/pytorch_model.bin")
     assert "translation/pytorch_model.bin cannot be loaded" in refusal("translation", models)
     assert not (tmp_path / "was-here").exists()
-
-
-# What is wrong with a folder
 
 
 def cut(path: Path) -> None:
@@ -344,9 +335,6 @@ def test_a_configuration_that_is_any_json_is_read_or_refused(
     (folder / "config.json").write_text(json.dumps(content))
     with pytest.raises(PreparationError):
         model_type(folder)
-
-
-# The contents decide
 
 
 def test_a_folder_that_is_saved_again_is_prepared_again(
