@@ -32,7 +32,7 @@ from dynamic_batching.runtime.onnx_files import find_onnx_files
 
 # Every kind of request and of fault, in seconds.
 SHORT: dict[str, Any] = {
-    "requests": 80,
+    "requests": 120,
     "clients": 30,
     "min_duration_s": 1.0,
     "phase_timeout_s": 60.0,
