@@ -14,6 +14,18 @@ BATCH = 32
 LOGITS_BATCH = 8
 
 
+def greedy_generation(config: Any) -> GenerationConfig:
+    """Greedy decoding for a Marian `config`, as the servers do it: the padding token is never an answer."""
+    return GenerationConfig(
+        do_sample=False,
+        num_beams=1,
+        eos_token_id=config.eos_token_id,
+        pad_token_id=config.pad_token_id,
+        decoder_start_token_id=config.decoder_start_token_id,
+        suppress_tokens=[config.pad_token_id],
+    )
+
+
 def torch_translate(
     pretrained: Pretrained, token_ids: Sequence[list[int]], limits: Sequence[int], *, fixed_length: bool
 ) -> list[list[int]]:
@@ -23,15 +35,7 @@ def torch_translate(
     """
     model: Any = pretrained.model
     config: Any = model.config
-    settings = GenerationConfig(
-        do_sample=False,
-        num_beams=1,
-        eos_token_id=config.eos_token_id,
-        pad_token_id=config.pad_token_id,
-        decoder_start_token_id=config.decoder_start_token_id,
-        suppress_tokens=[config.pad_token_id],
-    )
-    model.generation_config = settings
+    model.generation_config = greedy_generation(config)
     answers: list[list[int]] = [[] for _ in token_ids]
     for part in groups_by_length(token_ids, BATCH):
         ids = padded([token_ids[index] for index in part], config.pad_token_id)

@@ -114,10 +114,6 @@ class RunFiles:
     def requests_path(self, cell: Cell) -> Path:
         return self.cells_folder / f"{cell.name}.requests.csv.xz"
 
-    def samples_path(self, cell: Cell) -> Path:
-        """One row a sampling interval: SAMPLE_COLUMNS, `time_s` since the window opened."""
-        return self.cells_folder / f"{cell.name}.samples.csv"
-
     def read_requests(self, cell: Cell) -> pd.DataFrame:
         """One row a request, typed as REQUEST_COLUMNS says."""
         return pd.read_csv(self.requests_path(cell), dtype=REQUEST_COLUMNS)

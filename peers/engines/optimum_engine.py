@@ -11,13 +11,12 @@ from typing import Any
 
 import torch
 from optimum.onnxruntime import ORTModelForSeq2SeqLM
-from transformers import GenerationConfig
 
 from dynamic_batching.config import Settings
 from dynamic_batching.models import Translator
 from dynamic_batching.runtime.onnx_files import find_onnx_files
 from model_export.compare import Limits, load_optimum, optimum_preset, optimum_translation
-from model_export.torch_reference import padded
+from model_export.torch_reference import greedy_generation, padded
 from peers.engines.dataset import Dataset, Timer
 
 
@@ -27,15 +26,7 @@ class Engine:
     def __init__(self, models: Path, converted: Path, settings: dict[str, Any]) -> None:
         torch.set_num_threads(1)
         self.model: Any = load_optimum(ORTModelForSeq2SeqLM, converted)
-        config = self.model.config
-        self.model.generation_config = GenerationConfig(
-            do_sample=False,
-            num_beams=1,
-            eos_token_id=config.eos_token_id,
-            pad_token_id=config.pad_token_id,
-            decoder_start_token_id=config.decoder_start_token_id,
-            suppress_tokens=[config.pad_token_id],
-        )
+        self.model.generation_config = greedy_generation(self.model.config)
         optimum, onnxruntime = version("optimum"), version("onnxruntime")
         self.version = f"optimum {optimum} ({optimum_preset()}), onnxruntime {onnxruntime}"
 

@@ -132,4 +132,8 @@ def test_durations_do_not_follow_a_clock_that_is_set_in_mid_run(tmp_path: Path) 
     assert requests["latency_ms"].between(0, 60_000, inclusive="neither").all()
     assert requests["inference_ms"].between(0, 60_000, inclusive="neither").all()
     assert requests["start_s"].between(-60, 60).all()
-    assert pd.read_csv(files.samples_path(Cell(**record["cell"])))["time_s"].between(-60, 60).all()
+    assert (
+        pd.read_csv(files.cells_folder / f"{Cell(**record['cell']).name}.samples.csv")["time_s"]
+        .between(-60, 60)
+        .all()
+    )

@@ -86,7 +86,7 @@ def test_a_run_keeps_every_request_and_its_figures_follow_from_them(run: tuple[R
         assert {name: record["figures"][name] for name in found} == pytest.approx(found, nan_ok=True)
         assert requests["ok"].all() and found["requests"] > 5
         assert (requests["inference_ms"] < requests["latency_ms"]).all()
-        samples = pd.read_csv(files.samples_path(cell))
+        samples = pd.read_csv(files.cells_folder / f"{cell.name}.samples.csv")
         assert (samples["server_rss_bytes"] > 50e6).all()
 
 
