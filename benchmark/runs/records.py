@@ -118,14 +118,6 @@ class RunFiles:
         """One row a request, typed as REQUEST_COLUMNS says."""
         return pd.read_csv(self.requests_path(cell), dtype=REQUEST_COLUMNS)
 
-    def table(self) -> pd.DataFrame:
-        """One row a cell: the cell's fields, `status`, `invalid_reasons` and the figures."""
-        shown = ("status", "invalid_reasons")
-        return pd.DataFrame(
-            record["cell"] | {name: record[name] for name in shown} | record["figures"]
-            for record in self.read_cells()
-        )
-
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)

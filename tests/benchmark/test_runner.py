@@ -76,8 +76,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunFiles, str]:
 
 def test_a_run_keeps_every_request_and_its_figures_follow_from_them(run: tuple[RunFiles, str]) -> None:
     files, _ = run
-    table = files.table()
-    assert list(table["users"]) == [1, 4]
+    assert [record["cell"]["users"] for record in files.read_cells()] == [1, 4]
     for record in files.read_cells():
         cell = Cell(**record["cell"])
         requests = files.read_requests(cell)
@@ -184,7 +183,7 @@ def test_a_fault_costs_the_cell_it_falls_on_and_the_same_command_measures_it(
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
     assert "resuming run run" in resumed.stdout
     assert "[1/2]" not in resumed.stdout and "[2/2]" in resumed.stdout
-    assert list(RunFiles(tmp_path / "run").table()["status"]) == ["ok", "ok"]
+    assert [record["status"] for record in RunFiles(tmp_path / "run").read_cells()] == ["ok", "ok"]
 
 
 def test_a_killed_runner_leaves_no_process_behind(tmp_path: Path) -> None:
