@@ -116,7 +116,7 @@ plot: setup ## Draw the charts of the latest run
 report: setup ## Write the report of the latest run
 	@$(BENCHMARK) report
 
-compare: setup ## Test whether B is slower than A, two runs or git revisions: make compare A=HEAD B=.
+compare: models ## Measure two git revisions in turns: is B slower than A? make compare A=HEAD B=.
 	@$(BENCHMARK) compare --models $(MODELS) $(A) $(B)
 
 readme: setup ## Rewrite the tables and charts of README.md and docs/ from results/reference/

@@ -26,13 +26,12 @@ def overload(records: Sequence[dict[str, Any]]) -> Sheet:
         f"{titles.inline(server)} {format_figure(record['capacity_rps'])}"
         for server, record in of_server.items()
     )
-    users = offer.get("capacity_users") or offer["probe_users"]  # its name in older records
     lost = any(own["p95_ms"].isna().any() for own in rates.values())
     behind = ", ".join(
         titles.inline(server) for server, own in rates.items() if own["generator_behind"].any()
     )
     notes = [
-        f"Capacity: requests a second of a closed loop of {users} users ({capacities}). "
+        f"Capacity: requests a second of a closed loop of {offer['capacity_users']} users ({capacities}). "
         "Latency counts from the scheduled send.",
         "Hollow: p95 falls among requests that got no answer, or there are too few." if lost else "",
         f"The load generator fell behind its schedule: {behind}." if behind else "",

@@ -28,7 +28,7 @@ def fail(message: object, exit_code: int = 1) -> typer.Exit:
 
 
 @contextmanager
-def one_line_errors(results: Path, resume: str = "", error_code: int = 1) -> Iterator[None]:
+def one_line_errors(results: Path, resume: str = "") -> Iterator[None]:
     """Ends the command with one line where it fails or is interrupted, and with how to `resume` it."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
@@ -37,7 +37,7 @@ def one_line_errors(results: Path, resume: str = "", error_code: int = 1) -> Ite
         print_line(f"\ninterrupted; what was measured before is kept{resume}")
         raise typer.Exit(130) from None
     except (BenchmarkError, httpx.HTTPError) as error:
-        raise fail(f"{error}{resume}", error_code) from None
+        raise fail(f"{error}{resume}") from None
     except OSError as error:
         message = f"cannot write the results under {results}: {error.strerror or error}"
-        raise fail(message + resume, error_code) from None
+        raise fail(message + resume) from None

@@ -67,13 +67,14 @@ def configurations(
         yield {"a": replace(current, code=a), "b": replace(current, code=b)}
 
 
-def repeats_by_revision(files: RunFiles, server: str) -> list[dict[Cell, Repeats]]:
+def repeats_by_revision(files: RunFiles, server: str) -> tuple[dict[Cell, Repeats], dict[Cell, Repeats]]:
     """The valid cells of `a` and of `b`, both under the name of the server."""
     cells = repeats_of(files)
-    return [
+    first, second = (
         {replace(cell, server=server): repeats for cell, repeats in cells.items() if cell.server == name}
         for name in CONFIGURATIONS
-    ]
+    )
+    return first, second
 
 
 def git(*arguments: str) -> subprocess.CompletedProcess[str]:

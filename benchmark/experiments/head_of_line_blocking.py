@@ -1,7 +1,8 @@
 """Head-of-line blocking: p95 of the same short requests without long ones, and among them.
 
-results/<run>/mix/<server>-translation.json                              figures of every round
-results/<run>/mix/<server>-translation-<short|mixed>-<n>.requests.csv.xz  one row a request
+In results/<run>/head_of_line_blocking/:
+<server>-translation.json                               figures of every round
+<server>-translation-<short|mixed>-<n>.requests.csv.xz  one row a request
 """
 
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from benchmark.runs.records import write_json
 from benchmark.stats.formatting import format_ms
 from locustfiles.inputs import unique
 
-FOLDER = "mix"
+FOLDER = "head_of_line_blocking"
 TASK = "translation"
 KINDS = ("short", "mixed")
 COUNTED_TEXTS = 200
@@ -45,7 +46,7 @@ def measure_blocking(
     """
     offered = {"short": replace(mixed, only_short=True), "mixed": mixed}
     rounds: list[dict[str, Any]] = []
-    record: dict[str, Any] = {"server": target.server, "mix": asdict(mixed), **target.context()}
+    record: dict[str, Any] = {"server": target.server, "load": asdict(mixed), **target.context()}
     for number in range(1, repeats + 1):
         by_kind = {}
         for kind in KINDS if number % 2 else KINDS[::-1]:

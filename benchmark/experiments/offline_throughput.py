@@ -3,7 +3,7 @@
 Texts are tokenized and answered in this process in full batches. A translation batch runs to its end, so a
 scheduler that refills slots as sequences end may exceed its figure.
 
-results/<run>/ceiling.json   of each task the figures by batch size, and the best
+results/<run>/offline_throughput.json   of each task the figures by batch size, and the best
 """
 
 import itertools
@@ -28,7 +28,7 @@ from dynamic_batching.web.model_files import ModelFilesError
 from dynamic_batching.web.settings import read_settings
 from locustfiles.inputs import unique
 
-FILE = "ceiling.json"
+FILE = "offline_throughput.json"
 DISTINCT_TEXTS = 4096
 
 Tokenize = Callable[[str], list[int]]

@@ -162,7 +162,7 @@ def blocking(reference: Reference, *runs: str) -> str:
             rows.append(
                 {
                     "batching": environment["server_settings"].get(BATCHING, "continuous"),
-                    "requests/s": format_figure(record["mix"]["rate"]),
+                    "requests/s": format_figure(record["load"]["rate"]),
                     "p95 of short texts alone, ms": format_figure(figures["short_p95_ms"]),
                     "among long ones, ms": format_figure(figures["mixed_p95_ms"]),
                     "ratio": format_factor(figures["p95_ratio"]),

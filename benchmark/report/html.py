@@ -76,8 +76,8 @@ def limitations(data: RunData, cells: pd.DataFrame) -> Iterator[str]:
     if unstable := int((cells["throughput"] == "unstable").sum()):
         yield f"{unstable} of {len(cells)} cells are unstable: a longer window would give other figures."
     shares = (limits.offline_shares(data, part) for part in data.slices)
-    if (data.files.folder / "ceiling.json").is_file() and all(share.empty for share in shares):
-        yield "The run's offline throughput (ceiling.json) is of other models, so no share of it is given."
+    if (data.files.folder / "offline_throughput.json").is_file() and all(share.empty for share in shares):
+        yield "The run's offline throughput is of other models, so no share of it is given."
     yield "The figures hold for this machine, these cores and these texts."
     cores = (data.run.get("environment") or {}).get("cores") or {}
     if cores.get("pinned") is False:

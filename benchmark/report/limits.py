@@ -15,10 +15,11 @@ from benchmark.stats.open_loop import rate_row, rates_note, recovery_line
 def offline_shares(data: RunData, part: Slice) -> pd.DataFrame:
     """One row a server: its best median texts a second, and its share of the offline throughput.
 
-    That is what the INT8 model does on as many cores as the server has, without HTTP (<run>/ceiling.json).
-    Empty where it was not measured with these models, or where a cache answers some of the texts.
+    That is what the INT8 model does on as many cores as the server has, without HTTP, in
+    <run>/offline_throughput.json. Empty where it was not measured with these models, or where a cache
+    answers some of the texts.
     """
-    path = data.files.folder / "ceiling.json"
+    path = data.files.folder / "offline_throughput.json"
     offline = read_json(path)["tasks"].get(part.task) if path.is_file() else None
     artefact = ((data.run.get("models") or {}).get("artefacts") or {}).get(f"{part.task}/onnx", {})
     model = {key: value for key, value in artefact.items() if key != "files"}

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import AliasChoices, Field, TypeAdapter
+from pydantic import TypeAdapter
 
 from benchmark.runs.records import Cell
 from dynamic_batching.web.cpus import allowed_cpus, cpu_quota
@@ -28,10 +28,7 @@ class Plan:
     settle_s: float
     seed: int = 0
     max_duration_s: float = 0.0
-    # Older runs name it otherwise.
-    load_generator_limit_s: Annotated[
-        float, Field(validation_alias=AliasChoices("load_generator_limit_s", "client_ceiling_s"))
-    ] = 0.0
+    load_generator_limit_s: float = 0.0
 
     def cells(self) -> Iterator[Cell]:
         """Every cell, rounds interleaved across servers (A B C, B C A, C A B), so that a drift of the

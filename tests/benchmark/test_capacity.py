@@ -187,10 +187,8 @@ def test_overload_is_the_highest_rate_held_against_the_best() -> None:
     assert "none at any rate" in overload_lines(nothing)[0]
 
 
-@pytest.mark.parametrize("key", ["capacity_users", "probe_users"])
-def test_the_chart_of_older_records_names_the_users_of_the_capacity_too(key: str) -> None:
+def test_the_chart_names_the_users_of_the_capacity() -> None:
     record = overload_record("baseline", [50, 60, 3, 0], [300, 4000, None, None])
-    record["offer"][key] = record["offer"].pop("capacity_users")
     assert "closed loop of 50 users" in overload_chart.overload([record]).caption[0]
 
 

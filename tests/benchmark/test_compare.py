@@ -1,7 +1,6 @@
-"""Two runs held against each other: what is refused, what is left out, and what the exit code says."""
+"""Two revisions measured in turns: what counts as slower, what is left out, and what the exit code says."""
 
 import re
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,15 +11,25 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from benchmark.__main__ import app
-from benchmark.runs.records import Cell, RunFiles, RunNotFound, read_json, write_json
+from benchmark.commands.compare import Compare
+from benchmark.experiments.compare_revisions import CONFIGURATIONS, repeats_by_revision
+from benchmark.runs.errors import BenchmarkError
+from benchmark.runs.plan import Plan
+from benchmark.runs.records import RunFiles, read_json, write_json
 from benchmark.stats import figures as stats
-from benchmark.stats.compare import NotComparable, compare_runs, find_run
-from benchmark.stats.intervals import SAME, SLOWER
+from benchmark.stats.compare import Row, compare_cells
+from benchmark.stats.intervals import SAME, SLOWER, SMALLEST_EFFECT
 from benchmark.stats.repeats import COMPARED, compare, repeats_of
 
 RPS = COMPARED[0]
 DURATION_S = 20.0
-SERVICE_S = {"baseline": 0.04, "optimized": 0.01, "dynamic_batching": 0.01}
+SERVICE_S = 0.01
+# The machine's speed in each round, which falls on both revisions.
+DRIFT = (1.0, 0.8, 1.2, 0.7, 1.1)
+MANIFEST = {
+    "source": "embedded",
+    "artefacts": {"translation/onnx": {"bytes": 5, "files": {}, "trained": True}},
+}
 
 
 def requests_of(service_s: float, users: int, rng: np.random.Generator) -> pd.DataFrame:
@@ -33,201 +42,141 @@ def requests_of(service_s: float, users: int, rng: np.random.Generator) -> pd.Da
 
 
 def make_run(
-    folder: Path,
-    seed: int,
-    speed: float = 1.0,
-    servers: Sequence[str] = ("baseline",),
-    repeats: int = 5,
-    users: Sequence[int] = (10, 50),
-    speeds: Sequence[float] = (),
+    results: Path, name: str, speed_of_b: float = 1.0, repeats: int = 5, users: Sequence[int] = (10, 50)
 ) -> RunFiles:
-    """A run of valid translation cells, all `speed` times as fast; `speeds` are those of each round."""
-    run = RunFiles(folder)
-    artefact = {"architecture": "Marian", "files": {"model.safetensors": {"sha256": "aa"}}, "trained": True}
-    run.write_run(
-        {
-            "name": folder.name,
-            "started_at": "2026-01-02T03:04:05+00:00",
-            "plan": {"servers": list(servers), "repeats": repeats, "duration_s": DURATION_S},
-            "environment": {
-                "machine": {"cpu": "AMD EPYC", "logical_cores": 2},
-                "cores": {"server": [0], "load": [1]},
-                "versions": {"torch": "1"},
-                "commit": "abc1234",
-                "dirty": False,
-            },
-            "models": {
-                "source": "embedded",
-                "artefacts": {
-                    "translation/pytorch": artefact,
-                    "translation/onnx": {"bytes": 5, "files": {}, "trained": True},
-                },
-            },
-        }
+    """A whole run of translation cells of both revisions, as `compare` measures and resumes it."""
+    models = results / "models"
+    write_json(models / "manifest.json", MANIFEST)
+    command = Compare(
+        a="HEAD",
+        b=".",
+        tasks=("translation",),
+        users=users,
+        duration=DURATION_S,
+        repeats=repeats,
+        models=models,
     )
+    plan = command.plan(Plan, CONFIGURATIONS, (("unique", 1),))
+    run = RunFiles(results / name)
+    record = {
+        "name": name,
+        "started_at": "2026-01-02T03:04:05+00:00",
+        "plan": plan.as_json(),
+        "models": MANIFEST,
+    }
+    run.write_run({**record, "environment": {"commit": "abc1234"}})
     run.cells_folder.mkdir(parents=True)
-    rng = np.random.default_rng(seed)
-    for repeat in range(1, repeats + 1):
-        for server in servers:
-            for level in users:
-                cell = Cell(server, "translation", "unique", 1, level, repeat)
-                fast = speed * (speeds[repeat - 1] if speeds else 1.0)
-                requests_of(SERVICE_S[server] / fast, level, rng).to_csv(run.requests_path(cell), index=False)
-                found = stats.figures(run.read_requests(cell), DURATION_S)
-                record = {"status": "ok", "invalid_reasons": [], "figures": found, "model": artefact}
-                run.write_cell(cell, record)
+    rng = np.random.default_rng(1)
+    for cell in plan.cells():
+        speed = DRIFT[cell.repeat - 1] * (speed_of_b if cell.server == "b" else 1.0)
+        requests_of(SERVICE_S / speed, cell.users, rng).to_csv(run.requests_path(cell), index=False)
+        figures = stats.figures(run.read_requests(cell), DURATION_S)
+        run.write_cell(cell, {"status": "ok", "invalid_reasons": [], "figures": figures})
     return run
 
 
-def change(path: Path, at: str, value: object) -> None:
-    """Sets the field with the dotted name `at` in a JSON file."""
-    content = part = read_json(path)
-    *outer, last = at.split(".")
-    for key in outer:
-        part = part[key]
-    part[last] = value
-    write_json(path, content)
+def rows_of(run: RunFiles) -> list[Row]:
+    return compare_cells(*repeats_by_revision(run, "dynamic_batching"), SMALLEST_EFFECT)
 
 
-def asked(*arguments: object) -> Result:
-    return CliRunner().invoke(app, ["compare", *map(str, arguments)])
+def asked(run: RunFiles, *arguments: object) -> Result:
+    """What `compare` says of a run that has nothing left to measure."""
+    plan = run.read_run()["plan"]
+    options = {
+        "--results": run.folder.parent,
+        "--models": run.folder.parent / "models",
+        "--name": run.folder.name,
+        "--tasks": "translation",
+        "--users": ",".join(map(str, plan["users"])),
+        "--duration": DURATION_S,
+        "--repeats": plan["repeats"],
+    }
+    flat = [part for option in options.items() for part in option]
+    return CliRunner().invoke(app, [*map(str, ["compare", "HEAD", ".", *flat, *arguments])])
+
+
+def change(path: Path, field: str, value: object) -> None:
+    write_json(path, read_json(path) | {field: value})
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Runs of unchanged code on a machine that drifted by 4 %, and one of a server slowed by 15 %."""
-    results = tmp_path_factory.mktemp("results")
-    make_run(results / "before", seed=1)
-    make_run(results / "again", seed=2, speed=0.96)
-    make_run(results / "slowed", seed=3, speed=0.85)
-    return results
+    return tmp_path_factory.mktemp("results")
 
 
-def test_unchanged_code_on_a_machine_that_drifted_is_no_regression(folder: Path) -> None:
-    rows, warnings = compare_runs(RunFiles(folder / "before"), RunFiles(folder / "again"))
+@pytest.fixture(scope="module")
+def unchanged(folder: Path) -> RunFiles:
+    return make_run(folder, "unchanged")
+
+
+@pytest.fixture(scope="module")
+def slowed(folder: Path) -> RunFiles:
+    """B is slower by 15 %."""
+    return make_run(folder, "slowed", speed_of_b=0.85)
+
+
+def test_unchanged_code_on_a_machine_that_drifts_is_no_regression(unchanged: RunFiles) -> None:
+    rows = rows_of(unchanged)
     assert [row.verdict for row in rows] == [SAME] * 6
     assert {row.compared.figure.heading for row in rows} == {"RPS", "p50, ms", "p95, ms"}
-    assert warnings == []
-    ended = asked("before", "again", "--results", folder)
+    ended = asked(unchanged)
     assert ended.exit_code == 0, ended.output
     assert "6 figures: 0 faster, 0 slower, 6 indistinguishable" in ended.output
 
 
-def test_a_server_slowed_by_15_percent_is_a_regression(folder: Path) -> None:
-    ended = asked(folder / "before", folder / "slowed")
-    assert ended.exit_code == 1, ended.output
-    rows, _ = compare_runs(RunFiles(folder / "before"), RunFiles(folder / "slowed"))
+def test_a_server_slowed_by_15_percent_is_a_regression(slowed: RunFiles) -> None:
+    rows = rows_of(slowed)
     assert [row.verdict for row in rows].count(SLOWER) >= 5
     assert rows[0].compared.ratio.value == pytest.approx(0.85, abs=0.04)
+    ended = asked(slowed)
+    assert ended.exit_code == 1, ended.output
 
 
-def test_the_same_slowdown_the_other_way_round_is_no_regression(folder: Path) -> None:
-    ended = asked(folder / "slowed", folder / "before")
+def test_the_same_change_for_the_better_is_no_regression(folder: Path) -> None:
+    ended = asked(make_run(folder, "faster", speed_of_b=1 / 0.85))
     assert ended.exit_code == 0, ended.output
     assert re.search(r"[56] faster, 0 slower", ended.output)
 
 
-def test_a_smallest_effect_above_the_slowdown_leaves_it_unjudged(folder: Path) -> None:
-    assert asked(folder / "before", folder / "slowed", "--threshold-percent", "30").exit_code == 0
+def test_a_smallest_effect_above_the_slowdown_leaves_it_unjudged(slowed: RunFiles) -> None:
+    assert asked(slowed, "--threshold-percent", "30").exit_code == 0
 
 
-def test_every_row_of_the_table_shows_both_runs_and_the_interval(folder: Path) -> None:
-    rows, _ = compare_runs(RunFiles(folder / "before"), RunFiles(folder / "slowed"))
-    output = asked("before", "slowed", "--results", folder).output
-    for row in rows:
+def test_every_row_of_the_table_shows_both_revisions_and_the_interval(slowed: RunFiles) -> None:
+    output = asked(slowed).output
+    for row in rows_of(slowed):
         interval = row.compared.ratio.interval
         assert interval is not None
         assert f"{row.compared.ratio.value:.3f}" in output
         assert f"{interval.low:.3f} to {interval.high:.3f}" in output
 
 
-@pytest.mark.parametrize(
-    ("at", "value", "message"),
-    [
-        ("models.source", "random", "the models are of another source: embedded and random"),
-        ("environment.machine.cpu", "Xeon", "the CPU is another one: AMD EPYC and Xeon"),
-        ("environment.machine.logical_cores", 8, "the number of cores is another one: 2 and 8"),
-        ("environment.cores.server", [0, 2], "the servers and load had other cores"),
-        (
-            "models.artefacts.translation/pytorch.files",
-            {"model.safetensors": {"sha256": "bb"}},
-            "the weights differ: translation/pytorch",
-        ),
-    ],
-)
-def test_what_would_measure_something_else_is_refused(
-    folder: Path, tmp_path: Path, at: str, value: object, message: str
-) -> None:
-    other = shutil.copytree(folder / "again", tmp_path / "other")
-    change(other / "run.json", at, value)
-    ended = asked(folder / "before", other)
-    assert ended.exit_code == 2
-    assert message in ended.output and len(ended.output.splitlines()) == 1
-
-
-def test_what_may_matter_is_a_warning(folder: Path, tmp_path: Path) -> None:
-    other = shutil.copytree(folder / "again", tmp_path / "other")
-    change(other / "run.json", "plan.duration_s", 8.0)
-    change(other / "run.json", "environment.versions", {"torch": "2", "numpy": "1"})
-    ended = asked(folder / "before", other)
-    assert ended.exit_code == 0
-    for line in ("duration_s differs: 20.0 and 8.0", "torch differs: 1 and 2", "numpy differs: none and 1"):
-        assert f"warning: {line}\n" in ended.output
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (("before", "nothing"), "there is no run nothing"),
-        (("before",), "Missing argument 'B'"),
-    ],
-)
-def test_a_users_error_is_one_clear_line_and_exit_code_2(
-    folder: Path, arguments: tuple[str, ...], message: str
-) -> None:
-    ended = asked(*arguments, "--results", folder)
-    assert ended.exit_code == 2
-    assert message in ended.output
-
-
-def test_a_run_is_found_by_its_name_in_the_reference_too(folder: Path, tmp_path: Path) -> None:
-    shutil.copytree(folder / "again", tmp_path / "reference" / "kept")
-    assert find_run("kept", tmp_path).folder == tmp_path / "reference" / "kept"
-    with pytest.raises(RunNotFound, match="no run before"):
-        find_run("before", tmp_path)
-
-
-def test_invalid_and_reused_cells_are_left_out(folder: Path, tmp_path: Path) -> None:
-    other = RunFiles(shutil.copytree(folder / "slowed", tmp_path / "other"))
-    for path in other.cells_folder.glob("*-u10-*.json"):
+def test_invalid_cells_are_left_out(folder: Path) -> None:
+    run = make_run(folder, "invalid", repeats=3)
+    for path in run.cells_folder.glob("b-*-u10-*.json"):
         change(path, "status", "invalid")
-    rows, _ = compare_runs(RunFiles(folder / "before"), other)
-    assert {row.cell.users for row in rows} == {50}
-    change(other.cells_folder / "baseline-translation-unique-x1-u50-r1.json", "from_run", "elsewhere")
-    with pytest.raises(NotComparable, match="no valid cell in common"):
-        compare_runs(RunFiles(folder / "before"), other)
+    assert {row.cell.users for row in rows_of(run)} == {50}
+    for path in run.cells_folder.glob("b-*-u50-*.json"):
+        change(path, "status", "invalid")
+    with pytest.raises(BenchmarkError, match="no valid cell in common"):
+        rows_of(run)
 
 
-def test_only_rounds_that_both_have_are_compared(tmp_path: Path) -> None:
-    first = make_run(tmp_path / "a", seed=1, repeats=4, users=(10,), speeds=(1.0, 1.0, 1.0, 9.0))
-    second = make_run(tmp_path / "b", seed=2, repeats=3, users=(10,))
-    rows, _ = compare_runs(first, second)
-    assert {(row.compared.rounds, row.verdict) for row in rows} == {(3, SAME)}
+def test_only_rounds_that_both_have_are_compared(folder: Path) -> None:
+    run = make_run(folder, "unpaired", repeats=4, users=(10,))
+    change(run.cells_folder / "a-translation-unique-x1-u10-r4.json", "status", "invalid")
+    assert {(row.compared.rounds, row.verdict) for row in rows_of(run)} == {(3, SAME)}
 
 
-def test_two_runs_of_one_round_show_ratios_and_no_verdict(tmp_path: Path) -> None:
-    make_run(tmp_path / "a", seed=1, repeats=1, users=(10,))
-    make_run(tmp_path / "b", seed=2, repeats=1, users=(10,), speed=0.5)
-    ended = asked("a", "b", "--results", tmp_path)
+def test_one_round_shows_ratios_and_no_verdict(folder: Path) -> None:
+    ended = asked(make_run(folder, "short", speed_of_b=0.5, repeats=1, users=(10,)))
     assert ended.exit_code == 0
     assert "0 faster, 0 slower, 0 indistinguishable, 3 n < 3 rounds" in ended.output
 
 
-def test_servers_of_one_run_are_paired_by_round(tmp_path: Path) -> None:
-    """A drift that falls on both servers of a round widens each one's interval, and not their ratio's."""
-    servers, speeds = ("baseline", "optimized"), (1.0, 0.8, 1.2, 0.7, 1.1)
-    run = make_run(tmp_path / "a", 1, servers=servers, users=(10,), speeds=speeds)
-    first, second = repeats_of(run).values()
+def test_cells_of_one_round_are_paired(folder: Path) -> None:
+    """A drift that falls on both of a round widens each one's interval, and not their ratio's."""
+    first, second = repeats_of(make_run(folder, "paired", speed_of_b=4.0, users=(10,))).values()
     compared, own = compare(first, second, RPS), first.interval(RPS)
     assert compared is not None and compared.ratio.interval is not None and own is not None
     assert compared.ratio.value == pytest.approx(4, rel=0.05)

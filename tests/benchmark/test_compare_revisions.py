@@ -60,4 +60,4 @@ def test_only_commits_and_the_working_tree_are_revisions(tmp_path: Path) -> None
     ):
         pass
     ended = CliRunner().invoke(app, ["compare", "HEAD", "no-such", "--results", str(tmp_path)])
-    assert ended.exit_code == 2 and "there is no run HEAD" in ended.output
+    assert ended.exit_code == 2 and "no-such is no git revision" in ended.output

@@ -49,7 +49,7 @@ def command(tmp_path: Path, *options: str, models: Path = EMBEDDED) -> tuple[int
 def test_the_record_has_the_best_batch_size(tmp_path: Path, task: str) -> None:
     code, output = command(tmp_path, "--tasks", task, "--seconds", "0.05", "--batch-sizes", "1,4")
     assert code == 0 and "best" in output
-    record = read_json(tmp_path / "run" / "ceiling.json")
+    record = read_json(tmp_path / "run" / "offline_throughput.json")
     found = record["tasks"][task]
     assert [one["batch_size"] for one in found["batch_sizes"]] == [1, 4]
     assert found["best"]["texts_per_s"] == max(one["texts_per_s"] for one in found["batch_sizes"])

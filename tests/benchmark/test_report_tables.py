@@ -31,8 +31,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunFiles:
     record["models"]["artefacts"]["translation/onnx"] = {"bytes": 5, "files": {}, "trained": True}
     run.write_run(record)
     best = {"batch_size": 8, "texts_per_s": 90.0}
-    ceiling = {"model": {"bytes": 5, "trained": True}, "best": best}
-    write_json(run.folder / "ceiling.json", {"tasks": {"translation": ceiling}})
+    offline = {"model": {"bytes": 5, "trained": True}, "best": best}
+    write_json(run.folder / "offline_throughput.json", {"tasks": {"translation": offline}})
     rate = {"rate": 150.0, "offered_rps": 150.4, "goodput_rps": 98.5, "refused": 7, "expired": 0, "late": 2}
     rate |= {"unanswered": 0, "wrong": 0, "p50_ms": 310.0, "p95_ms": None, "refuse_p95_ms": 4.0}
     rate |= {"send_lag_p95_ms": 0.4, "generator_behind": False}
@@ -93,13 +93,13 @@ def test_the_share_of_the_offline_throughput_needs_the_same_model(run: RunFiles,
     medians = RunData(run).of(PART).medians("texts_per_s")
     assert table.loc["Optimized", "served / offline, %"] == pytest.approx(medians["optimized"][10] / 0.9)
     assert table.loc["Optimized", "at users"] == 10
-    assert not any("ceiling.json" in limitation for limitation in limitations_of(run))
+    assert not any("offline throughput" in limitation for limitation in limitations_of(run))
     other = RunFiles(shutil.copytree(run.folder, tmp_path / "run"))
-    ceiling = read_json(other.folder / "ceiling.json")["tasks"]["translation"]
-    tasks = {"translation": ceiling | {"model": {"bytes": 6, "trained": True}}}
-    write_json(other.folder / "ceiling.json", {"tasks": tasks})
+    offline = read_json(other.folder / "offline_throughput.json")["tasks"]["translation"]
+    tasks = {"translation": offline | {"model": {"bytes": 6, "trained": True}}}
+    write_json(other.folder / "offline_throughput.json", {"tasks": tasks})
     assert offline_shares(RunData(other), PART).empty
-    assert any("(ceiling.json) is of other models" in limitation for limitation in limitations_of(other))
+    assert any("offline throughput is of other models" in limitation for limitation in limitations_of(other))
 
 
 def test_open_loops_have_a_row_a_rate(run: RunFiles) -> None:

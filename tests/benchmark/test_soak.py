@@ -56,7 +56,7 @@ def test_a_mix_sends_the_same_short_texts_with_and_without_the_long_ones(tmp_pat
     options += ["--duration", "2", "--warmup", "0", "--models", str(EMBEDDED), "--name", "run"]
     ended = CliRunner().invoke(app, ["head-of-line-blocking", "--results", str(tmp_path), *options])
     assert ended.exit_code == 0, ended.output
-    folder = tmp_path / "run" / "mix"
+    folder = tmp_path / "run" / "head_of_line_blocking"
     short, mixed = (
         pd.read_csv(folder / f"dynamic_batching-translation-{kind}-1.requests.csv.xz", dtype=COLUMNS)
         for kind in ("short", "mixed")
@@ -66,7 +66,7 @@ def test_a_mix_sends_the_same_short_texts_with_and_without_the_long_ones(tmp_pat
     assert list(among) == pytest.approx(list(short["start_s"].sort_values()), abs=1e-5)
     assert (mixed["outcome"] == "right").all()
     record = read_json(folder / "dynamic_batching-translation.json")
-    assert record["mix"]["long_texts"] >= 2 and record["figures"]["p95_ratio"] > 0
+    assert record["load"]["long_texts"] >= 2 and record["figures"]["p95_ratio"] > 0
 
 
 def test_a_ratio_is_the_median_of_the_rounds() -> None:
