@@ -9,13 +9,13 @@ TASKS ?= translation,sentiment
 #: measured seconds of a cell
 DURATION ?= 10
 #: longest duration of an unstable cell, of bench-full and ladder
-MAX_DURATION ?= 120
+MAX_DURATION ?= 60
 #: rounds over all cells; bench-full and ladder have 3 by default
 REPEATS ?= 1
 #: name of the run of bench*; an interrupted run of this name is resumed
 RUN ?=
-#: server of open-loop; chaos tests all by default
-SERVER ?= dynamic_batching
+#: servers of open-loop and chaos; all by default
+SERVER ?=
 #: requests per second of head-of-line-blocking; 0: half of the capacity
 RATE ?= 0
 #: requests of chaos per server
@@ -44,7 +44,7 @@ unexport PYTHONHOME PYTHONPATH
 .DEFAULT_GOAL := help
 .PHONY: help setup models models-embedded serve-baseline serve-optimized serve-dynamic-batching bench \
 	bench-baseline bench-optimized bench-dynamic-batching bench-full ladder offline-throughput peers \
-	open-loop capacity overload head-of-line-blocking batch-timeline soak chaos plot report compare readme \
+	open-loop capacity head-of-line-blocking batch-timeline soak chaos plot report compare readme \
 	test test-fast fuzz lint frames clean
 
 ##@ Start here
@@ -87,14 +87,11 @@ ladder: setup ## Measure each engineering decision alone; run it again to resume
 	$(BENCHMARK) ladder --models $(MODELS) --tasks $(TASKS) --duration $(DURATION) --repeats $(REPEATS) \
 		--max-duration $(MAX_DURATION) --name $(or $(RUN),ladder-$(SOURCE_NAME))
 
-open-loop: models ## Send SERVER more than it can do, with Poisson arrivals
-	$(BENCHMARK) open-loop --models $(MODELS) --server $(SERVER) --task sentiment
-
 capacity: models ## Search the highest rate at which each server keeps its p95 within a limit
 	$(BENCHMARK) capacity --models $(MODELS) --tasks $(TASKS)
 
-overload: models ## Send each server 0.5 to 4 times its capacity, with a deadline
-	$(BENCHMARK) overload --models $(MODELS)
+open-loop: models ## Send each server 0.5 to 4 times its capacity, with a deadline
+	$(BENCHMARK) open-loop --models $(MODELS) $(if $(SERVER),--servers $(SERVER))
 
 head-of-line-blocking: models ## Measure what a few long texts cost the many short ones
 	$(BENCHMARK) head-of-line-blocking --models $(MODELS) --rate $(RATE)
@@ -145,9 +142,8 @@ lint: setup ## Run ruff and mypy
 fuzz: models-embedded ## Send each server 20,000 requests generated from its OpenAPI page
 	PYTHONPATH=. $(BIN)/python tests/servers/fuzz_contract.py
 
-chaos: SERVER = baseline,optimized,dynamic_batching
 chaos: models ## Send SERVER malformed and aborted requests while faults are injected
-	$(BIN)/python -m chaos --models $(MODELS) --servers $(SERVER) --requests $(REQUESTS)
+	$(BIN)/python -m chaos --models $(MODELS) $(if $(SERVER),--servers $(SERVER)) --requests $(REQUESTS)
 
 soak: models-embedded ## Send 50,000 translations: memory and open files must stay constant
 	$(BENCHMARK) soak --models models-embedded

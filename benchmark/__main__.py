@@ -8,14 +8,13 @@ from benchmark.commands.closed_loop import Ladder, Run
 from benchmark.commands.compare import Compare
 from benchmark.commands.draw import plot, readme, report
 from benchmark.commands.experiments import BatchTimeline, Capacity, OfflineThroughput, Soak
-from benchmark.commands.open_loop import HeadOfLineBlocking, OpenLoop, Overload
+from benchmark.commands.open_loop import HeadOfLineBlocking, OpenLoop
 from benchmark.commands.session import Command, as_command
 
 MEASURE: dict[str, type[Command]] = {
     "run": Run,
     "ladder": Ladder,
     "open-loop": OpenLoop,
-    "overload": Overload,
     "capacity": Capacity,
     "head-of-line-blocking": HeadOfLineBlocking,
     "batch-timeline": BatchTimeline,

@@ -4,10 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Annotated, Any, TypeVar
-
-import typer
+from typing import Any, TypeVar
 
 from benchmark.commands import options
 from benchmark.commands.draw import draw_run
@@ -62,7 +59,6 @@ class ClosedLoopOptions(ServerOptions):
         files: RunFiles,
         plan: Plan,
         known: Mapping[str, Configuration] | None = None,
-        port: int = 0,
         **facts: Any,
     ) -> CellsFailed | None:
         """Measures the missing cells of a run; returns the failure of some of them.
@@ -71,7 +67,7 @@ class ClosedLoopOptions(ServerOptions):
         failed cells are measured again.
         """
         defaults = {one: default_configuration(one, self.models, self.manifest) for one in plan.servers}
-        runner = Runner(plan, files, known or defaults, self.cores, port)
+        runner = Runner(plan, files, known or defaults, self.cores)
         if (files.folder / "run.json").is_file():
             resume(files, plan, self.manifest, runner.environment["commit"])
         else:
@@ -110,7 +106,6 @@ class Run(ClosedLoopOptions):
 
     servers: options.Servers = ("baseline",)
     workloads: options.Workloads = (("unique", 1),)
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the server; 0: a free one.")] = 0
     charts: options.Charts = True
 
     def run(self) -> None:
@@ -120,7 +115,7 @@ class Run(ClosedLoopOptions):
             for server in set(self.servers) & set(CACHED_SERVERS):
                 if not has_redis():
                     print_line(f"{server} runs without its cache: {NO_REDIS}")
-            failed = self.measure(files, plan, port=self.port)
+            failed = self.measure(files, plan)
             if reused := reuse_baseline(files, self.results):
                 print_line(reused)
             cells = [record["cell"] | record | record["figures"] for record in files.read_cells()]
@@ -143,9 +138,6 @@ class Ladder(ClosedLoopOptions):
     max_duration: options.MaxDuration = 120.0
     repeats: options.Repeats = 3
     charts: options.Charts = True
-    onnxruntime_models: Annotated[
-        Path | None, typer.Option(help="Models of --kernels onnxruntime; by default MODELS-onnxruntime.")
-    ] = None
 
     def run(self) -> None:
         with self.run_folder(KIND, resumable=True) as folder:
@@ -167,7 +159,7 @@ class Ladder(ClosedLoopOptions):
         float32_dir = float32_folder(self.models)
         if not (float32_dir / "manifest.json").is_file():
             raise fail(f"{float32_dir} is missing; {PREPARE.format(self.models)} --float32`")
-        other_dir = self.onnxruntime_models or self.models.with_name(f"{self.models.name}-onnxruntime")
+        other_dir = self.models.with_name(f"{self.models.name}-onnxruntime")
         other = Models(other_dir, read_manifest(other_dir)) if int8.kernels == NATIVE else int8
         if other.kernels == NATIVE:
             raise fail(f"{other.folder} is prepared for native kernels, not for ONNX Runtime's")

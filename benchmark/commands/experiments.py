@@ -33,20 +33,13 @@ class Capacity(ServerOptions):
     slo_sentiment_ms: Annotated[int, typer.Option(min=1, help="Limit of sentiment's p95.")] = 250
     slo_translation_ms: Annotated[int, typer.Option(min=1, help="Limit of translation's p95.")] = 1000
     start_rps: Annotated[float, typer.Option(min=0.1, help="First rate.")] = 8.0
-    precision: Annotated[float, typer.Option(min=0.01, help="Relative step that ends the search.")] = 0.05
     max_steps: Annotated[int, typer.Option(min=1, help="Most rates to try per server.")] = 14
-    max_minutes: Annotated[float, typer.Option(min=0.1, help="Start no step of a server later.")] = 15.0
     duration: options.Duration = 15.0
     warmup: options.Warmup = 3.0
 
     def run(self) -> None:
         slos = {"sentiment": Slo(self.slo_sentiment_ms), "translation": Slo(self.slo_translation_ms)}
-        bounds = Bounds(
-            self.start_rps,
-            precision=self.precision,
-            max_steps=self.max_steps,
-            max_s=self.max_minutes * 60,
-        )
+        bounds = Bounds(self.start_rps, max_steps=self.max_steps)
         with self.run_folder("capacity") as folder:
             for task in self.tasks:
                 for server in self.servers:

@@ -1,8 +1,7 @@
-"""`python -m benchmark open-loop|overload|head-of-line-blocking`: requests arrive at set rates."""
+"""`python -m benchmark open-loop|head-of-line-blocking`: requests arrive at set rates."""
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -33,21 +32,37 @@ class RateOptions(ServerOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class OpenLoopOptions(RateOptions):
-    """What is sent to a server, with a deadline, and when it must have recovered."""
+class OpenLoop(RateOptions):
+    """Send Poisson arrivals, by default multiples of each server's capacity.
 
-    task: options.Task = "translation"
-    multiples: options.Multiples = ()
-    deadline_ms: options.DeadlineMs = 2000
-    recover: options.Recover = 60.0
+    Requests have a deadline. Measures goodput, refusals, latency from the scheduled send, and recovery.
+    """
 
-    def measure(self, folder: Path, server: str, rates: tuple[float, ...] = ()) -> dict[str, Any]:
-        """The record of one server at `rates`, or else at multiples of its capacity."""
-        offer = Offer(
+    servers: options.Servers = SERVERS
+    task: options.Task = "sentiment"
+    multiples: options.Multiples = (0.5, 1.0, 2.0, 4.0)
+    rates: options.Rates = ()
+    deadline_ms: options.DeadlineMs = 1000
+    recover: options.Recover = 30.0
+
+    def run(self) -> None:
+        with self.run_folder("open-loop") as folder:
+            for server in self.servers:
+                print_line(f"{server}, {self.task}")
+                target = self.target(server, self.task, folder / FOLDER)
+                record = measure_rates(target, self.offer(server), print_line)
+                console.print(rich_table(map(rate_row, record["rates"]), rates_note(record)))
+                for line in (*overload_lines(record), recovery_line(record)):
+                    print_line(line)
+            print_line(folder / FOLDER)
+            draw_experiments(folder)
+
+    def offer(self, server: str) -> Offer:
+        return Offer(
             server=server,
             task=self.task,
-            rates=rates or tuple(self.multiples),
-            multiples=not rates,
+            rates=tuple(self.rates or self.multiples),
+            multiples=not self.rates,
             duration_s=self.duration,
             warmup_s=self.warmup,
             deadline_ms=self.deadline_ms,
@@ -56,51 +71,6 @@ class OpenLoopOptions(RateOptions):
             capacity_s=self.capacity_duration,
             seed=self.seed,
         )
-        record = measure_rates(self.target(server, self.task, folder / FOLDER), offer, print_line)
-        console.print(rich_table(map(rate_row, record["rates"]), rates_note(record)))
-        return record
-
-
-@dataclass(frozen=True, kw_only=True)
-class OpenLoop(OpenLoopOptions):
-    """Send Poisson arrivals at set rates.
-
-    Measures goodput, refusals, latency from the scheduled send, and recovery. Give either --rates or
-    --multiples.
-    """
-
-    server: options.Server = "dynamic_batching"
-    rates: options.Rates = ()
-
-    def run(self) -> None:
-        if bool(self.rates) == bool(self.multiples):
-            raise typer.BadParameter("give either --rates or --multiples", param_hint="--rates")
-        with self.run_folder("open-loop") as folder:
-            print_line(recovery_line(self.measure(folder, self.server, tuple(self.rates))))
-            print_line(folder / FOLDER)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Overload(OpenLoopOptions):
-    """Send multiples of each server's capacity.
-
-    Requests have a deadline. Measures goodput, refusals, and recovery.
-    """
-
-    servers: options.Servers = SERVERS
-    task: options.Task = "sentiment"
-    multiples: options.Multiples = (0.5, 1.0, 2.0, 4.0)
-    deadline_ms: options.DeadlineMs = 1000
-    recover: options.Recover = 30.0
-
-    def run(self) -> None:
-        with self.run_folder("overload") as folder:
-            for server in self.servers:
-                print_line(f"{server}, {self.task}")
-                record = self.measure(folder, server)
-                for line in (*overload_lines(record), recovery_line(record)):
-                    print_line(line)
-            draw_experiments(folder)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -45,7 +45,10 @@ Workloads = Annotated[
 ]
 UserCounts = Annotated[Sequence[int], comma_list(Count, "Numbers of concurrent users.", "N,...")]
 BatchSizes = Annotated[Sequence[int], comma_list(Count, "Texts per batch.", "N,...")]
-Rates = Annotated[Sequence[float], comma_list(PositiveNumber, "Requests per second.", "RPS,...")]
+Rates = Annotated[
+    Sequence[float],
+    comma_list(PositiveNumber, "Requests per second; instead of --multiples.", "RPS,...", default=False),
+]
 Multiples = Annotated[Sequence[float], comma_list(PositiveNumber, "Rates over the capacity.", "X,...")]
 Server = Annotated[ServerName, typer.Option(help="Server to measure.")]
 Task = Annotated[TaskName, typer.Option(help="Task to measure.")]

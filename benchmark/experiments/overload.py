@@ -27,6 +27,9 @@ def overload_figures(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def overload_lines(record: dict[str, Any]) -> list[str]:
+    """Lines on the highest multiple of the capacity; none where rates were not multiples of it."""
+    if record["capacity_rps"] is None:
+        return []
     figures = overload_figures(record)
     share = figures["goodput_share"]
     lines = [

@@ -148,11 +148,3 @@ class Server(Child):
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as server:
         return server.getsockname()[1]
-
-
-def check_port_free(port: int) -> None:
-    """Raises ProcessFailed where another process listens on the loopback port."""
-    try:
-        socket.create_server(("127.0.0.1", port)).close()
-    except OSError:
-        raise ProcessFailed(f"port {port} is in use; --port 0 takes a free one") from None

@@ -9,7 +9,7 @@ import psutil
 from benchmark.measure.closed_loop import measure_closed_loop
 from benchmark.measure.configurations import CLOSED_LOOP_SETTINGS, Configuration
 from benchmark.measure.load_generator_limit import LoadGeneratorLimits
-from benchmark.measure.processes import ProcessFailed, check_port_free
+from benchmark.measure.processes import ProcessFailed
 from benchmark.measure.progress import Progress
 from benchmark.measure.redis_server import redis_url
 from benchmark.measure.target import Target
@@ -40,13 +40,11 @@ class Runner:
         files: RunFiles,
         configurations: Mapping[str, Configuration],
         cores: Cores,
-        port: int = 0,
     ) -> None:
         self.plan = plan
         self.files = files
         self.configurations = configurations
         self.cores = cores
-        self.port = port
         self.environment = environment_record(cores, CLOSED_LOOP_SETTINGS)
         self.logs = files.folder / "logs"
         self.limits = LoadGeneratorLimits(files)
@@ -61,8 +59,6 @@ class Runner:
                 before stay.
             OSError: the run's folder cannot be written, or its disk is full. The cells before stay.
         """
-        if self.port:
-            check_port_free(self.port)
         for folder in (self.files.cells_folder, self.logs):
             folder.mkdir(parents=True, exist_ok=True)
             self.files.check_writable(folder)
@@ -95,7 +91,7 @@ class Runner:
 
     def _target(self, cell: Cell) -> Target:
         configuration, folder = self.configurations[cell.server], self.files.cells_folder
-        return Target(configuration, cell.task, folder, self.cores, self.logs, self.redis_url, self.port)
+        return Target(configuration, cell.task, folder, self.cores, self.logs, self.redis_url)
 
     def _measure(self, target: Target, cell: Cell, progress: Progress) -> dict[str, Any]:
         progress.show("start")

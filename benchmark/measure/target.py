@@ -55,7 +55,7 @@ class Offered:
 class Target:
     """A server and its task; its files go to `folder`, its logs to `logs_folder` where that is another.
 
-    `redis_url` is of the Redis for its cache; with `port` 0 its port is a free one.
+    `redis_url` is of the Redis for its cache.
     """
 
     configuration: Configuration
@@ -64,7 +64,6 @@ class Target:
     cores: Cores
     logs_folder: Path | None = None
     redis_url: str = ""
-    port: int = 0
 
     @property
     def server(self) -> str:
@@ -119,7 +118,7 @@ class Target:
             clear_cache(self.redis_url)
         environment = {**used.environment(self.redis_url), **settings}
         log_path, cores = self.log_path(stem, "server"), self.cores.server
-        with Server(used.server, self.port or free_port(), cores, log_path, environment, used.code) as server:
+        with Server(used.server, free_port(), cores, log_path, environment, used.code) as server:
             server.wait_ready()
             yield server
 

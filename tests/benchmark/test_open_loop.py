@@ -267,7 +267,7 @@ def command(tmp_path: Path, *options: str) -> tuple[int, str]:
 
 
 def test_a_server_is_offered_multiples_of_its_capacity_and_recovers(tmp_path: Path) -> None:
-    options = ["--server", "optimized", "--task", "sentiment", "--multiples", "0.25,0.5", "--recover", "0"]
+    options = ["--servers", "optimized", "--task", "sentiment", "--multiples", "0.25,0.5", "--recover", "0"]
     options += ["--duration", "1", "--warmup", "0.5", "--capacity-users", "4", "--capacity-duration", "1"]
     code, output = command(tmp_path, *options, "--deadline-ms", "60000")
     assert code == 0, output

@@ -2,7 +2,6 @@
 
 import json
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -193,17 +192,6 @@ def test_a_killed_runner_leaves_no_process_behind(tmp_path: Path) -> None:
     assert len(children) >= 2
     process.kill()
     finish(process, children)
-
-
-def test_a_port_in_use_is_one_clear_line(tmp_path: Path) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        ended = subprocess.run(
-            command(tmp_path, "--port", str(port)), cwd=ROOT, capture_output=True, text=True
-        )
-    assert ended.returncode == 1 and f"port {port} is in use" in ended.stderr
 
 
 def test_a_folder_that_cannot_be_written_is_one_clear_line(tmp_path: Path) -> None:
