@@ -11,5 +11,5 @@ class Settings(HttpSettings):
 
     threads: PositiveInt = Field(
         default_factory=usable_cpus,
-        description="threads inside one operator; as many as usable CPUs unless given",
+        description="threads of PyTorch within an operator",
     )

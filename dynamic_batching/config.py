@@ -14,30 +14,32 @@ class Settings(HttpSettings):
 
     threads: PositiveInt = Field(
         default_factory=usable_cpus,
-        description="workers of a task, each on one core; as many as usable CPUs unless given",
+        description="workers of each task, each on one core",
     )
-    max_batch_size: PositiveInt = Field(default=64, description="most texts in one run; a decoder's slots")
+    max_batch_size: PositiveInt = Field(
+        default=64, description="texts of a batch, at most; slots of a decoder"
+    )
     max_batch_tokens: PositiveInt = Field(
-        default=512, description="most tokens in one run; a longer text goes alone"
+        default=512, description="tokens of a batch, at most; a longer text runs alone"
     )
     max_prefill_tokens: PositiveInt = Field(
-        default=512, description="most source tokens encoded between two decoding steps"
+        default=512, description="source tokens encoded between two decoding steps, at most"
     )
     translation_batching: Literal["continuous", "request", "static"] = Field(
         default="continuous",
-        description="request: a batch is decoded to its end before the next begins; static: it is as wide to"
-        " its last token as at its first",
+        description="`continuous`; for comparison: `request` (a batch ends before the next starts), `static`"
+        " (which also computes finished texts)",
     )
     max_wait_ms: NonNegativeInt = Field(
-        default=0, description="how long an idle worker lets the oldest text wait for more"
+        default=0, description="artificial delay of an idle worker, to gather a batch"
     )
-    queue_size: PositiveInt = Field(default=1_024, description="most waiting requests of a task")
+    queue_size: PositiveInt = Field(default=1_024, description="waiting requests of each task, at most")
     max_queue_tokens: PositiveInt = Field(
-        default=65_536, description="most waiting tokens of a task; an empty queue takes any request"
+        default=65_536, description="waiting tokens of each task, at most; an empty queue takes any request"
     )
     trace_path: Path | None = Field(
-        default=None, description="where the life of each text is written, as JSON lines; off unless given"
+        default=None, description="file for a trace of each text, as JSON lines; off by default"
     )
     worker_stall_ms: PositiveInt = Field(
-        default=60_000, description="a worker whose batch runs longer is replaced"
+        default=60_000, description="time after which a worker that runs one batch is replaced"
     )

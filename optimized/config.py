@@ -23,13 +23,17 @@ class Settings(HttpSettings):
 
     threads: PositiveInt = Field(
         default_factory=usable_cpus,
-        description="inferences at once, each on one core; as many as usable CPUs unless given",
+        description="concurrent inferences, each on one core",
     )
-    max_batch_tokens: PositiveInt = Field(default=2_048, description="most tokens in one run; more are split")
+    max_batch_tokens: PositiveInt = Field(
+        default=2_048, description="tokens of a batch, at most; larger ones are split"
+    )
     redis_url: Secret[Annotated[RedisDsn, AfterValidator(usable)]] | None = Field(
         default=None,
         validation_alias=AliasChoices("GAP_REDIS_URL", "REDIS_URL"),
-        description="the cache: redis://USER:PASSWORD@HOST:PORT/DB, rediss:// for TLS; none unless given",
+        description="redis://USER:PASSWORD@HOST:PORT/DB, rediss:// for TLS; without it there is no cache",
     )
-    redis_timeout_ms: PositiveInt = Field(default=100, description="a slower answer of Redis is a miss")
-    cache_ttl_s: PositiveInt = Field(default=86_400, description="how long an answer is kept")
+    redis_timeout_ms: PositiveInt = Field(
+        default=100, description="time for Redis to answer; later counts as a miss"
+    )
+    cache_ttl_s: PositiveInt = Field(default=86_400, description="lifetime of a cached answer")

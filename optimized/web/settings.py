@@ -19,18 +19,24 @@ class HttpSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, env_ignore_empty=True, frozen=True)
 
-    models_dir: Path = Field(default=Path("models"), description="what optimize_model.py wrote")
-    max_text_chars: PositiveInt = Field(default=5_000, description="longest text, in characters")
-    max_input_tokens: int = Field(default=256, ge=8, description="longest sentence or review, in tokens")
-    max_batch_texts: PositiveInt = Field(default=64, description="most texts in one batch request")
-    max_num_beams: PositiveInt = Field(default=6, description="widest beam search that a request may ask for")
-    max_body_bytes: PositiveInt = Field(default=2 << 20, description="largest request body")
-    max_header_bytes: PositiveInt = Field(default=16 << 10, description="largest request line and headers")
-    max_headers: PositiveInt = Field(default=64, description="most headers of a request")
-    receive_timeout_ms: PositiveInt = Field(default=10_000, description="longest wait for header, then body")
-    timeout_ms: PositiveInt = Field(default=30_000, description="deadline of a request, from its arrival")
-    drain_timeout_ms: PositiveInt = Field(default=4_000, description="how long requests go on at a stop")
-    faults: Path | None = Field(default=None, description="for tests alone: a folder of faults to inject")
+    models_dir: Path = Field(default=Path("models"), description="folder of prepared models")
+    max_text_chars: PositiveInt = Field(default=5_000, description="characters of a text, at most")
+    max_input_tokens: int = Field(default=256, ge=8, description="tokens of a sentence or review, at most")
+    max_batch_texts: PositiveInt = Field(default=64, description="texts of a batch request, at most")
+    max_num_beams: PositiveInt = Field(default=6, description="beams that a request may ask for")
+    max_body_bytes: PositiveInt = Field(default=2 << 20, description="size of a request body, at most")
+    max_header_bytes: PositiveInt = Field(
+        default=16 << 10, description="size of request line and headers, at most"
+    )
+    max_headers: PositiveInt = Field(default=64, description="headers of a request, at most")
+    receive_timeout_ms: PositiveInt = Field(
+        default=10_000, description="time for the header to arrive, then for the body"
+    )
+    timeout_ms: PositiveInt = Field(default=30_000, description="time from a request's arrival to its answer")
+    drain_timeout_ms: PositiveInt = Field(
+        default=4_000, description="time for running requests to end at shutdown"
+    )
+    faults: Path | None = Field(default=None, description="folder of faults to inject; for tests")
 
 
 AnySettings = TypeVar("AnySettings", bound=HttpSettings)
