@@ -86,6 +86,7 @@ def test_reference_runs_hold_json_tables_and_pictures_alone() -> None:
 def test_a_page_is_short_and_well_formed(page: str) -> None:
     text = PAGES[page]
     assert len(text.splitlines()) <= MAX_LINES
+    assert not re.search(r"^<!-- [a-z].* -->\n<!-- /", text, re.MULTILINE), "an empty block"
     assert page != "README.md" or len(text.split()) <= MAX_README_WORDS
     assert text.count("<!--") == 2 * len(BLOCK.findall(text)), "a marker without its partner"
     headings = re.findall(r"^#+ .*", FENCES.sub("", text), flags=re.MULTILINE)
