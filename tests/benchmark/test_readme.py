@@ -58,7 +58,6 @@ def test_a_block_is_filled_once_and_again_and_unknown_ones_are_named(tmp_path: P
         filled("<!-- x -->\n<!-- /x -->", reference)
 
 
-@pytest.mark.xfail(strict=True, reason="the two runs are of different commits until both are measured anew")
 def test_headline_and_ladder_are_of_one_commit_and_machine() -> None:
     environments = [
         json.loads((ROOT / "results" / "reference" / arguments.split()[0] / "run.json").read_text())[
