@@ -33,9 +33,10 @@ class RateOptions(ServerOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class OpenLoop(RateOptions):
-    """Send Poisson arrivals, by default multiples of each server's capacity.
+    """Send multiples of each server's capacity.
 
-    Requests have a deadline. Measures goodput, refusals, latency from the scheduled send, and recovery.
+    Arrivals are Poisson, and requests have a deadline. Measures goodput, refusals, latency from the scheduled
+    send, and recovery.
     """
 
     servers: options.Servers = SERVERS

@@ -45,7 +45,7 @@ def test_a_target_gives_its_command_valid_options(
 ) -> None:
     ran: list[object] = []
     for kind in COMMANDS:
-        monkeypatch.setattr(kind, "run", ran.append)
+        monkeypatch.setattr(kind, "run", lambda command: ran.append(command))
     for module, arguments in calls(target, *variables):
         if module == "benchmark" and arguments[0] in ("plot", "report", "readme"):
             continue  # they take no option here
