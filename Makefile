@@ -35,6 +35,7 @@ SOURCE_NAME := $(notdir $(patsubst %/,%,$(SOURCE)))
 MODELS := models$(if $(filter-out auto,$(SOURCE)),-$(SOURCE_NAME))$(if $(filter-out auto,$(KERNELS)),-$(KERNELS))
 PREPARE = @$(BIN)/python optimize_model.py
 BENCHMARK = $(BIN)/python -m benchmark
+PYTEST = $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 CELLS = --models $(MODELS) --tasks $(TASKS) --users $(USERS) --duration $(DURATION) --repeats $(REPEATS)
 NAMED = $(if $(RUN),--name $(RUN))
 
@@ -45,7 +46,7 @@ unexport PYTHONHOME PYTHONPATH
 .PHONY: help setup models models-embedded serve-baseline serve-optimized serve-dynamic-batching bench \
 	bench-baseline bench-optimized bench-dynamic-batching bench-full ladder offline-throughput peers \
 	open-loop capacity head-of-line-blocking batch-timeline soak chaos plot report compare readme \
-	test test-fast fuzz lint frames clean
+	test test-fast test-slow fuzz lint frames clean
 
 ##@ Start here
 setup: ## Make .venv and install the pinned requirements, once
@@ -127,12 +128,15 @@ models-embedded: setup ## Prepare the embedded models, which tests and soak use
 	$(PREPARE) --source embedded --output $@
 
 ##@ Check
-test: setup ## Run ruff, mypy and all tests, on the embedded models
+test: setup ## Run ruff, mypy and the tests but those of test-slow, on the embedded models
 	@$(MAKE) --no-print-directory --jobs 2 lint models-embedded
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	$(PYTEST) --no-loadscope-reorder $(addprefix --ignore=,$(shell cat tests/slow.txt))
+
+test-slow: models-embedded ## Test set-up, real model sizes, mixed precision, faults and other systems
+	$(PYTEST) --no-loadscope-reorder @tests/slow.txt
 
 test-fast: setup ## Run the tests that need neither models nor servers, in a minute
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile @tests/fast.txt
+	$(PYTEST) @tests/fast.txt
 
 lint: setup ## Run ruff and mypy
 	$(BIN)/ruff check .
