@@ -92,7 +92,7 @@ def asked(run: RunFiles, *arguments: object) -> Result:
         "--repeats": plan["repeats"],
     }
     flat = [part for option in options.items() for part in option]
-    return CliRunner().invoke(app, [*map(str, ["compare", "HEAD", ".", *flat, *arguments])])
+    return CliRunner().invoke(app, [*map(str, ["compare", ".", ".", *flat, *arguments])])
 
 
 def change(path: Path, field: str, value: object) -> None:
