@@ -35,7 +35,7 @@ SOURCE_NAME := $(notdir $(patsubst %/,%,$(SOURCE)))
 MODELS := models$(if $(filter-out auto,$(SOURCE)),-$(SOURCE_NAME))$(if $(filter-out auto,$(KERNELS)),-$(KERNELS))
 PREPARE = @$(BIN)/python optimize_model.py
 BENCHMARK = $(BIN)/python -m benchmark
-PYTEST = $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+PYTEST = $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 CELLS = --models $(MODELS) --tasks $(TASKS) --users $(USERS) --duration $(DURATION) --repeats $(REPEATS)
 NAMED = $(if $(RUN),--name $(RUN))
 
@@ -130,10 +130,10 @@ models-embedded: setup ## Prepare the embedded models, which tests and soak use
 ##@ Check
 test: setup ## Run ruff, mypy and the tests but those of test-slow, on the embedded models
 	@$(MAKE) --no-print-directory --jobs 2 lint models-embedded
-	$(PYTEST) --no-loadscope-reorder $(addprefix --ignore=,$(shell cat tests/slow.txt))
+	$(PYTEST) $(addprefix --ignore=,$(shell cat tests/slow.txt))
 
 test-slow: models-embedded ## Test set-up, real model sizes, mixed precision, faults and other systems
-	$(PYTEST) --no-loadscope-reorder @tests/slow.txt
+	$(PYTEST) @tests/slow.txt
 
 test-fast: setup ## Run the tests that need neither models nor servers, in a minute
 	$(PYTEST) @tests/fast.txt

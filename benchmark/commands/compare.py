@@ -19,13 +19,16 @@ from benchmark.runs.records import RunFiles
 from benchmark.stats.compare import compare_cells, summary, table
 from benchmark.stats.intervals import SLOWER
 
+# None that a failed measurement or a bad option ends with.
+SLOWER_EXIT_CODE = 3
+
 
 @dataclass(frozen=True, kw_only=True)
 class Compare(ClosedLoopOptions):
     """Compare two git revisions of a server.
 
-    They are measured in turns within one run: two runs of unchanged code drift apart by 5 to 10 %. Exit code
-    1: some figure of B is slower; 2: A or B is no revision.
+    They are measured in turns within one run, so that a drift of the machine falls on both. Exit code 3: some
+    figure of B is slower; 1: they could not be measured; 2: A or B is no revision.
     """
 
     a: Annotated[str, typer.Argument(metavar="A", help="Git revision, the earlier.")]
@@ -55,4 +58,4 @@ class Compare(ClosedLoopOptions):
             for line in summary(rows, threshold):
                 print_line(line)
             if any(row.verdict == SLOWER for row in rows):
-                raise typer.Exit(1)
+                raise typer.Exit(SLOWER_EXIT_CODE)

@@ -129,7 +129,7 @@ def test_a_server_slowed_by_15_percent_is_a_regression(slowed: RunFiles) -> None
     assert [row.verdict for row in rows].count(SLOWER) >= 5
     assert rows[0].compared.ratio.value == pytest.approx(0.85, abs=0.04)
     ended = asked(slowed)
-    assert ended.exit_code == 1, ended.output
+    assert ended.exit_code == 3, ended.output
 
 
 def test_the_same_change_for_the_better_is_no_regression(folder: Path) -> None:
@@ -160,6 +160,8 @@ def test_invalid_cells_are_left_out(folder: Path) -> None:
         change(path, "status", "invalid")
     with pytest.raises(BenchmarkError, match="no valid cell in common"):
         rows_of(run)
+    ended = asked(run)
+    assert ended.exit_code == 1 and "no valid cell in common" in ended.output
 
 
 def test_only_rounds_that_both_have_are_compared(folder: Path) -> None:
