@@ -132,7 +132,7 @@ test: setup ## Run ruff, mypy and the tests but those of test-slow, on the embed
 	@$(MAKE) --no-print-directory --jobs 2 lint models-embedded
 	$(PYTEST) $(addprefix --ignore=,$(shell cat tests/slow.txt))
 
-test-slow: models-embedded ## Test set-up, real model sizes, mixed precision, faults and other systems
+test-slow: models-embedded ## Test preparation, real model sizes, faults, fuzzing, soak and other systems
 	$(PYTEST) @tests/slow.txt
 
 test-fast: setup ## Run the tests that need neither models nor servers, in a minute
