@@ -1,0 +1,69 @@
+"""An environment for each requirements.txt under peers/, made on demand in .venv-peers/.
+
+It sees the packages of .venv as well, so that every peer runs the same ONNX Runtime, tokenizers and NumPy; what
+its requirements bring in other versions comes first.
+"""
+
+import hashlib
+import shutil
+import subprocess
+import sys
+import sysconfig
+import venv
+from pathlib import Path
+
+from benchmark.measure.processes import ProcessFailed
+from benchmark.runs.environment import ROOT
+
+ENVIRONMENTS = ROOT / ".venv-peers"
+CONSTRAINTS = ROOT / "constraints.txt"
+
+
+def environment_name(requirements: Path) -> str:
+    """Of peers/servers/mosec/requirements.txt: servers-mosec."""
+    return "-".join(requirements.resolve().parent.relative_to(ROOT / "peers").parts)
+
+
+def environment_folder(requirements: Path) -> Path:
+    return ENVIRONMENTS / environment_name(requirements)
+
+
+def is_installed(requirements: Path) -> bool:
+    marker = environment_folder(requirements) / "installed"
+    return marker.is_file() and marker.read_text() == digest(requirements)
+
+
+def digest(requirements: Path) -> str:
+    content = requirements.read_bytes() + CONSTRAINTS.read_bytes() + sys.version.encode()
+    return hashlib.sha256(content).hexdigest()
+
+
+def python_of(requirements: Path) -> Path:
+    """The Python of an environment, whether it is made or not."""
+    return environment_folder(requirements) / "bin" / "python"
+
+
+def install(requirements: Path) -> Path:
+    """Makes the environment of a requirements file unless it is there; returns its Python.
+
+    Raises:
+        ProcessFailed: a package cannot be installed; the text is pip's own last error.
+    """
+    folder = environment_folder(requirements)
+    if is_installed(requirements):
+        return python_of(requirements)
+    shutil.rmtree(folder, ignore_errors=True)
+    venv.create(folder, symlinks=True)
+    own = sysconfig.get_path("purelib", vars={"base": str(folder)})
+    (Path(own) / "shared.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    log_path = folder / "pip.log"
+    python = python_of(requirements)
+    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", str(python), "install"]
+    with log_path.open("w") as log:
+        failed = subprocess.call([*command, "-r", str(requirements)], cwd=ROOT, stdout=log, stderr=log)
+    if failed:
+        lines = [line for line in log_path.read_text().splitlines() if line.strip()]
+        errors = [line for line in lines if line.startswith("ERROR")] or lines or ["no output"]
+        raise ProcessFailed(f"cannot install {requirements.relative_to(ROOT)}: {errors[-1]} (see {log_path})")
+    (folder / "installed").write_text(digest(requirements))
+    return python
