@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmark.measure.processes import ProcessFailed
+from benchmark.measure.processes import ProcessFailed, Server
 from benchmark.measure.redis_server import has_redis
 from benchmark.runs.environment import ROOT
 
@@ -52,6 +52,12 @@ class Configuration:
             "REDIS_URL": (redis_url or None) if self.cached else None,
             **self.settings,
         }
+
+    def start(
+        self, port: int, cores: tuple[int, ...], log_path: Path, environment: Mapping[str, str | None]
+    ) -> Server:
+        """Its process with these environment variables, which is not ready yet."""
+        return Server(self.server, port, cores, log_path, environment, self.code)
 
 
 def default_configuration(server: str, models_dir: Path, manifest: dict[str, Any]) -> Configuration:

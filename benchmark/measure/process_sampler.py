@@ -1,5 +1,6 @@
 """Samples what a server and its load use while they run: CPU, memory, open files, threads."""
 
+import contextlib
 import threading
 import time
 from dataclasses import dataclass
@@ -15,16 +16,44 @@ CPU_COLUMNS = ("server_cpu_percent", "load_cpu_percent")
 
 @dataclass(frozen=True)
 class ProcessUsage:
-    """What a process holds at one moment."""
+    """What processes hold at one moment."""
 
     rss_bytes: int
     open_files: int
     threads: int
 
     @classmethod
-    def of(cls, process: psutil.Process) -> "ProcessUsage":
-        with process.oneshot():
-            return cls(process.memory_info().rss, process.num_fds(), process.num_threads())
+    def of(cls, *processes: psutil.Process) -> "ProcessUsage":
+        """The sum over processes; of several, their proportional set sizes: they share pages."""
+        memory = [
+            one.memory_full_info().pss if len(processes) > 1 else one.memory_info().rss for one in processes
+        ]
+        files, threads = ([one.num_fds() for one in processes], [one.num_threads() for one in processes])
+        return cls(sum(memory), sum(files), sum(threads))
+
+
+class ProcessTree:
+    """A process and all that it has started, as they are now."""
+
+    def __init__(self, pid: int) -> None:
+        self._root = psutil.Process(pid)
+        self._known: dict[int, psutil.Process] = {}
+
+    def processes(self) -> list[psutil.Process]:
+        """The same objects as before for those that were there: cpu_percent counts from its last call."""
+        found = [self._root, *self._root.children(recursive=True)]
+        self._known = {one.pid: self._known.get(one.pid, one) for one in found}
+        return [*self._known.values()]
+
+    def usage(self) -> ProcessUsage:
+        return ProcessUsage.of(*self.processes())
+
+    def is_running(self) -> bool:
+        return self._root.is_running()
+
+    def cpu_percent(self) -> float:
+        """Of one core, since the last call."""
+        return sum(one.cpu_percent() for one in self.processes())
 
 
 class Sampler:
@@ -46,15 +75,15 @@ class Sampler:
 
     def _run(self) -> None:
         try:
-            server, load = map(psutil.Process, self._pids)
-            server.cpu_percent()
-            load.cpu_percent()
-            while not self._stopped.wait(INTERVAL_S):
-                now_s, usage = time.perf_counter(), ProcessUsage.of(server)
+            server, load = map(ProcessTree, self._pids)
+        except psutil.NoSuchProcess:
+            return  # whoever started the process notices its end
+        while not self._stopped.wait(INTERVAL_S) and server.is_running() and load.is_running():
+            # A process may end while it is read: another sample follows, unless it was the root.
+            with contextlib.suppress(psutil.NoSuchProcess):
+                now_s, usage = time.perf_counter(), server.usage()
                 row = now_s, server.cpu_percent(), usage.rss_bytes, load.cpu_percent()
                 self._rows.append((*row, usage.open_files, usage.threads))
-        except psutil.NoSuchProcess:
-            return  # whoever started the process notices its end; what was sampled stays
 
     def table(self, zero_s: float) -> pd.DataFrame:
         """One row a sample, `time_s` counted from `zero_s` (time.perf_counter)."""

@@ -101,7 +101,10 @@ class Child:
 
 
 class Server(Child):
-    """One of the servers, on a loopback port; `code` is the checkout that its folder is taken from."""
+    """One of the servers, on a loopback port; `code` is the checkout that its folder is taken from.
+
+    `command` starts it where it is none of the three server folders.
+    """
 
     def __init__(
         self,
@@ -111,18 +114,24 @@ class Server(Child):
         log_path: Path,
         settings: Mapping[str, str | None],
         code: Path = ROOT,
+        command: list[str] | None = None,
     ) -> None:
         self.name = name
         self.url = f"http://127.0.0.1:{port}"
         self.started_s = time.perf_counter()
-        command = [sys.executable, "-m", name, "--port", str(port), "--workers", "1"]
-        command += ["--no-access-log", "--log-level", "warning"]
+        if command is None:
+            command = [sys.executable, "-m", name, "--port", str(port), "--workers", "1"]
+            command += ["--no-access-log", "--log-level", "warning"]
         if not can_pin():
             settings = {"GAP_THREADS": os.environ.get("GAP_THREADS", str(len(cores))), **settings}
         super().__init__(command, cores, log_path, settings, cwd=code)
 
+    def is_ready(self) -> bool:
+        """Whether it is warm; httpx.TransportError where nothing listens yet."""
+        return loopback.get(f"{self.url}/ready", timeout=5.0).status_code == 200
+
     def wait_ready(self, timeout_s: float = READY_TIMEOUT_S) -> None:
-        """Waits for the first 200 of /ready; `cold_start_s` is the time from the process's start until then.
+        """Waits until it is ready; `cold_start_s` is the time from the process's start until then.
 
         Raises:
             ProcessFailed: the server ended, or was not ready within `timeout_s`.
@@ -131,7 +140,7 @@ class Server(Child):
             if self.process.poll() is not None:
                 raise ProcessFailed(f"{self.name} did not start: {self.last_line()}")
             with contextlib.suppress(httpx.TransportError):
-                if loopback.get(f"{self.url}/ready", timeout=5.0).status_code == 200:
+                if self.is_ready():
                     self.cold_start_s = time.perf_counter() - self.started_s
                     return
             time.sleep(READY_POLL_S)

@@ -9,6 +9,7 @@ import psutil
 from benchmark.measure.closed_loop import measure_closed_loop
 from benchmark.measure.configurations import CLOSED_LOOP_SETTINGS, Configuration
 from benchmark.measure.load_generator_limit import LoadGeneratorLimits
+from benchmark.measure.process_sampler import ProcessTree
 from benchmark.measure.processes import ProcessFailed
 from benchmark.measure.progress import Progress
 from benchmark.measure.redis_server import redis_url
@@ -40,11 +41,13 @@ class Runner:
         files: RunFiles,
         configurations: Mapping[str, Configuration],
         cores: Cores,
+        max_failed_cells: int = MAX_FAILED_CELLS,
     ) -> None:
         self.plan = plan
         self.files = files
         self.configurations = configurations
         self.cores = cores
+        self.max_failed_cells = max_failed_cells
         self.environment = environment_record(cores, CLOSED_LOOP_SETTINGS)
         self.logs = files.folder / "logs"
         self.limits = LoadGeneratorLimits(files)
@@ -55,7 +58,7 @@ class Runner:
 
         Raises:
             CellsFailed: all cells were tried and some failed.
-            ProcessFailed: MAX_FAILED_CELLS cells failed, or nothing could be measured at all. The cells
+            ProcessFailed: `max_failed_cells` cells failed, or nothing could be measured at all. The cells
                 before stay.
             OSError: the run's folder cannot be written, or its disk is full. The cells before stay.
         """
@@ -83,7 +86,7 @@ class Runner:
                     failed.append(f"{cell.name}: {error}")
                 self.files.write_cell(cell, record | self._context(target))
                 progress.finish(_summary(record))
-                if len(failed) == MAX_FAILED_CELLS:
+                if len(failed) == self.max_failed_cells:
                     raise ProcessFailed(f"{len(failed)} cells failed, the last {failed[-1]}")
         if failed:
             counted = format_count(len(failed), "cell")
@@ -97,7 +100,7 @@ class Runner:
         progress.show("start")
         with target.serving(cell.name, **CLOSED_LOOP_SETTINGS) as server:
             try:
-                rss_ready_bytes = psutil.Process(server.pid).memory_info().rss
+                rss_ready_bytes = ProcessTree(server.pid).usage().rss_bytes
             except psutil.NoSuchProcess:
                 raise ProcessFailed(f"{server.name} ended before any load: {server.last_line()}") from None
             progress.show("check")

@@ -118,7 +118,7 @@ class Target:
             clear_cache(self.redis_url)
         environment = {**used.environment(self.redis_url), **settings}
         log_path, cores = self.log_path(stem, "server"), self.cores.server
-        with Server(used.server, free_port(), cores, log_path, environment, used.code) as server:
+        with used.start(free_port(), cores, log_path, environment) as server:
             server.wait_ready()
             yield server
 

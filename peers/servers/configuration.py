@@ -1,0 +1,96 @@
+"""How a peer's server is started, when it is ready, and how all of its processes are ended."""
+
+import contextlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+from benchmark.measure import loopback
+from benchmark.measure.configurations import Configuration
+from benchmark.measure.processes import STOP_TIMEOUT_S, Server
+from benchmark.runs.environment import ROOT
+from dynamic_batching.runtime.onnx_files import cpu_flags
+from peers.environments import environment_folder, python_of
+from peers.servers.settings import ROUTES
+from peers.servers.systems import SYSTEMS, Peer, Settings, System
+
+FIRST_TEXT = "A first text."
+ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
+
+
+class PeerServer(Server):
+    """A peer's processes. It is ready once it answers a text: not every system has a page that says so."""
+
+    route = ""
+
+    def is_ready(self) -> bool:
+        answer = loopback.post(f"{self.url}{self.route}", json={"text": FIRST_TEXT}, timeout=30.0)
+        return answer.status_code == 200
+
+    def stop(self) -> None:
+        """Ends the processes that it has started as well, where it leaves some behind."""
+        started: list[psutil.Process] = []
+        with contextlib.suppress(psutil.NoSuchProcess):
+            started = psutil.Process(self.pid).children(recursive=True)
+        super().stop()
+        _, left = psutil.wait_procs(started, timeout=STOP_TIMEOUT_S / 3)
+        for process in left:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+
+
+@dataclass(frozen=True)
+class PeerConfiguration(Configuration):
+    """A peer doing one task. `weights` are its engine's own copy, `peer_settings` what a search has chosen."""
+
+    task: str = ""
+    peer: Peer = field(default_factory=lambda: Peer("", ""))
+    weights: Path = Path()
+    peer_settings: Settings = field(default_factory=dict)
+
+    @property
+    def system(self) -> System:
+        return SYSTEMS[self.peer.system]
+
+    def artefact(self, task: str) -> dict[str, object]:
+        """The entry of the float32 weights, from which every engine's own copy is made."""
+        return self.manifest["artefacts"][f"{task}/pytorch"]
+
+    def environment(self, redis_url: str) -> dict[str, str | None]:
+        # CTranslate2 uses its AVX2 kernels on AMD CPUs that have AVX-512, unless it is told.
+        isa = {"CT2_FORCE_CPU_ISA": "AVX512"} if "avx512bw" in cpu_flags() else {}
+        return {
+            **ONE_THREAD,
+            **isa,
+            "TOKENIZERS_PARALLELISM": "false",
+            "PYTHONPATH": str(ROOT),
+            "PATH": f"{environment_folder(self.system.requirements) / 'bin'}{os.pathsep}{os.environ['PATH']}",
+            "PEER_TASK": self.task,
+            "PEER_ENGINE": self.peer.engine,
+            "PEER_MODELS": str(self.models_dir.resolve()),
+            "PEER_WEIGHTS": str(self.weights),
+            "PEER_REDIS_URL": redis_url if self.cached else "",
+            **{f"PEER_{name.upper()}": str(value) for name, value in self.peer_settings.items()},
+        }
+
+    def start(
+        self, port: int, cores: tuple[int, ...], log_path: Path, environment: Mapping[str, str | None]
+    ) -> PeerServer:
+        requirements, (first, *others) = self.system.requirements, self.system.command
+        python = str(python_of(requirements))
+        script = [str(environment_folder(requirements) / first)] if first.startswith("bin/") else [python, first]
+        command = [part.format(port=port) for part in (*script, *others)]
+        server = PeerServer(
+            self.server,
+            port,
+            cores,
+            log_path,
+            {**environment, "PEER_PORT": str(port)},
+            self.system.server.parent,
+            command,
+        )
+        server.route = ROUTES[self.task]
+        return server
