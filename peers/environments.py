@@ -1,7 +1,7 @@
 """An environment for each requirements.txt under peers/, made on demand in .venv-peers/.
 
-It sees the packages of .venv as well, so that every peer runs the same ONNX Runtime, tokenizers and NumPy; what
-its requirements bring in other versions comes first.
+It sees the packages of .venv as well, so that every peer runs the same ONNX Runtime and tokenizers; what its
+requirements bring in other versions comes first.
 """
 
 import hashlib

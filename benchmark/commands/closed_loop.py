@@ -15,7 +15,7 @@ from benchmark.experiments.ladder_figures import ladder_of, table, write_ladder
 from benchmark.measure.configurations import CACHED_SERVERS, PREPARE, Configuration, default_configuration
 from benchmark.measure.progress import summary_table
 from benchmark.measure.redis_server import NO_REDIS, has_redis
-from benchmark.measure.runner import CellsFailed, Runner
+from benchmark.measure.runner import MAX_FAILED_CELLS, CellsFailed, Runner
 from benchmark.runs.plan import Plan
 from benchmark.runs.records import TASKS, RunFiles
 from benchmark.runs.reuse_baseline import reuse_baseline
@@ -59,15 +59,16 @@ class ClosedLoopOptions(ServerOptions):
         files: RunFiles,
         plan: Plan,
         known: Mapping[str, Configuration] | None = None,
+        max_failed_cells: int = MAX_FAILED_CELLS,
         **facts: Any,
     ) -> CellsFailed | None:
-        """Measures the missing cells of a run; returns the failure of some of them.
+        """Measures the missing cells of a run; returns the failure of some, but not over `max_failed_cells`.
 
         A new run.json has `facts` in it. A run of the same name must have the same plan and models; its
         failed cells are measured again.
         """
         defaults = {one: default_configuration(one, self.models, self.manifest) for one in plan.servers}
-        runner = Runner(plan, files, known or defaults, self.cores)
+        runner = Runner(plan, files, known or defaults, self.cores, max_failed_cells)
         if (files.folder / "run.json").is_file():
             resume(files, plan, self.manifest, runner.environment["commit"])
         else:

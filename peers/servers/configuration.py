@@ -18,7 +18,7 @@ from peers.servers.settings import ROUTES
 from peers.servers.systems import SYSTEMS, Peer, Settings, System
 
 FIRST_TEXT = "A first text."
-ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
 class PeerServer(Server):
@@ -44,7 +44,7 @@ class PeerServer(Server):
 
 @dataclass(frozen=True)
 class PeerConfiguration(Configuration):
-    """A peer doing one task. `weights` are its engine's own copy, `peer_settings` what a search has chosen."""
+    """A peer doing one task; `weights` are its engine's own copy, `peer_settings` its server's."""
 
     task: str = ""
     peer: Peer = field(default_factory=lambda: Peer("", ""))
@@ -76,12 +76,19 @@ class PeerConfiguration(Configuration):
             **{f"PEER_{name.upper()}": str(value) for name, value in self.peer_settings.items()},
         }
 
+    def variables(self, redis_url: str) -> dict[str, str]:
+        """This process's environment variables with those of `environment`."""
+        variables = {**os.environ, **self.environment(redis_url)}
+        return {name: value for name, value in variables.items() if value is not None}
+
     def start(
         self, port: int, cores: tuple[int, ...], log_path: Path, environment: Mapping[str, str | None]
     ) -> PeerServer:
         requirements, (first, *others) = self.system.requirements, self.system.command
         python = str(python_of(requirements))
-        script = [str(environment_folder(requirements) / first)] if first.startswith("bin/") else [python, first]
+        script = (
+            [str(environment_folder(requirements) / first)] if first.startswith("bin/") else [python, first]
+        )
         command = [part.format(port=port) for part in (*script, *others)]
         server = PeerServer(
             self.server,

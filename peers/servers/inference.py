@@ -57,7 +57,9 @@ class OnnxRuntimeSentiment:
         answers: list[Answer] = [{}] * len(batch)
         for start in range(0, len(order), self.group_size):
             group = order[start : start + self.group_size]
-            for index, probabilities in zip(group, self.probabilities([batch[i] for i in group]), strict=True):
+            for index, probabilities in zip(
+                group, self.probabilities([batch[i] for i in group]), strict=True
+            ):
                 label = probabilities.argmax()
                 answers[index] = {"label": self.labels[str(label)], "score": float(probabilities[label])}
         return answers

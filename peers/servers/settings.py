@@ -9,9 +9,11 @@ ROUTES = {"sentiment": "/sentiment", "translation": "/translate"}
 
 
 class PeerSettings(BaseSettings):
-    """`weights` is the engine's own copy of the weights; `group_size` is the engine's, the rest the server's.
+    """`weights` is the engine's own copy of the weights.
 
-    `max_batch_size` counts requests; 0 ms of `max_wait_ms` is no wait.
+    `max_batch_size` and `max_wait_ms` are of the server's dynamic batching, in requests and from the first of
+    them; `group_size` texts of like length are padded to one length; `threads` take requests where a server
+    has no event loop.
     """
 
     model_config = SettingsConfigDict(env_prefix="PEER_", frozen=True)
@@ -24,6 +26,7 @@ class PeerSettings(BaseSettings):
     max_batch_size: int = 32
     max_wait_ms: float = 1.0
     group_size: int = 8
+    threads: int = 4
     redis_url: str = ""
 
     @property

@@ -34,9 +34,7 @@ class Inference:
     def __init__(self) -> None:
         self.engine = load_engine(settings)
 
-    @serve.batch(
-        max_batch_size=settings.max_batch_size, batch_wait_timeout_s=settings.max_wait_ms / 1e3
-    )
+    @serve.batch(max_batch_size=settings.max_batch_size, batch_wait_timeout_s=settings.max_wait_ms / 1e3)
     async def infer(self, texts: list[str]) -> list[Answer]:
         return self.engine(texts)
 
