@@ -3,8 +3,6 @@
 results/<run>/systems/<peer>.json   what was found; a peer that cannot be measured has its `error`
 """
 
-import json
-import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,11 +24,6 @@ from peers.servers.search import search_settings
 from peers.servers.systems import SYSTEMS, Peer
 
 FOLDER = "systems"
-VERSIONS = """
-import importlib.metadata, json, re, sys
-names = [re.split(r"[\\[=<>~!; ]", line)[0] for line in open(sys.argv[1]) if line.strip() and line[0] != "#"]
-print(json.dumps({name: importlib.metadata.version(name) for name in names}))
-"""
 
 
 @dataclass(frozen=True)
@@ -59,6 +52,7 @@ class Preparation:
             "peer": peer.name,
             "title": peer.title,
             "task": task,
+            "versions": configuration.system.versions(),
             "lines_of_code": configuration.system.lines_of_code(),
             "error": None,
         }
@@ -84,9 +78,7 @@ class Preparation:
         requirements = configuration.system.requirements
         if not is_installed(requirements):
             self.print_line(f"installing {requirements.relative_to(ROOT)} (once)")
-        python = install(requirements)
-        command = [str(python), "-c", VERSIONS, str(requirements)]
-        record["versions"] = json.loads(subprocess.check_output(command, text=True))
+        install(requirements)
         target = self.target(configuration)
         with target.with_cache():
             tuned, record["searched"] = search_settings(

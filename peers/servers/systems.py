@@ -51,6 +51,12 @@ class System:
     def requirements(self) -> Path:
         return FOLDER / self.folder / "requirements.txt"
 
+    def versions(self) -> dict[str, str]:
+        """Of each package that its requirements pin."""
+        lines = self.requirements.read_text().splitlines()
+        pins = (line.split("==") for line in lines if "==" in line)
+        return {name.strip(): version.split(";")[0].strip() for name, version in pins}
+
     def lines_of_code(self) -> int:
         """Lines of server.py that are neither blank nor comments."""
         lines = map(str.strip, self.server.read_text().splitlines())
