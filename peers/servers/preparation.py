@@ -74,6 +74,7 @@ class Preparation:
         self, configuration: PeerConfiguration, record: dict[str, Any]
     ) -> PeerConfiguration:
         """The configuration with the fastest settings; adds what was measured to `record`."""
+        (self.folder / "logs").mkdir(parents=True, exist_ok=True)
         self.convert_weights(configuration.peer.engine, configuration.task)
         requirements = configuration.system.requirements
         if not is_installed(requirements):
@@ -111,6 +112,5 @@ class Preparation:
         paths = self.paths(task)
         if engine_spec(task, engine).converts_weights and not paths.converted(engine).is_dir():
             self.print_line(f"{task}: converting the weights for {engine} (once)")
-            paths.logs.mkdir(parents=True, exist_ok=True)
             install(REQUIREMENTS)
             convert_weights(engine, self.cores.server, paths)
