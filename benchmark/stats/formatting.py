@@ -9,6 +9,8 @@ from rich.text import Text
 
 ABSENT = "–"
 NOT_REPORTED = "not reported"
+# How the speed of a task in process is counted: a text's sentiment is an answer of one token.
+SPEED_UNITS = {"translation": "tokens/s", "sentiment": "texts/s"}
 
 
 def format_figure(value: float | None, absent: str = ABSENT) -> str:

@@ -1,1 +1,1 @@
-"""Translation in process compared with CTranslate2 and Optimum: same weights, texts, lengths and cores."""
+"""Both tasks in process compared with other engines: same weights, texts, lengths and cores."""

@@ -1,4 +1,4 @@
-"""What every engine translates: token ids, the maximum length of each answer, and how texts form batches."""
+"""What every engine answers: token ids, the maximum length of each answer, and how texts form batches."""
 
 import itertools
 import time
@@ -28,7 +28,8 @@ class Timer:
 class Dataset:
     """Texts as token ids, and the maximum number of tokens of each answer; both include the end token.
 
-    With `fixed_length` an answer has exactly that many: random weights do not learn when to end.
+    With `fixed_length` an answer has exactly that many: random weights do not learn when to end. Sentiment is
+    an answer of one token, the index of its class.
     """
 
     sources: list[list[int]]
@@ -59,6 +60,18 @@ class Dataset:
         """Texts of like length in batches of `size`, the longest first."""
         order = self.longest_first()
         return [order[start : start + size] for start in range(0, len(order), size)]
+
+    def batches_of_tokens(self, most: int) -> Batches:
+        """Texts of like length in batches of at most `most` tokens, the longest first; longer ones alone."""
+        batches: Batches = []
+        tokens = most
+        for index in self.longest_first():
+            tokens += len(self.sources[index])
+            if tokens > most:
+                batches.append([])
+                tokens = len(self.sources[index])
+            batches[-1].append(index)
+        return batches
 
     def by_max_new_tokens(self) -> Batches:
         """One batch for each maximum length, the longest first."""

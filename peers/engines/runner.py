@@ -15,13 +15,14 @@ from benchmark.measure.processes import Child, ProcessFailed
 from benchmark.runs.environment import environment_record
 from benchmark.runs.plan import Cores
 from benchmark.runs.records import write_json
-from dynamic_batching.runtime.tokenization import MarianTokenizer
+from benchmark.stats.formatting import SPEED_UNITS
+from dynamic_batching.runtime.tokenization import BertTokenizer, MarianTokenizer
 from dynamic_batching.web.model_files import ModelFiles, ModelFilesError, find_model_files
 from locustfiles.inputs import unique
 from peers.engines.dataset import Dataset, select_sources
-from peers.engines.halving import Pass, successive_halving
-from peers.engines.registry import ENGINES, OURS, REFERENCE, Settings, engine_spec, format_settings
+from peers.engines.registry import OURS, REFERENCE, Settings, engine_spec, engines_of, format_settings
 from peers.engines.workers import Paths, Workers
+from peers.halving import Pass, successive_halving
 
 # A multiple of every candidate's batch size.
 GROUP = 128
@@ -54,8 +55,12 @@ class TunedEngine:
 
 @dataclass(frozen=True)
 class Runner:
-    """What is measured. `lengths` are of `peers.engines.dataset.LENGTHS`; `texts` is the number per core."""
+    """What is measured. `lengths` are of `peers.engines.dataset.LENGTHS`; `texts` is the number per core.
 
+    An engine that does not do a task is no part of its comparison.
+    """
+
+    tasks: tuple[str, ...]
     engines: tuple[str, ...]
     cores: tuple[int, ...]
     lengths: tuple[str, ...]
@@ -63,64 +68,73 @@ class Runner:
     rounds: int
     print_line: Callable[[str], None]
 
-    def run(self, models: Path, folder: Path, weights_cache: Path) -> tuple[Path, dict[str, Any]]:
+    def run(
+        self, models: Path, folder: Path, weights_cache: Path, python: Path
+    ) -> tuple[Path, dict[str, Any]]:
         """Writes <folder>/peers.json; its path and its content.
 
         Raises:
-            ProcessFailed: there is no translation model, or an engine ended early.
+            ProcessFailed: there is no model of a task, or an engine ended early.
         """
-        try:
-            files = find_model_files(models, "translation/onnx")
-            weights = find_model_files(models, "translation/pytorch").facts["files"]["model.safetensors"]
-        except (ModelFilesError, KeyError) as error:
-            raise ProcessFailed(error) from None
-        (folder / "logs").mkdir(parents=True, exist_ok=True)
-        paths = Paths(models.resolve(), weights_cache.resolve(), weights["sha256"], folder / "logs")
-        for name in self.engines:
-            if ENGINES[name].converts_weights and not paths.converted(name).is_dir():
-                self.print_line(f"converting the weights for {name} (once)")
-                convert_weights(name, self.cores, paths)
-        record = {
-            "environment": environment_record(Cores(self.cores, ()), {}),
-            "model": {key: value for key, value in files.facts.items() if key != "files"},
-            "workloads": {
-                lengths: self.measure(lengths, self.dataset(files, lengths), paths)
-                for lengths in self.lengths
-            },
-        }
+        logs = folder / "logs"
+        found = {task: find_files(models, task) for task in self.tasks}
+        logs.mkdir(parents=True, exist_ok=True)
+        record: dict[str, Any] = {"environment": environment_record(Cores(self.cores, ()), {}), "tasks": {}}
+        for task, (files, weights_sha256) in found.items():
+            paths = Paths(task, models.resolve(), weights_cache.resolve(), weights_sha256, logs, python)
+            self.convert_weights(paths)
+            trained = files.facts.get("trained") is not False
+            record["tasks"][task] = {
+                "model": {key: value for key, value in files.facts.items() if key != "files"},
+                "workloads": {
+                    lengths: self.measure(lengths, self.dataset(task, files, lengths), paths, trained)
+                    for lengths in self.lengths
+                },
+            }
         write_json(folder / "peers.json", record)
         return folder / "peers.json", record
 
-    def dataset(self, files: ModelFiles, lengths: str) -> Dataset:
+    def convert_weights(self, paths: Paths) -> None:
+        for name in engines_of(paths.task, self.engines):
+            if engine_spec(paths.task, name).converts_weights and not paths.converted(name).is_dir():
+                self.print_line(f"{paths.task}: converting the weights for {name} (once)")
+                convert_weights(name, self.cores, paths)
+
+    def dataset(self, task: str, files: ModelFiles, lengths: str) -> Dataset:
         """The texts of a workload with the maximum lengths that the servers set."""
-        tokenizer = MarianTokenizer(files.folder)
-        limits = files.facts["generation"]
-        stream = (tokenizer.encode(sample.text) for sample in unique("translation"))
+        tokenizer = BertTokenizer(files.folder) if task == "sentiment" else MarianTokenizer(files.folder)
+        stream = (tokenizer.encode(sample.text) for sample in unique(task))
         count, group = self.texts * len(self.cores), GROUP * len(self.cores)
         sources = select_sources(stream, lengths, count, group)
+        end_id = tokenizer.encode("")[-1]
+        if task == "sentiment":
+            return Dataset(sources, [1] * len(sources), True, end_id)
+        limits = files.facts["generation"]
         per_token, extra, most = (
             limits[name] for name in ("tokens_per_source_token", "extra_tokens", "max_tokens")
         )
         max_new_tokens = [min(per_token * len(source) + extra, most) for source in sources]
-        return Dataset(sources, max_new_tokens, limits["fixed_length"], tokenizer.encode("")[-1])
+        return Dataset(sources, max_new_tokens, limits["fixed_length"], end_id)
 
-    def measure(self, lengths: str, dataset: Dataset, paths: Paths) -> dict[str, Any]:
-        """The record of one workload: every engine's settings, rounds and match rate, and our speed-ups."""
+    def measure(self, lengths: str, dataset: Dataset, paths: Paths, trained: bool) -> dict[str, Any]:
+        """The record of one workload: every engine's settings, rounds and match rate, and our speed-ups.
+
+        Only trained weights have a match rate: with random ones the best answers are all but tied.
+        """
+        names = engines_of(paths.task, self.engines)
         sample = dataset.first(SAMPLE_TEXTS)
         with ExitStack() as stack:
-            tuned = {name: self.tune(name, dataset, sample, paths, stack) for name in self.engines}
+            tuned = {name: self.tune(name, dataset, sample, paths, stack) for name in names}
             for turn in range(self.rounds):
                 shift = turn % len(tuned)
-                for name in self.engines[shift:] + self.engines[:shift]:
+                for name in names[shift:] + names[:shift]:
                     tuned[name].rounds.append(tuned[name].workers.measure(dataset, tuned[name].settings))
                 speeds = [f"{name} {one.rounds[-1]['tokens_per_s']:,.0f}" for name, one in tuned.items()]
                 self.print_line(
-                    f"{lengths}, round {turn + 1} of {self.rounds}, tokens/s: {', '.join(speeds)}"
+                    f"{paths.task}, {lengths}, round {turn + 1} of {self.rounds}, "
+                    f"{SPEED_UNITS[paths.task]}: {', '.join(speeds)}"
                 )
-        reference = None
-        if not dataset.fixed_length:
-            with closing(Workers(REFERENCE, {}, self.cores[:1], paths)) as workers:
-                reference = workers.translate(sample, {})
+        reference = reference_answers(sample, self.cores, paths) if trained else None
         return {
             **dataset.summary(),
             "sample_texts": len(sample.sources),
@@ -132,33 +146,52 @@ class Runner:
         self, name: str, dataset: Dataset, sample: Dataset, paths: Paths, stack: ExitStack
     ) -> TunedEngine:
         """The engine with the fastest of its candidate settings; `stack` ends its processes."""
-        spec = engine_spec(name)
+        spec = engine_spec(paths.task, name)
         candidates = spec.candidates(len(self.cores), dataset.fixed_length)
         load = cache(lambda key: stack.enter_context(closing(Workers(name, dict(key), self.cores, paths))))
         loaded = [load(spec.process_key(settings)) for settings in candidates]
         for workers, settings in zip(loaded, candidates, strict=True):
-            workers.translate(sample, settings)  # warm-up
+            workers.answers(sample, settings)  # warm-up
         short = dataset.first(max(len(dataset.sources) // 2, len(self.cores)))
         best, passes = successive_halving(
             len(candidates),
             lambda index: loaded[index].measure(short, candidates[index]),
-            lambda line: self.print_line(f"{name}, {line}"),
+            lambda line: self.print_line(f"{paths.task}, {name}, {line}"),
+            unit=SPEED_UNITS[paths.task],
         )
-        self.print_line(f"{name}, best of {len(candidates)} settings: {format_settings(candidates[best])}")
+        chosen = format_settings(candidates[best])
+        self.print_line(f"{paths.task}, {name}, best of {len(candidates)} settings: {chosen}")
         for workers in {*loaded} - {loaded[best]}:
             workers.close()
         searched = [
             {"settings": settings, "rounds": rounds}
             for settings, rounds in zip(candidates, passes, strict=True)
         ]
-        answers = loaded[best].translate(sample, candidates[best])
+        answers = loaded[best].answers(sample, candidates[best])
         return TunedEngine(spec.title, loaded[best], candidates[best], answers, searched)
+
+
+def find_files(models: Path, task: str) -> tuple[ModelFiles, str]:
+    """The INT8 model of a task, and the sha256 of the float32 weights that other engines convert."""
+    try:
+        files = find_model_files(models, f"{task}/onnx")
+        return files, find_model_files(models, f"{task}/pytorch").facts["files"]["model.safetensors"][
+            "sha256"
+        ]
+    except (ModelFilesError, KeyError) as error:
+        raise ProcessFailed(error) from None
+
+
+def reference_answers(dataset: Dataset, cores: tuple[int, ...], paths: Paths) -> list[list[int]]:
+    (settings,) = engine_spec(paths.task, REFERENCE).candidates(1, dataset.fixed_length)
+    with closing(Workers(REFERENCE, {}, cores[:1], paths)) as workers:
+        return workers.answers(dataset, settings)
 
 
 def convert_weights(name: str, cores: tuple[int, ...], paths: Paths) -> None:
     """Makes an engine's own copy of the weights."""
-    log = paths.logs / f"peers-{name}-convert.log"
-    child = Child(paths.command(name, "--convert"), cores, log, engine_spec(name).environment({}))
+    log = paths.logs / f"peers-{paths.task}-{name}-convert.log"
+    child = Child(paths.command(name, "--convert"), cores, log, engine_spec(paths.task, name).environment({}))
     try:
         if child.process.wait():
             raise ProcessFailed(f"converting the weights for {name} failed: {child.last_line()}")
@@ -167,7 +200,7 @@ def convert_weights(name: str, cores: tuple[int, ...], paths: Paths) -> None:
 
 
 def speed_ups(rounds: dict[str, list[Pass]]) -> dict[str, dict[str, float]]:
-    """Our tokens per second over each other engine's, round by round: the median, minimum and maximum."""
+    """Our speed over each other engine's, round by round: the median, minimum and maximum."""
     speeds = {name: [one["tokens_per_s"] for one in passes] for name, passes in rounds.items()}
     ours = speeds.pop(OURS, None)
     if ours is None:

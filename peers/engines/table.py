@@ -4,15 +4,16 @@ from typing import Any
 
 from rich.table import Column, Table
 
-from benchmark.stats.formatting import format_number
+from benchmark.stats.formatting import SPEED_UNITS, format_number
 from peers.engines.registry import format_settings
 
 
-def workload_table(lengths: str, workload: dict[str, Any]) -> Table:
+def workload_table(task: str, lengths: str, workload: dict[str, Any]) -> Table:
     """The engines of one workload, each with its fastest settings."""
     tokens = f"{workload['source_tokens_min']} to {workload['source_tokens_max']} tokens"
-    title = f"translation, {lengths} lengths: {workload['texts']:,} texts of {tokens}, without HTTP"
-    figures = ("tokens/s", "min to max", "our speed-up", "min to max", "same as float32 %", "wrong lengths")
+    title = f"{task}, {lengths} lengths: {workload['texts']:,} texts of {tokens}, without HTTP"
+    speed, ranges = SPEED_UNITS[task], "min to max"
+    figures = (speed, ranges, "our speed-up", ranges, "same as float32 %", "wrong lengths")
     columns = [Column(heading, justify="right") for heading in figures]
     table = Table("engine", *columns, Column("settings", overflow="fold"), title=title, title_justify="left")
     for name, engine in workload["engines"].items():

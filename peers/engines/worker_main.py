@@ -21,19 +21,20 @@ class Engine(Protocol):
 
     version: str
 
-    def translate(self, dataset: Dataset, settings: Settings, timer: Timer) -> list[list[int]]:
-        """The answers in the order of the texts; `timer` encloses nothing but translation."""
+    def run(self, dataset: Dataset, settings: Settings, timer: Timer) -> list[list[int]]:
+        """The answers in the order of the texts; `timer` encloses nothing but inference."""
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("engine")
+    parser.add_argument("task")
     parser.add_argument("--models", type=Path, required=True)
     parser.add_argument("--converted", type=Path, required=True)
     parser.add_argument("--convert", action="store_true", help="write --converted, and end")
     parser.add_argument("--settings", type=json.loads, default={})
     options = parser.parse_args()
-    module: Any = importlib.import_module(f"peers.engines.{options.engine}_engine")
+    module: Any = importlib.import_module(f"peers.engines.{options.engine}_{options.task}")
     if options.convert:
         convert(module, options.models, options.converted)
         return 0
@@ -46,9 +47,9 @@ def main() -> int:
 
 
 def run_pass(engine: Engine, dataset: Dataset, settings: Settings) -> dict[str, Any]:
-    """Translates the dataset once: the answers, their tokens, and the seconds that it took."""
+    """Answers the dataset once: the answers, their tokens, and the seconds that it took."""
     timer = Timer()
-    answers = engine.translate(dataset, settings, timer)
+    answers = engine.run(dataset, settings, timer)
     return {
         "version": engine.version,
         "tokens": sum(map(len, answers)),

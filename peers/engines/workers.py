@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 import json
-import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,31 +11,34 @@ from benchmark.measure.processes import Child, ProcessFailed
 from benchmark.runs.environment import ROOT
 from dynamic_batching.runtime.onnx_files import cpu_flags
 from peers.engines.dataset import Dataset
-from peers.engines.halving import Pass
-from peers.engines.registry import Settings, engine_spec
+from peers.engines.registry import REQUIREMENTS, Settings, engine_spec
+from peers.halving import Pass
 
 
 @dataclass(frozen=True)
 class Paths:
-    """The folders of models, of weights converted from those with `weights_sha256`, and of logs."""
+    """Of one task: the folders of models, of weights converted from those with `weights_sha256`, and of logs;
+    and the Python of the engines' processes."""
 
+    task: str
     models: Path
     cache: Path
     weights_sha256: str
     logs: Path
+    python: Path
 
     def converted(self, name: str) -> Path:
         """An engine's copy of the weights: a new one for other weights, packages, code or CPU."""
-        vnni = "avx512_vnni" in cpu_flags()
-        digest = hashlib.sha256(f"{self.weights_sha256} {vnni}".encode())
+        flags = sorted({"avx512bw", "avx512_vnni"} & {*cpu_flags()})
+        digest = hashlib.sha256(" ".join([self.weights_sha256, *flags]).encode())
         code = [*sorted(Path(__file__).parent.glob(f"{name}_*.py")), ROOT / "model_export" / "compare.py"]
-        for path in (ROOT / "constraints.txt", *code):
+        for path in (ROOT / "constraints.txt", REQUIREMENTS, *code):
             digest.update(path.read_bytes())
-        return self.cache / f"{name}-{digest.hexdigest()[:16]}"
+        return self.cache / f"{name}-{self.task}-{digest.hexdigest()[:16]}"
 
     def command(self, name: str, *arguments: str) -> list[str]:
-        command = [sys.executable, "-m", "peers.engines.worker_main", name, "--models", str(self.models)]
-        return [*command, "--converted", str(self.converted(name)), *arguments]
+        command = [str(self.python), "-m", "peers.engines.worker_main", name, self.task]
+        return [*command, "--models", str(self.models), "--converted", str(self.converted(name)), *arguments]
 
 
 class Workers:
@@ -46,9 +48,9 @@ class Workers:
         self.name = name
         self.version = ""
         self._children: list[Child] = []
-        spec = engine_spec(name)
+        spec = engine_spec(paths.task, name)
         command = paths.command(name, "--settings", json.dumps(settings))
-        log_name = "-".join(["peers", name, *map(str, settings.values())])
+        log_name = "-".join(["peers", paths.task, name, *map(str, settings.values())])
         for index, group in enumerate([(core,) for core in cores] if spec.process_per_core else [cores]):
             log = paths.logs / f"{log_name}-{index}.log"
             self._children.append(Child(command, group, log, spec.environment(settings), piped=True))
@@ -73,8 +75,8 @@ class Workers:
             "wrong_lengths": sum(one["wrong_lengths"] for one in results),
         }
 
-    def translate(self, dataset: Dataset, settings: Settings) -> list[list[int]]:
-        """The answers of one process, after all have translated the whole dataset: a warm-up as well."""
+    def answers(self, dataset: Dataset, settings: Settings) -> list[list[int]]:
+        """The answers of one process, after all have answered the whole dataset: a warm-up as well."""
         return self._run([dataset] * len(self._children), settings)[0]["answers"]
 
     def _run(self, parts: list[Dataset], settings: Settings) -> list[dict[str, Any]]:

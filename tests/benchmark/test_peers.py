@@ -1,5 +1,9 @@
-"""Engines are compared in turns on the same texts, each with settings that a fair search chose."""
+"""Engines are compared in turns on the same texts, each with settings that a fair search chose.
 
+test_peer_engines.py runs the engines themselves.
+"""
+
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -7,6 +11,7 @@ from itertools import count, cycle
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 from conftest import EMBEDDED
 from hypothesis import given
@@ -18,25 +23,27 @@ from benchmark.runs.records import read_json, write_json
 from dynamic_batching.decoder import Finished, StepResult
 from dynamic_batching.sequence import Sequence
 from optimized.web.cpus import allowed_cpus
+from peers.engines import __main__ as engines_command
 from peers.engines import registry, runner
 from peers.engines.__main__ import app
-from peers.engines.dataset import Dataset, select_sources
-from peers.engines.halving import Pass, successive_halving
-from peers.engines.ours_engine import decode
+from peers.engines.classification import Inputs, classify, padded
+from peers.engines.dataset import Dataset, Timer, select_sources
+from peers.engines.ours_translation import decode
 from peers.engines.registry import EngineSpec, Settings
 from peers.engines.runner import Runner, match_rate, speed_ups
 from peers.engines.table import workload_table
 from peers.engines.workers import Paths, Workers
+from peers.halving import Pass, successive_halving
 
 END = 0
 CORE = allowed_cpus()[0]
-INSTALLED = (registry.PEER_PACKAGES / "ctranslate2").is_dir()
+PYTHON = Path(sys.executable)
 DATASET = Dataset([[5, END], [6, 7, 8, END], [9, END], [4, 4, END]], [2, 4, 2, 3], True, END)
-SETTINGS = {
-    "ours": {"slots": 8, "prefill_batch": 2, "order": "length"},
-    "ctranslate2": {"inter_threads": 1, "intra_threads": 1, "calls": "all"}
-    | {"batch_type": "examples", "max_batch_size": 8},
-}
+
+
+def paths_of(task: str, folder: Path, weights: str = "") -> Paths:
+    return Paths(task, folder / "no-models", folder, weights, folder, PYTHON)
+
 
 lists_of_lengths = st.lists(st.integers(1, 12), min_size=1, max_size=60)
 
@@ -60,6 +67,16 @@ def test_batches_are_full_and_of_like_length(lengths: list[int], size: int) -> N
     batches = dataset_of(lengths).batches(size)
     assert all(len(batch) == size for batch in batches[:-1]) and 0 < len(batches[-1]) <= size
     assert [lengths[index] for batch in batches for index in batch] == sorted(lengths, reverse=True)
+
+
+@given(lists_of_lengths, st.integers(1, 40))
+def test_batches_of_tokens_are_as_full_as_their_next_text_allows(lengths: list[int], most: int) -> None:
+    batches = dataset_of(lengths).batches_of_tokens(most)
+    assert [lengths[index] for batch in batches for index in batch] == sorted(lengths, reverse=True)
+    tokens = [sum(lengths[index] for index in batch) for batch in batches]
+    assert all(total <= most or len(batch) == 1 for batch, total in zip(batches, tokens, strict=True))
+    following = [lengths[batch[0]] for batch in batches[1:]]
+    assert all(total + first > most for total, first in zip(tokens, following, strict=False))
 
 
 @given(lists_of_lengths, st.integers(1, 16))
@@ -109,6 +126,28 @@ def test_mixed_texts_are_the_first_and_equal_ones_fill_groups_of_one_length() ->
     equal = select_sources(stream(), "equal", 8, 4)
     assert [len(ids) for ids in equal] == [2] * 4 + [3] * 4
     assert [ids[0] for ids in equal] == [0, 2, 5, 7, 1, 4, 6, 9]
+
+
+@given(lists_of_lengths, st.integers(1, 16))
+def test_a_sentiment_is_an_answer_of_one_token_in_the_order_of_the_texts(
+    lengths: list[int], size: int
+) -> None:
+    dataset = replace(dataset_of(lengths), max_new_tokens=[1] * len(lengths))
+
+    def logits_of(inputs: Inputs) -> np.ndarray:
+        """Of every text, class 1 if its own length, without padding, is even."""
+        even = inputs["attention_mask"].sum(axis=1) % 2 == 0
+        return np.stack([~even, even], axis=1).astype(np.float32)
+
+    answers = classify(dataset, size, logits_of, Timer())
+    assert answers == [[1 - length % 2] for length in lengths] and dataset.wrong_lengths(answers) == 0
+
+
+def test_a_batch_is_padded_with_zeros() -> None:
+    inputs = padded([[5, 6, 7], [8]])
+    assert inputs["input_ids"].tolist() == [[5, 6, 7], [8, 0, 0]]
+    assert inputs["attention_mask"].tolist() == [[1, 1, 1], [1, 0, 0]]
+    assert not inputs["token_type_ids"].any()
 
 
 @dataclass
@@ -214,6 +253,13 @@ def test_candidates_take_turns_and_the_slower_half_drops_out() -> None:
     assert successive_halving(1, measure, lines.append) == (0, [[]])
 
 
+def test_the_search_can_go_by_another_figure() -> None:
+    lines: list[str] = []
+    measure = lambda candidate: {"tokens_per_s": 1.0, "requests_per_s": 9.0 - candidate}  # noqa: E731
+    best, _ = successive_halving(3, measure, lines.append, figure="requests_per_s", unit="requests/s")
+    assert best == 0 and lines[0] == "3 settings, round 1 of 4: 7 to 9 requests/s"
+
+
 @dataclass(eq=False)
 class FakeWorkers:
     """An engine whose speed depends on its settings."""
@@ -230,7 +276,7 @@ class FakeWorkers:
     def __post_init__(self) -> None:
         self.instances.append(self)
 
-    def translate(self, dataset: Dataset, settings: Settings) -> list[list[int]]:
+    def answers(self, dataset: Dataset, settings: Settings) -> list[list[int]]:
         return dataset.sources
 
     def measure(self, dataset: Dataset, settings: Settings) -> Pass:
@@ -245,7 +291,7 @@ class FakeWorkers:
 def fake_engine(*speeds: int) -> EngineSpec:
     """Candidates that share two processes."""
     candidates = [{"speed": speed, "process": index % 2} for index, speed in enumerate(speeds)]
-    return EngineSpec("fake", False, lambda cores, fixed_length: candidates, ("process",))
+    return EngineSpec("fake", lambda cores, fixed_length: candidates, process_settings=("process",))
 
 
 def test_each_engine_runs_with_its_fastest_settings_and_all_take_turns(
@@ -255,18 +301,19 @@ def test_each_engine_runs_with_its_fastest_settings_and_all_take_turns(
     monkeypatch.setattr(FakeWorkers, "measured", [])
     monkeypatch.setattr(FakeWorkers, "instances", [])
     for name, best in {"a": 20, "b": 40, "c": 60}.items():
-        monkeypatch.setitem(registry.ENGINES, name, fake_engine(best // 2, best, 5))
+        monkeypatch.setitem(registry.ENGINES["sentiment"], name, fake_engine(best // 2, best, 5))
     lines: list[str] = []
-    paths = Paths(tmp_path, tmp_path, "", tmp_path)
-    record = Runner(("a", "b", "c"), (0,), ("mixed",), 4, 3, lines.append).measure("mixed", DATASET, paths)
+    names = ("a", "ctranslate2", "b", "c")  # one of them translates only
+    measured = Runner(("sentiment",), names, (0,), ("mixed",), 4, 3, lines.append)
+    record = measured.measure("mixed", DATASET, paths_of("sentiment", tmp_path), trained=False)
     assert "".join(FakeWorkers.measured) == "a" * 20 + "b" * 20 + "c" * 20 + "abcbcacab"
     engines = record["engines"]
     assert {name: one["settings"]["speed"] for name, one in engines.items()} == {"a": 20, "b": 40, "c": 60}
     searched = engines["a"]["searched"]
     assert [len(one["rounds"]) for one in searched] == [8, 8, 4] and searched[2]["settings"]["speed"] == 5
     assert len(FakeWorkers.instances) == 6 and all(one.closed for one in FakeWorkers.instances)
-    assert "a, best of 3 settings: speed 20, process 1" in lines
-    assert lines[-1] == "mixed, round 3 of 3, tokens/s: a 20, b 40, c 60"
+    assert "sentiment, a, best of 3 settings: speed 20, process 1" in lines
+    assert lines[-1] == "sentiment, mixed, round 3 of 3, texts/s: a 20, b 40, c 60"
 
 
 @pytest.mark.parametrize("cores", [1, 2, 3, 4])
@@ -278,51 +325,10 @@ def test_the_search_gives_ctranslate2_all_cores(cores: int, fixed_length: bool) 
     assert len({str(one) for one in candidates}) == len(candidates)
 
 
-def search_one_setting(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """Leaves one candidate to search, so that a test is short."""
-    only = replace(registry.ENGINES[name], candidates=lambda cores, fixed_length: [SETTINGS[name]])
-    monkeypatch.setitem(registry.ENGINES, name, only)
-
-
 def command(tmp_path: Path, *options: str, models: Path = EMBEDDED) -> tuple[int, str]:
     arguments = ["--models", str(models), "--results", str(tmp_path), "--name", "run"]
     ended = CliRunner().invoke(app, [*arguments, *options])
     return ended.exit_code, " ".join(ended.output.split())
-
-
-def test_a_comparison_is_written_and_shown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    names = ["ours"]
-    if INSTALLED:
-        names.append("ctranslate2")
-    for name in names:
-        search_one_setting(monkeypatch, name)
-    options = ("--engines", ",".join(names), "--lengths", "mixed", "--texts", "24", "--rounds", "2")
-    code, output = command(tmp_path, *options)
-    assert code == 0, output
-    assert "ours, INT8" in output and "round 2 of 2" in output
-    record = read_json(tmp_path / "run" / "peers.json")
-    found = record["workloads"]["mixed"]
-    assert found["texts"] == 24 and not found["fixed_length"]
-    assert record["model"]["task"] == "translation" and record["environment"]["machine"]["cpu"]
-    assert set(found["engines"]) == set(names) and set(found["ratios"]) == set(names) - {"ours"}
-    for name in names:
-        engine = found["engines"][name]
-        assert engine["settings"] == SETTINGS[name] and len(engine["rounds"]) == 2
-        assert engine["identical_to_float32"] >= 0.9 and engine["wrong_lengths"] == 0
-        assert len({one["tokens"] for one in engine["rounds"]}) == 1
-
-
-@pytest.mark.skipif(not INSTALLED, reason="CTranslate2 is not installed; `make peers` installs it")
-@pytest.mark.parametrize("calls", ["own_limits", "by_limit"])
-def test_ctranslate2_ends_each_text_at_its_own_fixed_length(tmp_path: Path, calls: str) -> None:
-    lengths = [3, 9, 4, 4, 7, 1, 12, 5, 5, 30]
-    dataset = Dataset([[*range(10, 10 + length), END] for length in lengths], lengths, True, END)
-    paths = Paths(EMBEDDED.resolve(), tmp_path, "", tmp_path)
-    settings = SETTINGS["ctranslate2"] | {"calls": calls}
-    runner.convert_weights("ctranslate2", (CORE,), paths)
-    with closing(Workers("ctranslate2", settings, (CORE,), paths)) as workers:
-        assert [len(answer) for answer in workers.translate(dataset, settings)] == lengths
-        assert workers.measure(dataset, settings)["tokens"] == sum(lengths)
 
 
 def test_the_table_has_both_sides() -> None:
@@ -341,18 +347,19 @@ def test_the_table_has_both_sides() -> None:
         "engines": {"ours": engine | {"title": "ours, INT8", "tokens_per_s": 2500.0}, "ctranslate2": engine},
         "ratios": {"ctranslate2": {"median": 2.5, "min": 2.0, "max": 3.0}},
     }
-    table = workload_table("mixed", workload)
+    table = workload_table("translation", "mixed", workload)
+    assert table.columns[1].header == "tokens/s"
+    assert workload_table("sentiment", "mixed", workload).columns[1].header == "texts/s"
     cells = [list(column.cells) for column in table.columns]
     assert cells[0] == ["ours, INT8", "CTranslate2 INT8"]
     assert cells[1] == ["2,500", "1,000"] and cells[3] == ["", "2.50"] and cells[4] == ["", "2.00 to 3.00"]
 
 
-def test_missing_models_and_peers_are_one_clear_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_missing_models_and_unknown_engines_are_one_clear_line(tmp_path: Path) -> None:
     code, output = command(tmp_path, models=tmp_path / "nowhere")
     assert code != 0 and "optimize_model.py" in output and "Traceback" not in output
-    monkeypatch.setattr(registry, "PEER_PACKAGES", tmp_path / "none")
-    code, output = command(tmp_path)
-    assert code != 0 and "`make peers` installs it" in output and "Traceback" not in output
+    code, output = command(tmp_path, "--tasks", "sentiment", "--engines", "ctranslate2")
+    assert code != 0 and "none of them does one of --tasks" in output
     code, output = command(tmp_path, "--engines", "chess")
     assert code != 0 and "'chess': Input should be" in output
 
@@ -365,17 +372,27 @@ def test_models_without_a_translator_are_one_clear_line(tmp_path: Path) -> None:
 
 def test_other_weights_are_converted_again(tmp_path: Path) -> None:
     folders = {
-        Paths(tmp_path, tmp_path, weights, tmp_path).converted(name)
+        paths_of(task, tmp_path, weights).converted(name)
         for weights in ("one", "other")
+        for task in ("translation", "sentiment")
         for name in ("ctranslate2", "optimum")
     }
-    assert len(folders) == 4
+    assert len(folders) == 8
 
 
 def test_an_engine_that_cannot_start_is_named(tmp_path: Path) -> None:
-    paths = Paths(tmp_path / "no-models", tmp_path, "", tmp_path)
     with (
-        closing(Workers("ours", {}, (CORE,), paths)) as workers,
+        closing(Workers("ours", {}, (CORE,), paths_of("translation", tmp_path))) as workers,
         pytest.raises(ProcessFailed, match=r"ours ended early.*slots.*holds no models"),
     ):
-        workers.measure(DATASET, SETTINGS["ours"])
+        workers.measure(DATASET, {"slots": 8})
+
+
+def test_the_environment_is_installed_where_an_engine_needs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines: list[str] = []
+    monkeypatch.setattr(engines_command, "print_line", lines.append)
+    monkeypatch.setattr(engines_command, "install", lambda requirements: Path("own/python"))
+    monkeypatch.setattr(engines_command, "is_installed", lambda requirements: False)
+    assert engines_command.python_for(("translation",), ("ours", "openvino")) == PYTHON and not lines
+    assert engines_command.python_for(("translation", "sentiment"), ("openvino",)) == Path("own/python")
+    assert lines == ["installing peers/engines/requirements.txt into .venv-peers (once)"]

@@ -103,7 +103,7 @@ def test_a_run_with_uncommitted_changes_is_refused(tmp_path: Path, name: str) ->
         ("chart", ("headline",)),
         ("figures", ()),
         ("ladder", ("translation",)),
-        ("peers", ("mixed",)),
+        ("peers", ("translation", "mixed")),
         ("blocking", ()),
         ("known-figures", ()),
     ],

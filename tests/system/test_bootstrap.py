@@ -86,7 +86,7 @@ def index_server(folder: Path) -> Iterator[str]:
 def checkout(tmp_path: Path) -> Iterator[Path]:
     """A folder with the set-up's files, few requirements, and two indexes of which cpu/ has PyTorch's."""
     usual = [("torch", "2.0"), ("demo", "1.0"), ("demo", "2.0")]
-    for name, version in (*usual, (bootstrap.MODELS, "1.0"), (bootstrap.PEERS, "1.0")):
+    for name, version in (*usual, (bootstrap.MODELS, "1.0")):
         write_wheel(tmp_path / "indexes" / "usual", name, version)
     for name, version in (("torch", "2.0+cpu"), ("demo", "1.0+cpu")):
         write_wheel(tmp_path / "indexes" / "cpu", name, version)
@@ -94,7 +94,7 @@ def checkout(tmp_path: Path) -> Iterator[Path]:
     folder.mkdir()
     shutil.copy(ROOT / "Makefile", folder)
     (folder / "requirements.txt").write_text("-c constraints.txt\ntorch\ndemo\n")
-    pins = f"torch==2.0\ndemo==1.0\n{bootstrap.MODELS}==1.0\n{bootstrap.PEERS}==1.0\n"
+    pins = f"torch==2.0\ndemo==1.0\n{bootstrap.MODELS}==1.0\n"
     (folder / "constraints.txt").write_text(pins)
     with index_server(tmp_path / "indexes") as url:
         (tmp_path / "pip.conf").write_text(PIP_CONF.format(url=url, elsewhere=tmp_path / "elsewhere"))
@@ -151,10 +151,6 @@ def test_the_cpu_build_is_taken_and_cuda_can_be_chosen_whatever_pip_is_told(chec
     (checkout / ".venv/bin/python").unlink()
     assert "removing .venv, which is broken" in make(checkout, "setup")
     assert installed(checkout) == {"torch": "2.0", **packages, "demo": "2.0"}
-
-    peers = [sys.executable, "bootstrap.py", "peers"]
-    assert "Successfully installed" in run(checkout, *peers) and run(checkout, *peers) == ""
-    assert (checkout / ".venv-peers" / f"{bootstrap.PEERS}-1.0.dist-info").is_dir()
     assert not (checkout.parent / "elsewhere").exists()
 
 
@@ -340,7 +336,7 @@ def test_every_package_that_a_machine_gets_is_pinned_once(machine: dict[str, str
     pinned = [pin.name for pin in PINS if pin.marker is None or pin.marker.evaluate(machine)]
     names = {canonicalize_name(name) for name in pinned}
     assert not required(machine) - names and len(names) == len(pinned)
-    assert {"pip", "setuptools", bootstrap.MODELS, bootstrap.PEERS} <= names
+    assert {"pip", "setuptools", bootstrap.MODELS} <= names
     assert all([one.operator for one in pin.specifier] == ["=="] for pin in PINS)
 
 

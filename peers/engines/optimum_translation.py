@@ -1,8 +1,4 @@
-"""Optimum's INT8 export of the same weights, as model_export.compare makes it, with its own `generate`.
-
-A batch holds texts of like length and runs to the longest maximum among them; tokens past a text's own
-maximum are not counted.
-"""
+"""Optimum's INT8 export of the same weights, as model_export.compare makes it, with its own `generate`."""
 
 import tempfile
 from importlib.metadata import version
@@ -16,8 +12,9 @@ from dynamic_batching.config import Settings
 from dynamic_batching.models import Translator
 from dynamic_batching.runtime.onnx_files import find_onnx_files
 from model_export.compare import Limits, load_optimum, optimum_preset, optimum_translation
-from model_export.torch_reference import greedy_generation, padded
+from model_export.torch_reference import greedy_generation
 from peers.engines.dataset import Dataset, Timer
+from peers.engines.generation import generate
 
 
 class Engine:
@@ -30,18 +27,8 @@ class Engine:
         optimum, onnxruntime = version("optimum"), version("onnxruntime")
         self.version = f"optimum {optimum} ({optimum_preset()}), onnxruntime {onnxruntime}"
 
-    def translate(self, dataset: Dataset, settings: dict[str, Any], timer: Timer) -> list[list[int]]:
-        pad_id = self.model.config.pad_token_id
-        batches = dataset.batches(settings["batch_size"])
-        calls = []
-        for batch in batches:
-            ids = padded([dataset.sources[index] for index in batch], pad_id)
-            limit = max(dataset.max_new_tokens[index] for index in batch)
-            lengths = {"max_new_tokens": limit, "min_new_tokens": limit if dataset.fixed_length else None}
-            calls.append({"input_ids": ids, "attention_mask": ids.ne(pad_id).long(), **lengths})
-        with timer, torch.inference_mode():
-            outputs = [self.model.generate(**call) for call in calls]
-        return dataset.answers(batches, [output[:, 1:].tolist() for output in outputs])
+    def run(self, dataset: Dataset, settings: dict[str, Any], timer: Timer) -> list[list[int]]:
+        return generate(self.model, dataset, settings["batch_size"], timer)
 
 
 def convert(models: Path, output: Path) -> None:

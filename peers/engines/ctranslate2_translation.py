@@ -31,7 +31,7 @@ class Engine:
         self.pieces = {index: piece for piece, index in self.ids.items()}
         self.version = f"ctranslate2 {ctranslate2.__version__}, {self.translator.compute_type}"
 
-    def translate(self, dataset: Dataset, settings: dict[str, Any], timer: Timer) -> list[list[int]]:
+    def run(self, dataset: Dataset, settings: dict[str, Any], timer: Timer) -> list[list[int]]:
         by_limit = settings["calls"] == "by_limit"
         batches = dataset.by_max_new_tokens() if by_limit else [[*range(len(dataset.sources))]]
         calls = []

@@ -22,7 +22,7 @@ class Engine:
         self.decoder = cache(partial(SlotDecoder, graphs))
         self.version = f"onnxruntime {version('onnxruntime')}"
 
-    def translate(self, dataset: Dataset, settings: dict[str, Any], timer: Timer) -> list[list[int]]:
+    def run(self, dataset: Dataset, settings: dict[str, Any], timer: Timer) -> list[list[int]]:
         decoder = self.decoder(settings["slots"])
         sequences = [
             Sequence(source, limit, limit if dataset.fixed_length else 0)

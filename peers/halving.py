@@ -12,11 +12,16 @@ Pass = dict[str, Any]
 
 
 def successive_halving(
-    candidates: int, measure: Callable[[int], Pass], report: Callable[[str], None]
+    candidates: int,
+    measure: Callable[[int], Pass],
+    report: Callable[[str], None],
+    *,
+    figure: str = "tokens_per_s",
+    unit: str = "tokens/s",
 ) -> tuple[int, list[list[Pass]]]:
     """The index of the fastest of so many candidates, and every pass of each.
 
-    `measure` runs one pass of a candidate, which has its `tokens_per_s`.
+    `measure` runs one pass of a candidate, whose speed is its `figure`, reported in `unit`.
     """
     passes: list[list[Pass]] = [[] for _ in range(candidates)]
     remaining = list(range(candidates))
@@ -24,14 +29,12 @@ def successive_halving(
         for turn in range(ROUNDS_PER_STAGE):
             for candidate in remaining:
                 passes[candidate].append(measure(candidate))
-            speeds = [passes[candidate][-1]["tokens_per_s"] for candidate in remaining]
+            speeds = [passes[candidate][-1][figure] for candidate in remaining]
             report(
                 f"{len(remaining)} settings, round {turn + 1} of {ROUNDS_PER_STAGE}: "
-                f"{min(speeds):,.0f} to {max(speeds):,.0f} tokens/s"
+                f"{min(speeds):,.0f} to {max(speeds):,.0f} {unit}"
             )
-        stage = [
-            [one["tokens_per_s"] for one in passes[candidate][-ROUNDS_PER_STAGE:]] for candidate in remaining
-        ]
+        stage = [[one[figure] for one in passes[candidate][-ROUNDS_PER_STAGE:]] for candidate in remaining]
         slowest_first = np.argsort(relative_speeds(np.transpose(stage)))
         faster_half = slowest_first[len(remaining) // 2 :]
         remaining = [remaining[position] for position in sorted(faster_half)]
