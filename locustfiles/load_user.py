@@ -30,6 +30,7 @@ def add_common_arguments(parser: LocustArgumentParser) -> None:
     )
     add_hidden(parser, "--measure-s", 0.0, "measure this long, then end; 0: run until stopped")
     add_hidden(parser, "--warmup-s", 2.0, "shortest warm-up before measuring")
+    add_hidden(parser, "--path", "", "path of the requests where it is not that of the task")
     add_hidden(parser, "--requests-file", "", "the file for one row per request (.csv.xz)")
 
 
@@ -64,7 +65,7 @@ class LoadUser(FastHttpUser):
         assert environment.parsed_options is not None
         self.options = environment.parsed_options
         self.batch = self.options.texts_per_request > 1
-        self.route = route(self.options.task, self.batch)
+        self.route = self.options.path or route(self.options.task, self.batch)
 
     def draw(self) -> list[Sample]:
         return [next(self.environment.samples) for _ in range(self.options.texts_per_request)]

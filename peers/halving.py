@@ -18,6 +18,7 @@ def successive_halving(
     *,
     figure: str = "tokens_per_s",
     unit: str = "tokens/s",
+    rounds_per_stage: int = ROUNDS_PER_STAGE,
 ) -> tuple[int, list[list[Pass]]]:
     """The index of the fastest of so many candidates, and every pass of each.
 
@@ -26,15 +27,15 @@ def successive_halving(
     passes: list[list[Pass]] = [[] for _ in range(candidates)]
     remaining = list(range(candidates))
     while len(remaining) > 1:
-        for turn in range(ROUNDS_PER_STAGE):
+        for turn in range(rounds_per_stage):
             for candidate in remaining:
                 passes[candidate].append(measure(candidate))
             speeds = [passes[candidate][-1][figure] for candidate in remaining]
             report(
-                f"{len(remaining)} settings, round {turn + 1} of {ROUNDS_PER_STAGE}: "
+                f"{len(remaining)} settings, round {turn + 1} of {rounds_per_stage}: "
                 f"{min(speeds):,.0f} to {max(speeds):,.0f} {unit}"
             )
-        stage = [[one[figure] for one in passes[candidate][-ROUNDS_PER_STAGE:]] for candidate in remaining]
+        stage = [[one[figure] for one in passes[candidate][-rounds_per_stage:]] for candidate in remaining]
         slowest_first = np.argsort(relative_speeds(np.transpose(stage)))
         faster_half = slowest_first[len(remaining) // 2 :]
         remaining = [remaining[position] for position in sorted(faster_half)]

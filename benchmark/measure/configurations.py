@@ -8,6 +8,7 @@ from typing import Any
 from benchmark.measure.processes import ProcessFailed, Server
 from benchmark.measure.redis_server import has_redis
 from benchmark.runs.environment import ROOT
+from locustfiles.answers import route
 
 # In a closed loop no server may refuse what another one answers late: latency is what is compared.
 CLOSED_LOOP_SETTINGS = {"GAP_TIMEOUT_MS": "600000"}
@@ -52,6 +53,10 @@ class Configuration:
             "REDIS_URL": (redis_url or None) if self.cached else None,
             **self.settings,
         }
+
+    def path(self, task: str, batch: bool) -> str:
+        """The path of its requests."""
+        return route(task, batch)
 
     def start(
         self, port: int, cores: tuple[int, ...], log_path: Path, environment: Mapping[str, str | None]

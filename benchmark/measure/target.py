@@ -20,7 +20,7 @@ from benchmark.measure.redis_server import clear_cache, redis_url
 from benchmark.runs.environment import environment_record
 from benchmark.runs.plan import Cores
 from benchmark.stats.open_loop import COLUMNS, figures
-from locustfiles.answers import problem, request_body, route
+from locustfiles.answers import problem, request_body
 from locustfiles.inputs import unique
 
 DRAIN_MARGIN_S = 5.0
@@ -133,7 +133,8 @@ class Target:
         answers = []
         for _ in range(CHECKED_REQUESTS):
             samples = list(islice(texts, texts_per_request))
-            url, content = server.url + route(self.task, batch), request_body(samples, batch)
+            url = server.url + self.configuration.path(self.task, batch)
+            content = request_body(samples, batch)
             started_s = time.perf_counter()
             try:
                 answer = loopback.post(url, content=content, headers=HEADERS, timeout=READY_TIMEOUT_S)
@@ -157,7 +158,9 @@ class Target:
         **arguments: Any,
     ) -> Sampler:
         """run_load of this task with more of its `arguments`; requests are kept in `stem`.requests.csv.xz."""
-        common = {"task": self.task, "requests_file": self.requests_path(stem), "check_labels": self.trained}
+        path = self.configuration.path(self.task, options.get("texts_per_request", 1) != 1)
+        common = {"task": self.task, "path": path, "check_labels": self.trained}
+        common["requests_file"] = self.requests_path(stem)
         log_path = self.log_path(stem, "load")
         return run_load(server, {**common, **options}, self.cores.load, log_path, limit_s, **arguments)
 

@@ -76,6 +76,9 @@ class PeerConfiguration(Configuration):
             **{f"PEER_{name.upper()}": str(value) for name, value in self.peer_settings.items()},
         }
 
+    def path(self, task: str, batch: bool) -> str:
+        return self.system.paths.get(task, ROUTES[task])
+
     def variables(self, redis_url: str) -> dict[str, str]:
         """This process's environment variables with those of `environment`."""
         variables = {**os.environ, **self.environment(redis_url)}
@@ -99,5 +102,5 @@ class PeerConfiguration(Configuration):
             self.system.server.parent,
             command,
         )
-        server.route = ROUTES[self.task]
+        server.route = self.path(self.task, False)
         return server

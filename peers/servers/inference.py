@@ -5,6 +5,7 @@ server loads no other.
 """
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -27,7 +28,7 @@ class Engine(Protocol):
 
 def load_engine(settings: PeerSettings) -> Engine:
     """The engine of these settings, loaded and warm."""
-    engine = ENGINES[settings.engine](settings)
+    engine: Engine = ENGINES[settings.engine](settings)
     engine(["A first text."])
     return engine
 
@@ -99,8 +100,8 @@ class Lengths:
         self._per_token, self._extra = limits["tokens_per_source_token"], limits["extra_tokens"]
         self._most = limits["max_tokens"]
 
-    def max_new_tokens(self, source: list[int]) -> int:
-        return min(self._per_token * len(source) + self._extra, self._most)
+    def max_new_tokens(self, source_tokens: int) -> int:
+        return min(self._per_token * source_tokens + self._extra, self._most)
 
 
 class CTranslate2Translation:
@@ -120,7 +121,7 @@ class CTranslate2Translation:
 
     def __call__(self, texts: list[str]) -> list[Answer]:
         batch = [self.tokenizer.encode(text) for text in texts]
-        limits = [self.lengths.max_new_tokens(token_ids) for token_ids in batch]
+        limits = [self.lengths.max_new_tokens(len(token_ids)) for token_ids in batch]
         results = self.translator.translate_batch(
             [[self.pieces[token] for token in token_ids] for token_ids in batch],
             beam_size=1,
@@ -160,7 +161,7 @@ class OptimumTranslation:
         pad_id = self.model.config.pad_token_id
         batch = [self.tokenizer.encode(text) for text in texts]
         ids = padded(batch, pad_id)
-        limits = [self.lengths.max_new_tokens(token_ids) for token_ids in batch]
+        limits = [self.lengths.max_new_tokens(len(token_ids)) for token_ids in batch]
         with torch.inference_mode():
             output = self.model.generate(
                 input_ids=ids,
@@ -174,7 +175,7 @@ class OptimumTranslation:
         ]
 
 
-ENGINES = {
+ENGINES: dict[str, Callable[[PeerSettings], Engine]] = {
     "onnxruntime": OnnxRuntimeSentiment,
     "ours": OurSentiment,
     "ctranslate2": CTranslate2Translation,

@@ -18,7 +18,7 @@ from peers.engines.registry import REQUIREMENTS, engine_spec
 from peers.engines.runner import convert_weights, find_files
 from peers.engines.workers import Paths
 from peers.environments import install, is_installed, python_of
-from peers.servers.configuration import PeerConfiguration
+from peers.servers.configuration import PeerConfiguration, PeerServer
 from peers.servers.same_answers import share_of_same_answers
 from peers.servers.search import search_settings
 from peers.servers.systems import SYSTEMS, Peer
@@ -89,7 +89,8 @@ class Preparation:
             target = replace(target, configuration=tuned)
             with target.serving(f"{tuned.server}-answers") as server:
                 target.check_answers(server, 0)
-                record["same_answers"] = share_of_same_answers(target, tuned, server)
+                assert isinstance(server, PeerServer)
+                record["same_answers"] = share_of_same_answers(tuned, server)
         settings = ", ".join(f"{name} {value}" for name, value in tuned.peer_settings.items())
         self.print_line(
             f"{tuned.server}: {settings or 'nothing to choose'}; "

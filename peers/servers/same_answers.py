@@ -7,13 +7,11 @@ from itertools import islice
 from typing import Any
 
 from benchmark.measure import loopback
-from benchmark.measure.processes import ProcessFailed, Server
-from benchmark.measure.target import Target
+from benchmark.measure.processes import ProcessFailed
 from benchmark.runs.environment import ROOT
 from locustfiles.inputs import unique
 from peers.environments import python_of
-from peers.servers.configuration import PeerConfiguration
-from peers.servers.settings import ROUTES
+from peers.servers.configuration import PeerConfiguration, PeerServer
 
 TEXTS = 32
 TIMEOUT_S = 300.0
@@ -22,16 +20,16 @@ LEAST_SHARE = 0.9
 COMPARED = {"sentiment": "label", "translation": "translation"}
 
 
-def share_of_same_answers(target: Target, configuration: PeerConfiguration, server: Server) -> float:
+def share_of_same_answers(configuration: PeerConfiguration, server: PeerServer) -> float:
     """The share of TEXTS texts, sent at once, with the same label or translation as from the engine alone.
 
     Raises:
         ProcessFailed: it is under LEAST_SHARE, or the engine alone failed.
     """
-    texts = [sample.text for sample in islice(unique(target.task, part="warmup"), TEXTS)]
-    key = COMPARED[target.task]
+    texts = [sample.text for sample in islice(unique(configuration.task, part="warmup"), TEXTS)]
+    key = COMPARED[configuration.task]
     with ThreadPoolExecutor(len(texts)) as threads:
-        served = list(threads.map(lambda text: post(server, target.task, text)[key], texts))
+        served = list(threads.map(lambda text: post(server, text)[key], texts))
     alone = [answer[key] for answer in answers_alone(configuration, texts)]
     share = sum(one == other for one, other in zip(served, alone, strict=True)) / len(texts)
     if share < LEAST_SHARE:
@@ -39,12 +37,10 @@ def share_of_same_answers(target: Target, configuration: PeerConfiguration, serv
     return share
 
 
-def post(server: Server, task: str, text: str) -> dict[str, Any]:
-    answer = loopback.post(f"{server.url}{ROUTES[task]}", json={"text": text}, timeout=TIMEOUT_S)
+def post(server: PeerServer, text: str) -> dict[str, Any]:
+    answer = loopback.post(server.url + server.route, json={"text": text}, timeout=TIMEOUT_S)
     if answer.status_code != 200:
-        raise ProcessFailed(
-            f"{server.name} answers {task} with HTTP {answer.status_code}: {answer.text[:200]}"
-        )
+        raise ProcessFailed(f"{server.name} answers with HTTP {answer.status_code}: {answer.text[:200]}")
     return answer.json()
 
 

@@ -3,13 +3,14 @@
 results/<run>/servers.json
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+from benchmark.experiments.capacity import FOLDER as CAPACITY_FOLDER
 from benchmark.runs.records import Cell, RunFiles, read_json, write_json
 from benchmark.stats.repeats import COMPARED, Repeats, compare, repeats_of
-from peers.servers.plan import PeersPlan
 from peers.servers.systems import OURS
 
 FILE = "servers.json"
@@ -19,48 +20,28 @@ OUR_TITLE = "ours, dynamic_batching"
 
 def write_summary(files: RunFiles, records: dict[str, dict[str, Any]]) -> tuple[Path, dict[str, Any]]:
     """Writes <run>/servers.json from the run's cells, its capacities and the `records` of its peers."""
-    run = files.read_run()
-    plan = PeersPlan.from_json(run["plan"])
-    repeats, cells = repeats_of(files), files.read_cells()
+    run, cells, repeats = files.read_run(), files.read_cells(), repeats_of(files)
     tasks = {}
-    for task in plan.tasks:
-        own = [name for name, record in records.items() if record["task"] == task]
-        rows = [row(files, plan, name, task, records.get(name, {}), repeats, cells) for name in (OURS, *own)]
-        model = next(
-            (one["model"] for one in cells if (one["cell"]["server"], one["cell"]["task"]) == (OURS, task)),
-            {},
-        )
-        tasks[task] = {"model": model, "servers": rows}
+    for task in run["plan"]["tasks"]:
+        model = run["models"]["artefacts"][f"{task}/onnx"]
+        own = {name: record for name, record in records.items() if record["task"] == task}
+        rows = []
+        for name, record in {OURS: {}, **own}.items():
+            of_server = [one for one in cells if (one["cell"]["server"], one["cell"]["task"]) == (name, task)]
+            levels = dict(levels_of(repeats, name, task, run["plan"]["users"]))
+            rows.append(row(name, record, of_server, levels) | {"capacity_rps": capacity(files, name, task)})
+        tasks[task] = {"model": {key: model[key] for key in model if key != "files"}, "servers": rows}
     summary = {"environment": run["environment"], "plan": run["plan"], "tasks": tasks}
     write_json(files.folder / FILE, summary)
     return files.folder / FILE, summary
 
 
-def of(cells: list[dict[str, Any]], server: str, task: str) -> list[dict[str, Any]]:
-    return [one for one in cells if (one["cell"]["server"], one["cell"]["task"]) == (server, task)]
-
-
 def row(
-    files: RunFiles,
-    plan: PeersPlan,
-    name: str,
-    task: str,
-    record: dict[str, Any],
-    repeats: dict[Cell, Repeats],
-    cells: list[dict[str, Any]],
+    name: str, record: dict[str, Any], cells: list[dict[str, Any]], levels: dict[str, Any]
 ) -> dict[str, Any]:
     """One server: its settings, its figures at each number of users, and what does not depend on a load."""
-    own = of(cells, name, task)
-    started = [one["figures"] for one in own if one["status"] != "failed"]
-    reasons = [reason for one in own if one["status"] != "ok" for reason in one["invalid_reasons"]]
-    levels = {}
-    for users in plan.users:
-        valid = repeats.get(Cell(name, task, "unique", 1, users, 0))
-        ours = repeats.get(Cell(OURS, task, "unique", 1, users, 0))
-        if valid:
-            levels[str(users)] = level(valid, ours if name != OURS else None)
-    capacity_path = files.folder / "capacity" / f"{name}-{task}.json"
-    capacity = read_json(capacity_path)["capacity"] if capacity_path.is_file() else None
+    started = [one["figures"] for one in cells if one["status"] != "failed"]
+    reasons = [reason for one in cells if one["status"] != "ok" for reason in one["invalid_reasons"]]
     return {
         "name": name,
         "title": record.get("title", OUR_TITLE),
@@ -71,15 +52,32 @@ def row(
         "same_answers": record.get("same_answers"),
         "lines_of_code": record.get("lines_of_code"),
         "levels": levels,
-        "invalid_cells": sum(one["status"] != "ok" for one in own),
-        "cells": len(own),
+        "cells": len(cells),
+        "invalid_cells": sum(one["status"] != "ok" for one in cells),
         "cold_start_s": median_of(started, "cold_start_s"),
         "memory_bytes": median_of(started, "rss_peak_bytes"),
-        "capacity_rps": capacity["held_rps"] if capacity else None,
     }
 
 
-def level(valid: Repeats, ours: Repeats | None) -> dict[str, Any]:
+def capacity(files: RunFiles, name: str, task: str) -> float | None:
+    """The highest rate in requests a second that held the limit; None where it was not measured."""
+    path = files.folder / CAPACITY_FOLDER / f"{name}-{task}.json"
+    found = read_json(path)["capacity"] if path.is_file() else None
+    return found["held_rps"] if found else None
+
+
+def levels_of(
+    repeats: dict[Cell, Repeats], name: str, task: str, users: list[int]
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The figures at each number of users that has a valid cell."""
+    for level in users:
+        valid = repeats.get(Cell(name, task, "unique", 1, level, 0))
+        ours = repeats.get(Cell(OURS, task, "unique", 1, level, 0))
+        if valid:
+            yield str(level), figures(valid, ours if name != OURS else None)
+
+
+def figures(valid: Repeats, ours: Repeats | None) -> dict[str, Any]:
     """Medians over the valid repeats, and our requests a second over these, by rounds."""
     compared = compare(valid, ours, RPS) if ours else None
     interval = compared.ratio.interval if compared else None

@@ -4,7 +4,7 @@ FAIRNESS.md gives the source of each setting in the system's own documentation.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,8 @@ class System:
     """A serving system in a folder of its own.
 
     `command` follows the Python of its environment, or replaces it where it begins with a script of that
-    environment (`bin/...`). `candidates` are the settings to search per task.
+    environment (`bin/...`). `candidates` are the settings to search per task; `paths` those of its requests
+    where it has its own.
     """
 
     title: str
@@ -42,6 +43,7 @@ class System:
     engines: dict[str, tuple[str, ...]]
     candidates: dict[str, tuple[Settings, ...]]
     uses_redis: bool = False
+    paths: dict[str, str] = field(default_factory=dict)
 
     @property
     def server(self) -> Path:
@@ -67,22 +69,19 @@ SYSTEMS = {
     "mosec": System(
         "Mosec",
         "mosec",
-        ("server.py", "--address", "127.0.0.1", "--port", "{port}", "--log-level", "warning"),
+        (
+            *("server.py", "--address", "127.0.0.1", "--port", "{port}"),
+            *("--timeout", "600000", "--log-level", "warning"),
+        ),
         {"sentiment": SENTIMENT, "translation": ("ctranslate2",)},
-        {
-            "sentiment": batching((16, 32, 64), (1, 10)),
-            "translation": batching((32, 64), (10, 50)),
-        },
+        {"sentiment": batching((16, 32, 64), (1, 10)), "translation": batching((32, 64), (10, 50))},
     ),
     "litserve": System(
         "LitServe",
         "litserve",
         ("server.py",),
         {"sentiment": SENTIMENT, "translation": ("ctranslate2",)},
-        {
-            "sentiment": batching((16, 32, 64), (5, 20)),
-            "translation": batching((32, 64), (10, 50)),
-        },
+        {"sentiment": batching((16, 32, 64), (5, 20)), "translation": batching((32, 64), (5, 50))},
     ),
     "bentoml": System(
         "BentoML",
@@ -100,7 +99,15 @@ SYSTEMS = {
         "ray_serve",
         ("server.py",),
         {"sentiment": SENTIMENT, "translation": ("ctranslate2",)},
-        {"sentiment": batching((32, 64), (5, 20)), "translation": batching((64,), (10, 50))},
+        {"sentiment": batching((16, 32), (2, 10)), "translation": batching((64,), (10, 50))},
+    ),
+    "triton": System(
+        "Triton",
+        "triton",
+        ("server.py",),
+        {"sentiment": SENTIMENT, "translation": ("ctranslate2",)},
+        {"sentiment": batching((16, 32, 64), (0, 2)), "translation": batching((32, 64), (10, 50))},
+        paths={task: f"/v2/models/{task}/generate" for task in ("sentiment", "translation")},
     ),
     "libretranslate": System(
         "LibreTranslate",

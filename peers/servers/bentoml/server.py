@@ -1,55 +1,43 @@
 """BentoML: adaptive batching of a batchable method, which takes and gives lists.
 
-Start: bentoml serve server:Inference, with the environment of peers/servers/settings.py.
+Start: bentoml serve server:Inference, with the environment of peers/servers/settings.py. A body of the
+contract holds one text: it is read as a batch of one, and of the batch's answers the first is written.
 """
 
 import json
-from typing import Annotated, Any
+from typing import Any
 
 import bentoml
-from pydantic import BeforeValidator
+from starlette.requests import Request
+from starlette.responses import Response
 
 from peers.servers.inference import Answer, load_engine
 from peers.servers.settings import PeerSettings
 
 TIMEOUT_S = 600
 settings = PeerSettings()  # type: ignore[call-arg]
-# A body of the contract holds one text, a batchable method takes a list: one text is a batch of one.
-Texts = Annotated[list[str], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)]
 
 
-class FirstOfList:
-    """ASGI middleware: the answer to a batch of one, `[answer]`, becomes `answer`."""
+class Text(bentoml.IODescriptor):
+    texts: list[str]
 
-    def __init__(self, app: Any) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] != "http" or scope["path"] != settings.route:
-            await self.app(scope, receive, send)
-            return
-        start: dict[str, Any] = {}
-        body = b""
-
-        async def send_unwrapped(message: dict[str, Any]) -> None:
-            nonlocal body
-            if message["type"] == "http.response.start":
-                start.update(message)
-                return
-            body += message.get("body", b"")
-            if message.get("more_body"):
-                return
-            content = json.loads(body) if start["status"] == 200 else None
-            answer = json.dumps(content[0]).encode() if content else body
-            headers = [(name, value) for name, value in start["headers"] if name != b"content-length"]
-            start["headers"] = [*headers, (b"content-length", str(len(answer)).encode())]
-            await send(start)
-            await send({"type": "http.response.body", "body": answer})
-
-        await self.app(scope, receive, send_unwrapped)
+    @classmethod
+    async def from_http_request(cls, request: Request, serde: Any) -> "Text":
+        return cls(texts=[json.loads(await request.body())["text"]])
 
 
-@bentoml.service(workers=1, traffic={"timeout": TIMEOUT_S}, metrics={"enabled": False})
+class FirstAnswer(bentoml.IODescriptor):
+    @classmethod
+    async def to_http_response(cls, obj: list[Answer], serde: Any) -> Response:
+        return Response(json.dumps(obj[0]), media_type="application/json")
+
+
+@bentoml.service(
+    workers=1,
+    traffic={"timeout": TIMEOUT_S},
+    logging={"access": {"enabled": False}},
+    metrics={"enabled": False},
+)
 class Inference:
     """One process with the model and the HTTP server."""
 
@@ -61,10 +49,8 @@ class Inference:
         batchable=True,
         max_batch_size=settings.max_batch_size,
         max_latency_ms=TIMEOUT_S * 1000,
+        input_spec=Text,
+        output_spec=FirstAnswer,
     )
-    def infer(self, text: Texts) -> list[dict[str, Any]]:
-        answers: list[Answer] = self.engine(list(text))
-        return answers
-
-
-Inference.add_asgi_middleware(FirstOfList)
+    def infer(self, texts: list[str]) -> list[dict[str, Any]]:
+        return self.engine(list(texts))

@@ -16,7 +16,9 @@ from peers.servers.settings import PeerSettings
 CACHE_S = 3600
 settings = PeerSettings()  # type: ignore[call-arg]
 engine = load_engine(settings)
-cache = redis.asyncio.Redis.from_url(settings.redis_url) if settings.redis_url else None
+cache = (
+    redis.asyncio.Redis.from_url(settings.redis_url, decode_responses=True) if settings.redis_url else None
+)
 app = FastAPI()
 
 
@@ -32,7 +34,7 @@ class Translation(BaseModel):
 async def translate(body: Body) -> Translation:
     key = "translation:" + hashlib.sha256(body.text.encode()).hexdigest()
     if cache and (cached := await cache.get(key)):
-        return Translation(translation=cached.decode())
+        return Translation(translation=str(cached))
     (answer,) = await run_in_threadpool(engine, [body.text])
     if cache:
         await cache.set(key, answer["translation"], ex=CACHE_S)

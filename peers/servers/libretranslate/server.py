@@ -58,7 +58,8 @@ class SameLengths(ctranslate2.Translator):
     """Ends a translation where every other engine ends it; random weights never choose an end token."""
 
     def translate_batch(self, source: list[list[str]], **options: Any) -> Any:
-        limit = lengths.max_new_tokens([*source[0], "</s>"])
+        (pieces,) = source  # Argos Translate calls it once per text, without the end token
+        limit = lengths.max_new_tokens(len(pieces) + 1)
         options |= {"max_decoding_length": limit, "min_decoding_length": limit if lengths.fixed else 1}
         return super().translate_batch(source, **options)
 

@@ -5,11 +5,12 @@ Start: python server.py, with the environment of peers/servers/settings.py.
 
 import os
 import signal
-import sys
 
-# Ray reads these when it is imported: its settings for throughput, and no request to the network.
-os.environ.setdefault("RAY_SERVE_THROUGHPUT_OPTIMIZED", "1")
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+# Ray reads these when it is imported: its settings for throughput, among them HAProxy instead of its proxy in
+# Python, and no request to the network.
+os.environ |= {"RAY_SERVE_THROUGHPUT_OPTIMIZED": "1", "RAY_SERVE_ENABLE_HA_PROXY": "1"}
+os.environ |= {"RAY_SERVE_HAPROXY_NBTHREAD": "1", "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0"}
+os.environ |= {"RAY_USAGE_STATS_ENABLED": "0"}
 
 import ray
 from ray import serve
@@ -54,11 +55,11 @@ def main() -> None:
         http_options={"host": "127.0.0.1", "port": settings.port, "request_timeout_s": TIMEOUT_S},
         logging_config={"log_level": "WARNING", "enable_access_log": False},
     )
-    serve.run(Inference.bind(), route_prefix=settings.route)
+    application = Inference.bind()  # type: ignore[attr-defined]
+    serve.run(application, route_prefix=settings.route)
     signal.sigwait({signal.SIGTERM, signal.SIGINT})
-    serve.shutdown()
     ray.shutdown()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
