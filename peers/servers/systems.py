@@ -74,14 +74,14 @@ SYSTEMS = {
             *("--timeout", "600000", "--log-level", "warning"),
         ),
         {"sentiment": SENTIMENT, "translation": ("ctranslate2",)},
-        {"sentiment": batching((16, 32, 64), (1, 10)), "translation": batching((32, 64), (10, 50))},
+        {"sentiment": batching((16, 64), (1, 10)), "translation": batching((32, 64), (10, 50))},
     ),
     "litserve": System(
         "LitServe",
         "litserve",
         ("server.py",),
         {"sentiment": SENTIMENT, "translation": ("ctranslate2",)},
-        {"sentiment": batching((16, 32, 64), (5, 20)), "translation": batching((32, 64), (5, 50))},
+        {"sentiment": batching((16, 64), (5, 20)), "translation": batching((32, 64), (5, 50))},
     ),
     "bentoml": System(
         "BentoML",
@@ -90,7 +90,7 @@ SYSTEMS = {
         {"sentiment": SENTIMENT, "translation": ("ctranslate2",)},
         # Its dispatcher chooses the wait itself, from the latency that it has measured.
         {
-            "sentiment": ({"max_batch_size": 16}, {"max_batch_size": 32}, {"max_batch_size": 64}),
+            "sentiment": ({"max_batch_size": 16}, {"max_batch_size": 64}),
             "translation": ({"max_batch_size": 32}, {"max_batch_size": 64}),
         },
     ),
@@ -99,14 +99,14 @@ SYSTEMS = {
         "ray_serve",
         ("server.py",),
         {"sentiment": SENTIMENT, "translation": ("ctranslate2",)},
-        {"sentiment": batching((16, 32), (2, 10)), "translation": batching((64,), (10, 50))},
+        {"sentiment": batching((32,), (2, 10)), "translation": batching((64,), (10, 50))},
     ),
     "triton": System(
         "Triton",
         "triton",
         ("server.py",),
         {"sentiment": SENTIMENT, "translation": ("ctranslate2",)},
-        {"sentiment": batching((16, 32, 64), (0, 2)), "translation": batching((32, 64), (10, 50))},
+        {"sentiment": batching((16, 64), (0, 2)), "translation": batching((32, 64), (10, 50))},
         paths={task: f"/v2/models/{task}/generate" for task in ("sentiment", "translation")},
     ),
     "libretranslate": System(
@@ -114,7 +114,7 @@ SYSTEMS = {
         "libretranslate",
         ("server.py",),
         {"translation": ("ctranslate2",)},
-        {"translation": ({"threads": 1}, {"threads": 4}, {"threads": 32})},
+        {"translation": ({"threads": 4}, {"threads": 32})},
     ),
     "fastapi_optimum": System(
         "FastAPI, Redis cache",

@@ -5,6 +5,7 @@ path, /v2/models/<task>/generate, whose body and answer are the contract's.
 """
 
 import os
+import socket
 import sysconfig
 from typing import Any
 
@@ -16,7 +17,6 @@ from pytriton.decorators import batch
 from pytriton.model_config import DynamicBatcher, ModelConfig, Tensor
 from pytriton.triton import Triton, TritonConfig
 
-from benchmark.measure.processes import free_port
 from peers.servers.inference import load_engine
 from peers.servers.settings import PeerSettings
 
@@ -42,6 +42,11 @@ def column(values: list[Any]) -> np.ndarray:
     if isinstance(values[0], str):
         return np.array([[value.encode()] for value in values], dtype=bytes)
     return np.array(values, dtype=np.float32)[:, None]
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
 
 
 if __name__ == "__main__":
