@@ -36,10 +36,11 @@ class PeerServer(Server):
         with contextlib.suppress(psutil.NoSuchProcess):
             started = psutil.Process(self.pid).children(recursive=True)
         super().stop()
-        _, left = psutil.wait_procs(started, timeout=STOP_TIMEOUT_S / 3)
-        for process in left:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
+        for signal_process in (psutil.Process.terminate, psutil.Process.kill):
+            _, started = psutil.wait_procs(started, timeout=STOP_TIMEOUT_S / 10)
+            for process in started:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    signal_process(process)
 
 
 @dataclass(frozen=True)
