@@ -138,6 +138,8 @@ def peers(reference: Reference, run: str, task: str, lengths: str, *more: str) -
             }
             for name, engine in workload["engines"].items()
         ]
+        errors = {"version": "failed", SPEED_UNITS[task]: ABSENT, "our speed-up": ABSENT}
+        rows += [{"engine": name, **errors} for name in workload.get("errors", {})]
         rounds = format_count(len(workload["engines"]["ours"]["rounds"]), "round")
         tokens = f"{workload['source_tokens_min']} to {workload['source_tokens_max']} tokens"
         context = circumstances(record["environment"], [model], f"{rounds} in turns")

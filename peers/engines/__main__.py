@@ -32,7 +32,8 @@ class Peers(RunOptions):
 
     All engines have the same weights, texts, lengths and cores. Each first searches its fastest settings by
     successive halving on these cores, then all take turns. Tokens per second count those of the answers, end
-    tokens included; the time includes the encoder but not tokenizing.
+    tokens included; the time includes the encoder but not tokenizing. An engine that fails is named with its
+    error. The same command with --name resumes an interrupted run.
     """
 
     tasks: Tasks = TASKS
@@ -55,7 +56,7 @@ class Peers(RunOptions):
         from peers.engines.runner import Runner
         from peers.engines.table import workload_table
 
-        with self.run_folder("peers") as folder:
+        with self.run_folder("peers", resumable=True) as folder:
             used, lengths = tuple(usable[-self.cores :]), tuple(self.lengths)
             runner = Runner(tasks, engines, used, lengths, self.texts, self.rounds, print_line)
             path, record = runner.run(

@@ -14,7 +14,7 @@ from typing import Any
 from benchmark.measure.processes import Child, ProcessFailed
 from benchmark.runs.environment import environment_record
 from benchmark.runs.plan import Cores
-from benchmark.runs.records import write_json
+from benchmark.runs.records import read_json, write_json
 from benchmark.stats.formatting import SPEED_UNITS
 from dynamic_batching.runtime.tokenization import BertTokenizer, MarianTokenizer
 from dynamic_batching.web.model_files import ModelFiles, ModelFilesError, find_model_files
@@ -71,34 +71,30 @@ class Runner:
     def run(
         self, models: Path, folder: Path, weights_cache: Path, python: Path
     ) -> tuple[Path, dict[str, Any]]:
-        """Writes <folder>/peers.json; its path and its content.
+        """Writes <folder>/peers.json after each workload; its path and its content.
+
+        Workloads that it holds already are not measured again.
 
         Raises:
-            ProcessFailed: there is no model of a task, or an engine ended early.
+            ProcessFailed: there is no model of a task, or ours ended early. Another engine that fails has its
+                error in the record.
         """
-        logs = folder / "logs"
+        logs, path = folder / "logs", folder / "peers.json"
         found = {task: find_files(models, task) for task in self.tasks}
         logs.mkdir(parents=True, exist_ok=True)
-        record: dict[str, Any] = {"environment": environment_record(Cores(self.cores, ()), {}), "tasks": {}}
+        environment = environment_record(Cores(self.cores, ()), {})
+        record = read_json(path) if path.is_file() else {"environment": environment, "tasks": {}}
         for task, (files, weights_sha256) in found.items():
             paths = Paths(task, models.resolve(), weights_cache.resolve(), weights_sha256, logs, python)
-            self.convert_weights(paths)
             trained = files.facts.get("trained") is not False
-            record["tasks"][task] = {
-                "model": {key: value for key, value in files.facts.items() if key != "files"},
-                "workloads": {
-                    lengths: self.measure(lengths, self.dataset(task, files, lengths), paths, trained)
-                    for lengths in self.lengths
-                },
-            }
-        write_json(folder / "peers.json", record)
-        return folder / "peers.json", record
-
-    def convert_weights(self, paths: Paths) -> None:
-        for name in engines_of(paths.task, self.engines):
-            if engine_spec(paths.task, name).converts_weights and not paths.converted(name).is_dir():
-                self.print_line(f"{paths.task}: converting the weights for {name} (once)")
-                convert_weights(name, self.cores, paths)
+            model = {key: value for key, value in files.facts.items() if key != "files"}
+            workloads = record["tasks"].setdefault(task, {"model": model, "workloads": {}})["workloads"]
+            for lengths in self.lengths:
+                if lengths not in workloads:
+                    dataset = self.dataset(task, files, lengths)
+                    workloads[lengths] = self.measure(lengths, dataset, paths, trained)
+                    write_json(path, record)
+        return path, record
 
     def dataset(self, task: str, files: ModelFiles, lengths: str) -> Dataset:
         """The texts of a workload with the maximum lengths that the servers set."""
@@ -121,10 +117,19 @@ class Runner:
 
         Only trained weights have a match rate: with random ones the best answers are all but tied.
         """
-        names = engines_of(paths.task, self.engines)
         sample = dataset.first(SAMPLE_TEXTS)
+        tuned: dict[str, TunedEngine] = {}
+        errors: dict[str, str] = {}
         with ExitStack() as stack:
-            tuned = {name: self.tune(name, dataset, sample, paths, stack) for name in names}
+            for name in engines_of(paths.task, self.engines):
+                try:
+                    tuned[name] = self.tune(name, dataset, sample, paths, stack)
+                except ProcessFailed as error:
+                    if name == OURS:
+                        raise
+                    errors[name] = str(error)
+                    self.print_line(f"{paths.task}, {name}: {error}")
+            names = tuple(tuned)
             for turn in range(self.rounds):
                 shift = turn % len(tuned)
                 for name in names[shift:] + names[:shift]:
@@ -139,6 +144,7 @@ class Runner:
             **dataset.summary(),
             "sample_texts": len(sample.sources),
             "engines": {name: engine.record(reference) for name, engine in tuned.items()},
+            "errors": errors,
             "ratios": speed_ups({name: engine.rounds for name, engine in tuned.items()}),
         }
 
@@ -147,6 +153,9 @@ class Runner:
     ) -> TunedEngine:
         """The engine with the fastest of its candidate settings; `stack` ends its processes."""
         spec = engine_spec(paths.task, name)
+        if spec.converts_weights and not paths.converted(name).is_dir():
+            self.print_line(f"{paths.task}: converting the weights for {name} (once)")
+            convert_weights(name, self.cores, paths)
         candidates = spec.candidates(len(self.cores), dataset.fixed_length)
         load = cache(lambda key: stack.enter_context(closing(Workers(name, dict(key), self.cores, paths))))
         loaded = [load(spec.process_key(settings)) for settings in candidates]

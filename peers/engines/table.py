@@ -26,6 +26,8 @@ def workload_table(task: str, lengths: str, workload: dict[str, Any]) -> Table:
             str(engine["wrong_lengths"]),
             format_settings(engine["settings"]),
         )
+    for name, error in workload.get("errors", {}).items():
+        table.add_row(name, *[""] * len(figures), error)
     return table
 
 
