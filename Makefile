@@ -37,6 +37,7 @@ PREPARE = @$(BIN)/python optimize_model.py
 BENCHMARK = $(BIN)/python -m benchmark
 PYTEST = $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 CELLS = --models $(MODELS) --tasks $(TASKS) --users $(USERS) --duration $(DURATION) --repeats $(REPEATS)
+PEERS_RUN = $(or $(RUN),peers-$(SOURCE_NAME))
 NAMED = $(if $(RUN),--name $(RUN))
 
 # No package of another Python may get into .venv.
@@ -44,7 +45,7 @@ unexport PYTHONHOME PYTHONPATH
 
 .DEFAULT_GOAL := help
 .PHONY: help setup models models-embedded serve-baseline serve-optimized serve-dynamic-batching bench \
-	bench-baseline bench-optimized bench-dynamic-batching bench-full ladder offline-throughput peers \
+	bench-baseline bench-optimized bench-dynamic-batching bench-full ladder offline-throughput bench-peers \
 	open-loop capacity head-of-line-blocking batch-timeline soak chaos plot report compare readme \
 	test test-fast test-slow fuzz lint frames clean
 
@@ -103,8 +104,9 @@ batch-timeline: models ## Draw when each sequence of a running batch starts and 
 offline-throughput: models ## Measure one core without a server: the limit of any server
 	$(BENCHMARK) offline-throughput --models $(MODELS) --tasks $(TASKS)
 
-peers: models ## Compare both tasks with other engines, in process, on one core
-	$(BIN)/python -m peers.engines --models $(MODELS)
+bench-peers: models ## Measure other serving systems and engines with the same models; run it again to resume
+	$(BIN)/python -m peers.servers --models $(MODELS) --tasks $(TASKS) --users $(USERS) --name $(PEERS_RUN)
+	$(BIN)/python -m peers.engines --models $(MODELS) --tasks $(TASKS) --name $(PEERS_RUN)
 
 ##@ Draw and compare
 plot: setup ## Draw the charts of the latest run

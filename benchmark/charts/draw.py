@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmark.charts import ladder, load_curves, style
+from benchmark.charts import ladder, load_curves, peers, style
 from benchmark.charts.batch_timeline import batch_timeline
 from benchmark.charts.capacity import capacity
 from benchmark.charts.data import Drawing, RunData, Slice
@@ -29,6 +29,8 @@ def drawings(data: RunData) -> list[Drawing]:
         return []
     if data.run.get("kind") == KIND:
         return list(ladder.drawings(data))
+    if data.run.get("kind") == peers.KIND:
+        return list(peers.drawings(data))
     charts = [drawing for part in data.slices for drawing in slice_drawings(data, part)]
     charts.append(Drawing("footprint", None, partial(footprint, data)))
     level = level_of(data)

@@ -10,7 +10,8 @@ from pathlib import Path
 from PIL import Image
 
 from benchmark.charts.draw import draw_one
-from benchmark.report.blocks import BLOCKS, Reference, find_drawing
+from benchmark.report.blocks import BLOCKS, find_drawing
+from benchmark.report.reference import Reference
 from benchmark.runs.environment import ROOT
 from benchmark.runs.errors import BenchmarkError
 from benchmark.runs.records import RunFiles

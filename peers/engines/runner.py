@@ -71,7 +71,7 @@ class Runner:
     def run(
         self, models: Path, folder: Path, weights_cache: Path, python: Path
     ) -> tuple[Path, dict[str, Any]]:
-        """Writes <folder>/peers.json after each workload; its path and its content.
+        """Writes <folder>/engines.json after each workload; its path and its content.
 
         Workloads that it holds already are not measured again.
 
@@ -79,7 +79,7 @@ class Runner:
             ProcessFailed: there is no model of a task, or ours ended early. Another engine that fails has its
                 error in the record.
         """
-        logs, path = folder / "logs", folder / "peers.json"
+        logs, path = folder / "logs", folder / "engines.json"
         found = {task: find_files(models, task) for task in self.tasks}
         logs.mkdir(parents=True, exist_ok=True)
         environment = environment_record(Cores(self.cores, ()), {})

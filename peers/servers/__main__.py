@@ -8,8 +8,10 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from benchmark.charts.peers import KIND
 from benchmark.commands import options
 from benchmark.commands.closed_loop import ClosedLoopOptions
+from benchmark.commands.draw import draw_run
 from benchmark.commands.options import comma_list
 from benchmark.commands.output import console, print_line
 from benchmark.commands.session import as_command
@@ -18,7 +20,7 @@ from benchmark.experiments.capacity import Slo, format_capacity, measure_capacit
 from benchmark.experiments.capacity_search import Bounds
 from benchmark.measure.configurations import Configuration, default_configuration
 from benchmark.measure.target import Target
-from benchmark.report.peer_servers import server_rows, setting_rows
+from benchmark.report.peers import server_rows, setting_rows
 from benchmark.runs.records import Cell, RunFiles, read_json
 from benchmark.stats.formatting import rich_table
 from benchmark.stats.repeats import COMPARED, repeats_of
@@ -58,19 +60,20 @@ class Servers(ClosedLoopOptions):
     ] = 6.0
 
     def run(self) -> None:
-        with self.run_folder("peers-servers", resumable=True) as folder:
+        with self.run_folder(KIND, resumable=True) as folder:
             records, known = self.prepare(folder)
             files = RunFiles(folder)
             plan = self.plan(PeersPlan, (OURS, *known), (("unique", 1),))
             ours = default_configuration(OURS, self.models, self.manifest)
-            failed = self.measure(files, plan, {OURS: ours, **known}, max_failed_cells=ALL_CELLS)
+            failed = self.measure(files, plan, {OURS: ours, **known}, ALL_CELLS, kind=KIND)
             if self.capacity_duration:
                 self.capacities(files, plan, {OURS: ours, **known})
             path, summary = write_summary(files, records)
             self.show(summary)
             print_line(path)
-            if failed:
-                raise failed
+            draw_run(files)
+            if failed:  # a row of the tables says which: a peer that fails is a result
+                print_line(f"warning: {failed}")
 
     def prepare(self, folder: Path) -> tuple[dict[str, dict[str, Any]], dict[str, Configuration]]:
         """The record of every peer by its name, and the configurations of those that can be measured."""

@@ -14,8 +14,8 @@ from benchmark.commands.session import read_manifest
 from benchmark.experiments.ladder import KIND, LadderPlan, Models, configurations, rungs
 from benchmark.experiments.ladder_figures import ladder_of, write_ladder
 from benchmark.measure.configurations import default_configuration
-from benchmark.report.blocks import Reference
 from benchmark.report.blocks import ladder as ladder_table
+from benchmark.report.reference import Reference
 from benchmark.runs.records import TASKS, RunFiles, read_json, write_json
 from benchmark.stats import figures as stats
 from benchmark.stats.formatting import format_factor, format_figure

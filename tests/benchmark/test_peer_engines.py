@@ -58,7 +58,7 @@ def test_every_engine_answers_as_pytorch_does(
     output = " ".join(ended.output.split())
     assert ended.exit_code == 0, output
     assert "ours, INT8" in output and "round 2 of 2" in output
-    record = read_json(tmp_path / "run" / "peers.json")
+    record = read_json(tmp_path / "run" / "engines.json")
     assert record["environment"]["machine"]["cpu"] and list(record["tasks"]) == [task]
     assert record["tasks"][task]["model"]["task"] == task
     workload = record["tasks"][task]["workloads"]["mixed"]

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from conftest import serving
 
-from benchmark.report.blocks import Reference
 from benchmark.report.pages import BLOCK, filled, pages, write_pages
+from benchmark.report.reference import Reference
 from benchmark.runs.environment import ROOT
 from benchmark.runs.errors import BenchmarkError
 from benchmark.runs.records import SERVERS

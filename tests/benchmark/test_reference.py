@@ -9,9 +9,10 @@ from made_runs import make_run
 
 from benchmark.charts import caption, headline, titles
 from benchmark.charts.data import RunData
-from benchmark.report.blocks import BLOCKS, Reference
+from benchmark.report.blocks import BLOCKS
 from benchmark.report.known_figures import known_figures
 from benchmark.report.markdown import TOO_FEW, table
+from benchmark.report.reference import Reference
 from benchmark.report.summary import summary
 from benchmark.runs.errors import BenchmarkError
 from benchmark.runs.records import SERVERS, RunFiles
@@ -103,7 +104,7 @@ def test_a_run_with_uncommitted_changes_is_refused(tmp_path: Path, name: str) ->
         ("chart", ("headline",)),
         ("figures", ()),
         ("ladder", ("translation",)),
-        ("peers", ("translation", "mixed")),
+        ("engines", ("translation", "mixed")),
         ("blocking", ()),
         ("known-figures", ()),
     ],

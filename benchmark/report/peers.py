@@ -1,0 +1,116 @@
+"""Other engines and serving systems beside ours: the tables of engines.json and servers.json."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from benchmark.report.markdown import TOO_FEW, table
+from benchmark.report.reference import Reference, circumstances
+from benchmark.stats.formatting import ABSENT, SPEED_UNITS, format_count, format_figure, format_users
+from benchmark.stats.intervals import Interval, Ratio, format_ratio
+
+MB = 1e6
+
+
+def engines(reference: Reference, run: str, task: str, lengths: str, *more: str) -> str:
+    """A task in process by each engine, on texts of mixed or of equal lengths; `more` are columns."""
+    for path, record in reference.records(run, "engines.json").items():
+        if task not in record["tasks"]:
+            continue
+        model, workloads = record["tasks"][task]["model"], record["tasks"][task]["workloads"]
+        workload = workloads[lengths]
+        rows = [
+            {
+                **engine_row(task, engine, workload["ratios"].get(name)),
+                **{f"fastest {key}": format_settings(engine) for key in more},
+            }
+            for name, engine in workload["engines"].items()
+        ]
+        errors = {"version": "failed", SPEED_UNITS[task]: ABSENT, "our speed-up": ABSENT}
+        rows += [{"engine": name, **errors} for name in workload.get("errors", {})]
+        rounds = format_count(len(workload["engines"]["ours"]["rounds"]), "round")
+        tokens = f"{workload['source_tokens_min']} to {workload['source_tokens_max']} tokens"
+        context = circumstances(record["environment"], [model], f"{rounds} in turns")
+        return (
+            f"{table(rows)}\n\n{workload['texts']:,} texts of {lengths} lengths ({tokens}); {context}. "
+            f"Brackets: smallest and largest of the rounds. All settings tried: {reference.link(path)}."
+        )
+    return ""
+
+
+def engine_row(task: str, engine: dict[str, Any], ratio: dict[str, float] | None) -> dict[str, str]:
+    speed_up = f"{ratio['median']:.2f}x ({ratio['min']:.2f}x to {ratio['max']:.2f}x)" if ratio else ABSENT
+    return {
+        "engine": engine["title"],
+        "version": engine["version"],
+        SPEED_UNITS[task]: format_figure(engine["tokens_per_s"]),
+        "our speed-up": speed_up,
+    }
+
+
+def format_settings(engine: dict[str, Any]) -> str:
+    settings = ", ".join(f"{name} {value}" for name, value in engine["settings"].items())
+    return f"{settings} (best of {len(engine['searched'])})"
+
+
+def servers(reference: Reference, run: str, task: str, users: str) -> str:
+    """A task by each serving system at a number of users."""
+    for path, record in reference.records(run, "servers.json").items():
+        content, plan = record["tasks"][task], record["plan"]
+        repeats = format_count(plan["repeats"], "round")
+        context = circumstances(record["environment"], [content["model"]], f"{repeats} in turns")
+        rows = table(server_rows(content, int(users)))
+        return (
+            f"{rows}\n\n{format_users(int(users))}, unique texts; {context}. "
+            f"Brackets: 95 % interval. All cells and settings: {reference.link(path)}."
+        )
+    return ""
+
+
+def server_settings(reference: Reference, run: str, task: str) -> str:
+    """How each serving system was run."""
+    for record in reference.records(run, "servers.json").values():
+        return table(setting_rows(record["tasks"][task]))
+    return ""
+
+
+def server_rows(task: dict[str, Any], users: int) -> Iterator[dict[str, str]]:
+    """A row a server: its speed at this number of users, and what a server costs."""
+    for server in task["servers"]:
+        level = server["levels"].get(str(users), {})
+        memory = server["memory_bytes"]
+        yield {
+            "server": server["title"],
+            "requests/s": format_figure(level.get("throughput_rps")),
+            "ours is": our_factor(level),
+            "p95, ms": format_figure(level.get("p95_ms"), TOO_FEW["p95, ms"] if level else ABSENT),
+            "capacity, requests/s": format_figure(server["capacity_rps"]),
+            "cold start, s": format_figure(server["cold_start_s"]),
+            "memory, MB": format_figure(memory and memory / MB),
+            "lines of code": format_figure(server["lines_of_code"]),
+        }
+
+
+def our_factor(level: dict[str, Any]) -> str:
+    """Our requests per second over these, with the 95 % interval of the rounds."""
+    if level.get("ratio") is None:
+        return ABSENT
+    low, high = level["ratio_low"], level["ratio_high"]
+    interval = None if low is None else Interval(low, high)
+    return format_ratio(level["ratio"], Ratio(level["ratio"], interval))
+
+
+def setting_rows(task: dict[str, Any]) -> Iterator[dict[str, str]]:
+    """A row a peer: its versions, its fastest settings, and whether it answers as its engine does alone."""
+    for server in task["servers"]:
+        if not server["settings_tried"] and not server["error"]:
+            continue
+        settings = ", ".join(f"{name} {value:g}" for name, value in server["settings"].items())
+        same = server["same_answers"]
+        yield {
+            "server": server["title"],
+            "versions": ", ".join(f"{name} {version}" for name, version in server["versions"].items())
+            or ABSENT,
+            "fastest settings": f"{settings or ABSENT} (best of {server['settings_tried']})",
+            "same answers as its engine alone": ABSENT if same is None else f"{same:.0%}",
+            "error": server["error"] or ABSENT,
+        }
