@@ -14,10 +14,17 @@ from benchmark.__main__ import app as benchmark
 from chaos.__main__ import Chaos
 from chaos.__main__ import app as chaos
 from peers.engines.__main__ import Peers
-from peers.engines.__main__ import app as peers
+from peers.engines.__main__ import app as engines
+from peers.servers.__main__ import Servers
+from peers.servers.__main__ import app as servers
 
-APPS: dict[str, Any] = {"benchmark": benchmark, "chaos": chaos, "peers.engines": peers}
-COMMANDS = (*MEASURE.values(), Chaos, Peers)
+APPS: dict[str, Any] = {
+    "benchmark": benchmark,
+    "chaos": chaos,
+    "peers.engines": engines,
+    "peers.servers": servers,
+}
+COMMANDS = (*MEASURE.values(), Chaos, Peers, Servers)
 MODULE = re.compile(rf"-m ({'|'.join(map(re.escape, APPS))}) (.*)")
 VARIABLES = ("A=HEAD", "B=.", "SOURCE=embedded", "RUN=mine", "SERVER=baseline")
 

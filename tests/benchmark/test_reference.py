@@ -105,6 +105,8 @@ def test_a_run_with_uncommitted_changes_is_refused(tmp_path: Path, name: str) ->
         ("figures", ()),
         ("ladder", ("translation",)),
         ("engines", ("translation", "mixed")),
+        ("servers", ("translation", "50")),
+        ("server-settings", ("translation",)),
         ("blocking", ()),
         ("known-figures", ()),
     ],
