@@ -14,7 +14,9 @@ def window_spread(answered_s: ArrayLike, duration_s: float) -> float | None:
     `answered_s`: the times of the right answers; those outside `[0, duration_s)` do not count. None where a
     part has fewer than WINDOW_FLOOR of them: one answer would then be a good part of STABLE_WITHIN.
     """
-    counts, _ = np.histogram(np.asarray(answered_s, dtype=float), WINDOWS, (0, duration_s))
+    moments = np.asarray(answered_s, dtype=float)
+    # NumPy's last bin has its right edge in it.
+    counts, _ = np.histogram(moments[moments < duration_s], WINDOWS, (0, duration_s))
     return float(counts.max() / counts.min() - 1) if counts.min() >= WINDOW_FLOOR else None
 
 
