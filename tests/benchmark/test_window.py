@@ -64,8 +64,8 @@ def test_without_a_cap_nothing_is_extended_and_nothing_is_said() -> None:
 
 
 def test_an_answer_at_the_end_of_a_window_is_outside() -> None:
-    answered_s = even(10, 0, 10)
-    assert window_spread(np.append(answered_s, 10.0), 10) == window_spread(answered_s, 10)
+    answered_s = even(10, 0, 9)
+    assert window_spread(np.append(answered_s, 9.0), 9) == window_spread(answered_s, 9)
 
 
 RATES = st.lists(st.integers(0, 60), min_size=30, max_size=30)
