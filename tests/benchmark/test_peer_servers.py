@@ -130,6 +130,11 @@ def test_answers_are_compared_with_those_of_the_engine_alone(
     assert same_answers.share_of_same_answers(configuration(), server) == pytest.approx(share)
 
 
+def test_only_case_and_final_punctuation_may_differ() -> None:
+    assert same_answers.same("Zwei Hunde.", "zwei Hunde") and same_answers.same("Ja", "Ja")
+    assert not same_answers.same("Zwei Hunde.", "Zwei Katzen.")
+
+
 def test_a_server_with_other_answers_than_its_engine_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(same_answers, "post", lambda server, text: {"label": "POSITIVE"})
     monkeypatch.setattr(
