@@ -49,7 +49,7 @@ class Servers(ClosedLoopOptions):
     systems: Annotated[Sequence[str], comma_list(SystemName, SYSTEMS_HELP)] = tuple(SYSTEMS)
     duration: options.Duration = 5.0
     warmup: options.Warmup = 2.0
-    max_duration: options.MaxDuration = 12.0
+    max_duration: options.MaxDuration = 10.0
     repeats: options.Repeats = 3
     search_users: Annotated[int, typer.Option(min=1, help="Users while settings are tried.")] = 50
     search_duration: Annotated[float, typer.Option(min=1, help="Measured seconds of a try.")] = 3.0
@@ -102,7 +102,7 @@ class Servers(ClosedLoopOptions):
                     continue
                 cell = repeats.get(Cell(name, task, "unique", 1, self.search_users, 0))
                 rates = [*cell.values(RPS).values()] if cell else []
-                bounds = Bounds(max(1.0, 0.6 * max(rates, default=8.0)), precision=0.1, max_steps=6)
+                bounds = Bounds(max(1.0, 0.6 * max(rates, default=8.0)), precision=0.1, max_steps=5)
                 duration_s = self.capacity_duration
                 record = measure_capacity(
                     target, slos[task], bounds, duration_s, self.warmup, self.seed, print_line
