@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,13 +10,15 @@ import psutil
 
 from benchmark.measure import loopback
 from benchmark.measure.configurations import Configuration
-from benchmark.measure.processes import STOP_TIMEOUT_S, Server
+from benchmark.measure.processes import Server
 from benchmark.runs.environment import ROOT
 from dynamic_batching.runtime.onnx_files import cpu_flags
 from peers.environments import environment_folder, python_of
 from peers.servers.settings import ROUTES
 from peers.servers.systems import SYSTEMS, Peer, Settings, System
 
+# After its main process has ended.
+LEFT_BEHIND_S = 1.5
 FIRST_TEXT = "A first text."
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
@@ -35,12 +37,19 @@ class PeerServer(Server):
         started: list[psutil.Process] = []
         with contextlib.suppress(psutil.NoSuchProcess):
             started = psutil.Process(self.pid).children(recursive=True)
-        super().stop()
-        for signal_process in (psutil.Process.terminate, psutil.Process.kill):
-            _, started = psutil.wait_procs(started, timeout=STOP_TIMEOUT_S / 10)
-            for process in started:
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    signal_process(process)
+        try:
+            super().stop()
+            _, started = psutil.wait_procs(started, timeout=LEFT_BEHIND_S)
+            signal_all(psutil.Process.terminate, started)
+            _, started = psutil.wait_procs(started, timeout=LEFT_BEHIND_S)
+        finally:  # Ctrl-C may come while they are waited for
+            signal_all(psutil.Process.kill, started)
+
+
+def signal_all(signal_process: Callable[[psutil.Process], None], processes: list[psutil.Process]) -> None:
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            signal_process(process)
 
 
 @dataclass(frozen=True)
