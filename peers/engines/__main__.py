@@ -40,7 +40,7 @@ class Peers(RunOptions):
     engines: Annotated[Sequence[str], comma_list(EngineName, ENGINES_HELP)] = ENGINE_NAMES
     lengths: Annotated[Sequence[str], comma_list(Length, LENGTHS_HELP)] = LENGTHS
     cores: Annotated[int, typer.Option(min=1, help="Cores of each engine.")] = 1
-    texts: Annotated[int, typer.Option(min=1, max=MAX, help="Texts per pass and core.")] = 512
+    texts: Annotated[int, typer.Option(min=1, max=MAX, help="Texts per pass and core.")] = 256
     rounds: Annotated[int, typer.Option(min=1, max=100, help="Passes of each engine, in turns.")] = 5
 
     def run(self) -> None:

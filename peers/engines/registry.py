@@ -99,7 +99,7 @@ def marian_candidates(cores: int, fixed_length: bool) -> list[Settings]:
     calls = ("all", "by_limit") if fixed_length else ("all",)
     return [
         {"gemm": gemm, "calls": call, "batch_size": size}
-        for gemm, call, size in product(marian_gemm_types(), calls, (32, 64, 128))
+        for gemm, call, size in product(marian_gemm_types(), calls, (64, 128))
     ]
 
 

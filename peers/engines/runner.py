@@ -27,6 +27,8 @@ from peers.halving import Pass, successive_halving
 # A multiple of every candidate's batch size.
 GROUP = 128
 SAMPLE_TEXTS = 64
+# Per core, of a pass while settings are tried.
+SEARCH_TEXTS = GROUP
 
 
 @dataclass
@@ -161,7 +163,7 @@ class Runner:
         loaded = [load(spec.process_key(settings)) for settings in candidates]
         for workers, settings in zip(loaded, candidates, strict=True):
             workers.answers(sample, settings)  # warm-up
-        short = dataset.first(max(len(dataset.sources) // 2, len(self.cores)))
+        short = dataset.first(SEARCH_TEXTS * len(self.cores))
         best, passes = successive_halving(
             len(candidates),
             lambda index: loaded[index].measure(short, candidates[index]),
