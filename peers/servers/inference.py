@@ -14,6 +14,7 @@ import numpy as np
 from dynamic_batching.config import Settings
 from dynamic_batching.runtime.onnx_files import find_onnx_files
 from dynamic_batching.runtime.tokenization import BertTokenizer, MarianTokenizer
+from peers.engines.classification import padded
 from peers.servers.settings import PeerSettings
 
 Answer = dict[str, Any]
@@ -67,11 +68,7 @@ class OnnxRuntimeSentiment:
 
     def probabilities(self, group: list[list[int]]) -> np.ndarray:
         """float32 [texts, labels] from the token ids of the texts."""
-        lengths = np.array([len(token_ids) for token_ids in group])
-        mask = (np.arange(lengths.max()) < lengths[:, None]).astype(np.int64)
-        input_ids = np.zeros_like(mask)
-        input_ids[mask == 1] = np.concatenate(group)
-        feed = {"input_ids": input_ids, "attention_mask": mask, "token_type_ids": np.zeros_like(mask)}
+        feed = padded(group)
         (logits,) = self.session.run(["logits"], {name: feed[name] for name in self.inputs})
         weights = np.exp(logits - logits.max(axis=1, keepdims=True))
         return weights / weights.sum(axis=1, keepdims=True)
@@ -156,11 +153,11 @@ class OptimumTranslation:
     def __call__(self, texts: list[str]) -> list[Answer]:
         import torch
 
-        from model_export.torch_reference import padded
+        from model_export import torch_reference
 
         pad_id = self.model.config.pad_token_id
         batch = [self.tokenizer.encode(text) for text in texts]
-        ids = padded(batch, pad_id)
+        ids = torch_reference.padded(batch, pad_id)
         limits = [self.lengths.max_new_tokens(len(token_ids)) for token_ids in batch]
         with torch.inference_mode():
             output = self.model.generate(
