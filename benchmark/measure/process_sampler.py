@@ -46,7 +46,13 @@ class ProcessTree:
         return [*self._known.values()]
 
     def usage(self) -> ProcessUsage:
-        return ProcessUsage.of(*self.processes())
+        """psutil.NoSuchProcess where the root has ended; of the others one may end while they are read."""
+        while True:
+            try:
+                return ProcessUsage.of(*self.processes())
+            except psutil.NoSuchProcess as error:
+                if error.pid == self._root.pid:
+                    raise
 
     def is_running(self) -> bool:
         return self._root.is_running()

@@ -248,6 +248,22 @@ def test_all_processes_of_a_server_are_counted_and_ended(tmp_path: Path) -> None
     assert not psutil.pid_exists(child.pid) or child.status() == psutil.STATUS_ZOMBIE
 
 
+def test_a_process_that_ends_while_it_is_read_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    tree = ProcessTree(os.getpid())
+    looks = [[psutil.Process(), FakeProcess()], [psutil.Process()]]
+    monkeypatch.setattr(tree, "processes", lambda: looks.pop(0))
+    assert tree.usage().rss_bytes > 0 and not looks
+
+
+class FakeProcess:
+    """Has ended."""
+
+    pid = 2**22 + 1
+
+    def memory_full_info(self) -> Any:
+        raise psutil.NoSuchProcess(self.pid)
+
+
 def test_one_process_is_counted_by_what_it_holds(tmp_path: Path) -> None:
     with Child([sys.executable, "-c", "import time; time.sleep(60)"], CORE, tmp_path / "log", {}) as child:
         tree = ProcessTree(child.pid)
