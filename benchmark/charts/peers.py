@@ -3,17 +3,21 @@
 from collections.abc import Iterator
 from functools import partial
 
-from benchmark.charts.bars import bare, draw_bar, name_rows
+from benchmark.charts import style
+from benchmark.charts.axes import write
+from benchmark.charts.bars import bare, name_rows
 from benchmark.charts.caption import caption, dots_note, missing, texts_of
 from benchmark.charts.data import Drawing, RunData, Slice
 from benchmark.charts.headline import METRIC, level_of
 from benchmark.charts.sheet import Sheet
-from benchmark.charts.style import INK, REPEAT
+from benchmark.charts.style import PAPER, REPEAT
 from benchmark.charts.titles import at_level
 from benchmark.runs.records import read_json
-from benchmark.stats.formatting import format_factor, format_users
+from benchmark.stats.formatting import format_exact, format_figure, format_users
 
 KIND = "peers"
+THICK = 0.7  # of a bar, in rows
+ROOM = 1.3  # of the longest bar: its figure stands behind it
 OURS, OUR_NAME = "dynamic_batching", "Ours"
 SYSTEMS, OUR_ENGINE = "systems", "-ours"
 
@@ -36,15 +40,20 @@ def draw(data: RunData, part: Slice, level: int) -> Sheet:
     )
     ax = sheet.figure.subplots()
     bare(ax)
-    ax.set_ylim(len(rates) - 0.5, -0.6)
+    ax.set_xlim(0, max(rates.values()) * ROOM)
+    ax.set_ylim(len(rates) - 0.5, -0.5)
     name_rows(ax, {row: name(data, server) for row, server in enumerate(fastest_first)}, fastest_first)
     for row, server in enumerate(fastest_first):
-        note = "" if server == OURS else f"  ({format_factor(rates[OURS] / rates[server])})"
-        draw_bar(sheet, ax, row, server, {f"{part.task} requests a second": rates[server]}, note)
+        ax.barh(row, rates[server], height=THICK, color=style.colour(server), linewidth=0)
+        note = "" if server == OURS else f"  ({factor(rates[OURS], rates[server])})"
+        ink = style.text_colour(server)
+        text = f"{format_figure(rates[server])}{note}"
+        write(ax, text, (rates[server], row), (12, 0), style.SUBTITLE, ink, va="center")
+        value = f"{name(data, server)}: {format_exact(rates[server])} {part.task} requests a second"
+        sheet.add_value(ax, (0, row - THICK / 2), value, (rates[server], row + THICK / 2))
         repeats = cells.where(server=server, status="ok").frame[METRIC]
         if len(repeats) > 1:
-            ax.plot(repeats, [row] * len(repeats), color=INK, **REPEAT)
-    ax.set_xlim(left=0)
+            ax.plot(repeats, [row] * len(repeats), color=PAPER, **REPEAT)
     return sheet
 
 
@@ -63,10 +72,11 @@ def title(rates: dict[str, float], task: str, level: int) -> str:
     with_ours = [rate for server, rate in others.items() if server.endswith(OUR_ENGINE)]
     if not own:
         return f"No other server has a valid {task} cell at {format_users(level)}"
-    factor = format_factor(rates[OURS] / max(own))
-    found = f"At {format_users(level)} ours answers {factor} the {task} requests of the best other server"
-    return (
-        f"{found}, {format_factor(rates[OURS] / max(with_ours))} with our engine in it"
-        if with_ours
-        else found
-    )
+    found = f"At {format_users(level)} ours answers {factor(rates[OURS], max(own))} the {task} requests"
+    found += " of the best other server"
+    return f"{found}, {factor(rates[OURS], max(with_ours))} with our engine in it" if with_ours else found
+
+
+def factor(ours: float, other: float) -> str:
+    """With two decimals: several of them are near 1."""
+    return f"{ours / other:.2f}x"

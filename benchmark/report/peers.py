@@ -6,7 +6,6 @@ from typing import Any
 from benchmark.report.markdown import TOO_FEW, table
 from benchmark.report.reference import Reference, circumstances
 from benchmark.stats.formatting import ABSENT, SPEED_UNITS, format_count, format_figure, format_users
-from benchmark.stats.intervals import Interval, Ratio, format_ratio
 
 MB = 1e6
 
@@ -75,7 +74,12 @@ def server_settings(reference: Reference, run: str, task: str) -> str:
 
 def server_rows(task: dict[str, Any], users: int) -> Iterator[dict[str, str]]:
     """A row a server: its speed at this number of users, and what a server costs."""
-    for server in task["servers"]:
+    ours, *others = task["servers"]
+
+    def rate(server: dict[str, Any]) -> float:
+        return server["levels"].get(str(users), {}).get("throughput_rps") or 0.0
+
+    for server in (ours, *sorted(others, key=rate, reverse=True)):
         level = server["levels"].get(str(users), {})
         memory = server["memory_bytes"]
         yield {
@@ -95,15 +99,14 @@ def our_factor(level: dict[str, Any]) -> str:
     if level.get("ratio") is None:
         return ABSENT
     low, high = level["ratio_low"], level["ratio_high"]
-    interval = None if low is None else Interval(low, high)
-    return format_ratio(level["ratio"], Ratio(level["ratio"], interval))
+    interval = "" if low is None else f" ({low:.2f}x to {high:.2f}x)"
+    return f"{level['ratio']:.2f}x{interval}"
 
 
 def setting_rows(task: dict[str, Any]) -> Iterator[dict[str, str]]:
     """A row a peer: its versions, its fastest settings, and whether it answers as its engine does alone."""
-    for server in task["servers"]:
-        if not server["settings_tried"] and not server["error"]:
-            continue
+    failed = any(server["error"] for server in task["servers"])
+    for server in task["servers"][1:]:
         settings = ", ".join(f"{name} {value:g}" for name, value in server["settings"].items())
         same = server["same_answers"]
         yield {
@@ -112,5 +115,5 @@ def setting_rows(task: dict[str, Any]) -> Iterator[dict[str, str]]:
             or ABSENT,
             "fastest settings": f"{settings or ABSENT} (best of {server['settings_tried']})",
             "same answers as its engine alone": ABSENT if same is None else f"{same:.0%}",
-            "error": server["error"] or ABSENT,
+            **({"error": server["error"] or ABSENT} if failed else {}),
         }

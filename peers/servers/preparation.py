@@ -52,7 +52,7 @@ class Preparation:
             "peer": peer.name,
             "title": peer.title,
             "task": task,
-            "versions": configuration.system.versions(),
+            "versions": configuration.system.versions(peer.engine),
             "lines_of_code": configuration.system.lines_of_code(),
             "error": None,
         }

@@ -53,11 +53,13 @@ class System:
     def requirements(self) -> Path:
         return FOLDER / self.folder / "requirements.txt"
 
-    def versions(self) -> dict[str, str]:
-        """Of each package that its requirements pin."""
+    def versions(self, engine: str) -> dict[str, str]:
+        """Of each package that its requirements pin, other engines than the one in use aside."""
         lines = self.requirements.read_text().splitlines()
-        pins = (line.split("==") for line in lines if "==" in line)
-        return {name.strip(): version.split(";")[0].strip() for name, version in pins}
+        pins = dict(line.split("==") for line in lines if "==" in line)
+        return {
+            name: version for name, version in pins.items() if name == engine or name not in ENGINE_TITLES
+        }
 
     def lines_of_code(self) -> int:
         """Lines of server.py that are neither blank nor comments."""
