@@ -10,10 +10,10 @@ from benchmark.charts.caption import caption, dots_note, missing, texts_of
 from benchmark.charts.data import Drawing, RunData, Slice
 from benchmark.charts.headline import METRIC, level_of
 from benchmark.charts.sheet import Sheet
-from benchmark.charts.style import PAPER, REPEAT
+from benchmark.charts.style import MUTED, REPEAT
 from benchmark.charts.titles import at_level
 from benchmark.runs.records import read_json
-from benchmark.stats.formatting import format_exact, format_figure, format_users
+from benchmark.stats.formatting import format_exact, format_factor, format_figure, format_users
 
 KIND = "peers"
 THICK = 0.7  # of a bar, in rows
@@ -53,7 +53,7 @@ def draw(data: RunData, part: Slice, level: int) -> Sheet:
         sheet.add_value(ax, (0, row - THICK / 2), value, (rates[server], row + THICK / 2))
         repeats = cells.where(server=server, status="ok").frame[METRIC]
         if len(repeats) > 1:
-            ax.plot(repeats, [row] * len(repeats), color=PAPER, **REPEAT)
+            ax.plot(repeats, [row] * len(repeats), color=MUTED, **REPEAT)
     return sheet
 
 
@@ -78,5 +78,6 @@ def title(rates: dict[str, float], task: str, level: int) -> str:
 
 
 def factor(ours: float, other: float) -> str:
-    """With two decimals: several of them are near 1."""
-    return f"{ours / other:.2f}x"
+    """With two decimals where it is small: several are near 1."""
+    times = ours / other
+    return format_factor(times) if times > 9.95 else f"{times:.2f}x"
