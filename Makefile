@@ -129,7 +129,7 @@ models-embedded: setup ## Prepare the embedded models, which tests and soak use
 	$(PREPARE) --source embedded --output $@
 
 ##@ Check
-test: setup ## Run ruff, mypy and the tests but those of test-slow and test-deploy, on the embedded models
+test: setup ## Run ruff, mypy and all tests but those of test-slow and test-deploy
 	@$(MAKE) --no-print-directory --jobs 2 lint models-embedded
 	$(PYTEST) $(addprefix --ignore=,$(shell cat tests/slow.txt tests/deploy.txt))
 

@@ -66,10 +66,10 @@ def install(requirements: Path) -> Path:
     if failed:
         lines = [line for line in log_path.read_text().splitlines() if line.strip()]
         errors = [line for line in lines if line.startswith("ERROR")] or lines or ["no output"]
-        raise ProcessFailed(f"cannot install {requirements}: {errors[-1]} (see {log_path})")
+        raise ProcessFailed(f"cannot install {requirements.relative_to(ROOT)}: {errors[-1]} (see {log_path})")
     (folder / "installed").write_text(digest(requirements))
     return python
 
 
 if __name__ == "__main__":
-    print(install(Path(sys.argv[1])))
+    print(install(Path(sys.argv[1]).resolve()))

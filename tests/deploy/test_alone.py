@@ -1,4 +1,4 @@
-"""Each server serves from an environment that holds its dependency group and nothing else, as its image does."""
+"""Each ONNX server serves from an environment that holds its dependency group alone, as its image does."""
 
 import os
 import shutil

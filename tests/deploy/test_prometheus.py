@@ -1,7 +1,8 @@
-"""A real Prometheus takes the files of deploy/prometheus, scrapes the servers under load, answers every query."""
+"""A real Prometheus with deploy/prometheus: it scrapes the servers under load and answers every query."""
 
 import itertools
 import json
+import math
 import re
 import shutil
 import subprocess
@@ -117,10 +118,8 @@ class Scraped:
         return [float(one["value"][1]) for one in self.get("query", query=query)["result"]]
 
     def wait_for(self, query: str) -> list[float]:
-        """The values of a query, once it has any and all are numbers."""
-        return until(
-            lambda: self.values(query), lambda found: bool(found) and all(one == one for one in found), query
-        )
+        """The values of a query, once it has any; NaN, of what never happens, is none."""
+        return until(lambda: [one for one in self.values(query) if not math.isnan(one)], bool, query)
 
 
 def until(read: Callable[[], Any], holds: Callable[[Any], bool], what: str) -> Any:
