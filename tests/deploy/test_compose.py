@@ -1,27 +1,24 @@
 """The Compose file: the specification accepts it, and it names files, images and settings that exist."""
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
+from checkout import ROOT
 from conftest import SERVERS
-from deploy_files import DEPLOY, documents, stages
+from deploy_files import DEPLOY, documents, known_variables, stages
 
 from baseline.web.settings import HttpSettings
-from dynamic_batching.config import Settings as BatchingSettings
-from optimized.config import Settings as CacheSettings
+from locustfiles.inputs import stream
 
 PATH = DEPLOY / "compose.yaml"
 COMPOSE = documents(PATH)[0]
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
-SETTINGS = {"baseline": HttpSettings, "optimized": CacheSettings, "dynamic_batching": BatchingSettings}
 
 
 def service_of(server: str) -> dict[str, Any]:
     return SERVICES[server.replace("_", "-")]
-
-
-def known_variables(server: str) -> set[str]:
-    return {f"GAP_{name.upper()}" for name in SETTINGS[server].model_fields}
 
 
 @pytest.mark.parametrize(
@@ -66,12 +63,29 @@ def test_images_and_files_that_are_named_exist() -> None:
 @pytest.mark.parametrize("server", SERVERS)
 def test_a_server_gets_models_settings_that_it_has_and_time_to_drain(server: str) -> None:
     service = service_of(server)
-    assert {*service.get("environment", {})} <= known_variables(server) | {"GAP_REDIS_URL"}
+    assert {*service.get("environment", {})} <= known_variables(server)
     assert "models:/models:ro" in service["volumes"]
     assert service["depends_on"]["prepare"]["condition"] == "service_completed_successfully"
     drain_s = HttpSettings.model_fields["drain_timeout_ms"].default / 1e3
     assert float(service["stop_grace_period"].removesuffix("s")) > drain_s + 5
     assert service["read_only"] and service["cap_drop"] == ["ALL"]
+
+
+def test_each_worker_of_a_distributed_load_sends_its_own_texts() -> None:
+    # In a process of its own: Locust replaces parts of the standard library.
+    code = """
+import sys
+from types import SimpleNamespace
+from locustfiles.load_user import open_stream
+options = SimpleNamespace(task="sentiment", workload="unique", seed=3)
+for index in (0, 1):
+    environment = SimpleNamespace(parsed_options=options, runner=SimpleNamespace(worker_index=index))
+    open_stream(environment)
+    print(next(environment.samples).text)
+"""
+    command = [sys.executable, "-c", code]
+    printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert printed.splitlines() == [next(stream("sentiment", "unique", seed)).text for seed in (3, 4)]
 
 
 def test_ports_are_open_to_this_machine_alone() -> None:

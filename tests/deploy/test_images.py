@@ -1,7 +1,6 @@
 """The images: each installs what its code imports and no more, runs without root, and stops as it should."""
 
 import json
-import re
 import shutil
 import subprocess
 import sys
@@ -12,6 +11,7 @@ import pytest
 from checkout import ROOT
 from conftest import SERVERS
 from deploy_files import DEPLOY, group, imported, normalized, stages
+from packaging.requirements import Requirement
 
 # Loaded by name, or only where they are there.
 NOT_IMPORTED = {
@@ -38,21 +38,17 @@ def unlisted(packages: set[str], listed: set[str]) -> set[str]:
 
 
 def closure(names: set[str]) -> set[str]:
-    """Distributions with all that they need, extras aside, as they are installed here."""
+    """Distributions with all that they need here, extras aside."""
     found: set[str] = set()
     waiting = [*names]
     while waiting:
         name = waiting.pop()
         if name not in found:
             found.add(name)
-            needed = requires(name) or []
-            waiting += [normalized(one) for one in needed if "extra ==" not in one and is_for_linux(one)]
+            for needed in map(Requirement, requires(name) or []):
+                if needed.marker is None or needed.marker.evaluate({"extra": ""}):
+                    waiting.append(normalized(needed.name))
     return found
-
-
-def is_for_linux(requirement: str) -> bool:
-    marker = requirement.partition(";")[2]
-    return not re.search(r"""(win32|Windows|darwin|python_version\s*<|< ?["']3\.)""", marker)
 
 
 @pytest.mark.parametrize("name", STARTS)
@@ -80,6 +76,13 @@ def test_an_onnx_server_carries_no_pytorch(name: str) -> None:
     assert {"onnxruntime", "starlette"} <= needed
     assert not needed & {"torch", "transformers", "onnx", "optimum"}
     assert "torch" in closure(group("baseline"))
+
+
+def test_every_package_of_an_image_has_a_version() -> None:
+    pinned = {
+        normalized(line) for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line
+    }
+    assert closure({*group("baseline"), *group("prepare"), *group("locust"), *group("optimized")}) <= pinned
 
 
 @pytest.mark.parametrize("name", STARTS)

@@ -9,8 +9,7 @@ import pytest
 import yaml
 from checkout import ROOT
 from conftest import SERVERS
-from deploy_files import DEPLOY, documents, stages
-from test_compose import known_variables
+from deploy_files import DEPLOY, documents, known_variables, stages
 
 FOLDER = DEPLOY / "kubernetes"
 # The oldest release that is meant and the newest schemas there are.
@@ -70,7 +69,7 @@ def test_what_kustomize_builds_is_valid_and_whole(server: str) -> None:
     image = container["image"].removeprefix("inference-gap/").removesuffix(":latest")
     assert image in stages()
     variables = {one["name"]: one["value"] for one in container["env"]}
-    assert {*variables} <= known_variables(server) | {"GAP_REDIS_URL"}
+    assert {*variables} <= known_variables(server)
     if server == "optimized":
         host = variables["GAP_REDIS_URL"].removeprefix("redis://").partition(":")[0]
         assert ("Service", host) in named

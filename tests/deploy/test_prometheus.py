@@ -58,6 +58,14 @@ def test_promtool_accepts_the_configuration_and_refuses_a_wrong_one(name: str, t
     assert promtool("check", "config", path).returncode != 0
 
 
+def test_promtool_can_parse_every_query_of_the_dashboard(tmp_path: Path) -> None:
+    queries = [query for _, _, query in panels_by_server()]
+    for text, valid in ((queries, True), ([*queries, "rate(up[1m]"], False)):
+        named = [{"record": f"panel:{number}", "expr": one} for number, one in enumerate(text)]
+        (tmp_path / "rules.yml").write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": named}]}))
+        assert (promtool("check", "rules", tmp_path / "rules.yml").returncode == 0) == valid
+
+
 def test_each_alert_fires_when_it_should_and_only_then(tmp_path: Path) -> None:
     cases = documents(ALERTS_TEST)[0]["tests"]
     tested = [one for case in cases for one in case["alert_rule_test"]]

@@ -82,6 +82,11 @@ def test_the_check_sees_wrong_names() -> None:
     assert {"gap_batch_size_bucket", "gap_cache_texts_total", "process_start_time_seconds"} <= {*EXPORTED}
 
 
+def test_the_autoscaler_asks_for_a_metric_that_is_exported() -> None:
+    scaler = documents(DEPLOY / "kubernetes" / "dynamic_batching" / "autoscaler.yaml")[0]
+    assert [one["pods"]["metric"]["name"] in EXPORTED for one in scaler["spec"]["metrics"]] == [True]
+
+
 def test_every_metric_of_the_scheduler_page_is_exported() -> None:
     page = (ROOT / "docs" / "scheduler.md").read_text().partition("## Metrics")[2]
     named = {

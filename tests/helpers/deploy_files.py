@@ -12,14 +12,24 @@ from typing import Any
 import yaml
 from checkout import ROOT
 
+from baseline.config import Settings as BaselineSettings
+from dynamic_batching.config import Settings as BatchingSettings
+from optimized.config import Settings as CacheSettings
+
 DEPLOY = ROOT / "deploy"
 DASHBOARD = DEPLOY / "grafana" / "dashboards" / "inference-gap.json"
 RULES = DEPLOY / "prometheus" / "rules.yml"
+SETTINGS = {"baseline": BaselineSettings, "optimized": CacheSettings, "dynamic_batching": BatchingSettings}
 NAME = re.compile(r"[A-Za-z0-9._-]+")
 
 
 def documents(path: Path) -> list[dict[str, Any]]:
     return [*yaml.safe_load_all(path.read_text())]
+
+
+def known_variables(server: str) -> set[str]:
+    """The environment variables that a server reads."""
+    return {f"GAP_{name.upper()}" for name in SETTINGS[server].model_fields}
 
 
 def stages(path: Path = DEPLOY / "Dockerfile") -> dict[str, list[tuple[str, str]]]:
