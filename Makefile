@@ -47,7 +47,7 @@ unexport PYTHONHOME PYTHONPATH
 .PHONY: help setup models models-embedded serve-baseline serve-optimized serve-dynamic-batching bench \
 	bench-baseline bench-optimized bench-dynamic-batching bench-full ladder offline-throughput bench-peers \
 	open-loop capacity head-of-line-blocking batch-timeline soak chaos plot report compare readme \
-	test test-fast test-slow fuzz lint frames clean
+	test test-fast test-slow test-deploy fuzz lint frames clean
 
 ##@ Start here
 setup: ## Make .venv and install the pinned requirements, once
@@ -129,12 +129,17 @@ models-embedded: setup ## Prepare the embedded models, which tests and soak use
 	$(PREPARE) --source embedded --output $@
 
 ##@ Check
-test: setup ## Run ruff, mypy and the tests but those of test-slow, on the embedded models
+test: setup ## Run ruff, mypy and all tests but those of test-slow and test-deploy
 	@$(MAKE) --no-print-directory --jobs 2 lint models-embedded
-	$(PYTEST) $(addprefix --ignore=,$(shell cat tests/slow.txt))
+	$(PYTEST) $(addprefix --ignore=,$(shell cat tests/slow.txt tests/deploy.txt))
 
 test-slow: models-embedded ## Test preparation, real model sizes, faults, fuzzing, soak and other systems
 	$(PYTEST) @tests/slow.txt
+
+test-deploy: models-embedded ## Test deploy/, with Prometheus and nginx where they are installed
+	@echo "installing deploy/requirements.txt into .venv-peers (once)"
+	@$(BIN)/python -m peers.environments deploy/requirements.txt
+	.venv-peers/deploy/bin/python -m pytest tests/deploy
 
 test-fast: setup ## Run the tests that need neither models nor servers, in a minute
 	$(PYTEST) @tests/fast.txt

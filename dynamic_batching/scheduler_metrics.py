@@ -6,7 +6,7 @@ holds one moment, so its counts add up, and a request pays nothing for them.
 
 from collections import Counter as Counts
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Any, Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -15,6 +15,7 @@ from prometheus_client.registry import Collector
 from .admission import Admission
 from .queue import RequestQueue
 from .sequence import Batch, Request, Steps
+from .worker_pool import WorkerPool
 
 BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -32,6 +33,7 @@ class Counted(Protocol):
     failed: int
     dropped: Counts[str]
     requests: set[Request]
+    pool: WorkerPool[Any]
 
     def running_slots(self) -> int: ...
 
@@ -115,6 +117,7 @@ class SchedulerMetrics(Collector):
             ("gap_admitted", "Requests admitted", lambda of: of.admitted),
             ("gap_answered", "Admitted requests that were answered", lambda of: of.answered),
             ("gap_failed", "Admitted requests that failed", lambda of: of.failed),
+            ("gap_workers_lost", "Workers that hung or ended", lambda of: of.pool.lost),
         ):
             counter = CounterMetricFamily(name, text, labels=["task"])
             for scheduler in self._schedulers:

@@ -27,7 +27,10 @@ class WorkerLost(HTTPException):
 
 
 class WorkerPool(Generic[Report]):
-    """`workers` are those at work; fewer than `size` once the model is given up. For the event loop."""
+    """`workers` are those at work; fewer than `size` once the model is given up. `lost` counts the others.
+
+    For the event loop.
+    """
 
     def __init__(
         self,
@@ -42,6 +45,7 @@ class WorkerPool(Generic[Report]):
         """A worker at one run for longer than `stall_s` hangs; `on_lost` gets what a lost one was at."""
         self.workers: list[Worker[Report]] = []
         self.size = size
+        self.lost = 0
         # Called with the reason when the model is given up.
         self.on_given_up: Callable[[str], None] = lambda problem: None
         self._name = name
@@ -132,6 +136,7 @@ class WorkerPool(Generic[Report]):
         if not self._warm.done():
             self._warm.set_exception(RuntimeError(f"the {self._name} worker {what}"))
             return
+        self.lost += 1
         self._lost_in_a_row += 1
         if self._lost_in_a_row < MAX_LOST_WORKERS:
             self._start_worker()

@@ -41,10 +41,14 @@ def add_hidden(parser: LocustArgumentParser, name: str, default: float | int | s
 
 @events.test_start.add_listener
 def open_stream(environment: Environment, **_: Any) -> None:
-    """One stream for all users, so that every server gets the same texts in the same order."""
+    """One stream for all users, so that every server gets the same texts in the same order.
+
+    In a distributed run each worker has a stream of its own.
+    """
     options = environment.parsed_options
     assert options is not None
-    environment.samples = stream(options.task, options.workload, options.seed)  # type: ignore[attr-defined]
+    seed = options.seed + getattr(environment.runner, "worker_index", 0)
+    environment.samples = stream(options.task, options.workload, seed)  # type: ignore[attr-defined]
 
 
 @events.quitting.add_listener

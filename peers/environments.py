@@ -1,5 +1,6 @@
-"""An environment for each requirements.txt under peers/, made on demand in .venv-peers/.
+"""An environment for each requirements.txt of peers/ and deploy/, made on demand in .venv-peers/.
 
+`python -m peers.environments FILE` makes that of FILE and prints its Python.
 It sees the packages of .venv as well, so that every peer runs the same ONNX Runtime and tokenizers; what its
 requirements bring in other versions comes first.
 """
@@ -20,8 +21,9 @@ CONSTRAINTS = ROOT / "constraints.txt"
 
 
 def environment_name(requirements: Path) -> str:
-    """Of peers/servers/mosec/requirements.txt: servers-mosec."""
-    return "-".join(requirements.resolve().parent.relative_to(ROOT / "peers").parts)
+    """Of peers/servers/mosec/requirements.txt: servers-mosec; of deploy/requirements.txt: deploy."""
+    parts = requirements.resolve().parent.relative_to(ROOT).parts
+    return "-".join(parts[1:] if parts[0] == "peers" else parts)
 
 
 def environment_folder(requirements: Path) -> Path:
@@ -67,3 +69,7 @@ def install(requirements: Path) -> Path:
         raise ProcessFailed(f"cannot install {requirements.relative_to(ROOT)}: {errors[-1]} (see {log_path})")
     (folder / "installed").write_text(digest(requirements))
     return python
+
+
+if __name__ == "__main__":
+    print(install(Path(sys.argv[1]).resolve()))

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+from checkout import ROOT
 from conftest import EMBEDDED
 from hypothesis import given
 from hypothesis import strategies as st
@@ -33,6 +34,7 @@ from peers.engines.registry import EngineSpec, Settings
 from peers.engines.runner import Runner, match_rate, speed_ups
 from peers.engines.table import workload_table
 from peers.engines.workers import Paths, Workers
+from peers.environments import environment_name
 from peers.halving import Pass, successive_halving
 
 END = 0
@@ -386,6 +388,15 @@ def test_an_engine_that_cannot_start_is_named(tmp_path: Path) -> None:
         pytest.raises(ProcessFailed, match=r"ours ended early.*slots.*holds no models"),
     ):
         workers.measure(DATASET, {"slots": 8})
+
+
+@pytest.mark.parametrize(
+    ("folder", "name"),
+    [("peers/engines", "engines"), ("peers/servers/mosec", "servers-mosec"), ("deploy", "deploy")],
+)
+def test_an_environment_is_named_after_its_folder(folder: str, name: str) -> None:
+    requirements = ROOT / folder / "requirements.txt"
+    assert requirements.is_file() and environment_name(requirements) == name
 
 
 def test_the_environment_is_installed_where_an_engine_needs_it(monkeypatch: pytest.MonkeyPatch) -> None:

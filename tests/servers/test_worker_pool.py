@@ -231,6 +231,7 @@ def test_workers_that_are_lost_between_answers_are_replaced_without_end() -> Non
                 await threaded.submit(ENDS_THREAD)
             assert await threaded.submit(7) == [(7,) * 9]
         assert not threaded.given_up
+        assert threaded.scheduler.pool.lost == 3 * MAX_LOST_WORKERS
 
     threaded.run(main)
 

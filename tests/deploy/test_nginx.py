@@ -1,0 +1,143 @@
+"""A real nginx with deploy/nginx: what it passes on, and what it tries again on another process."""
+
+import http.server
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from deploy_files import DEPLOY
+
+from baseline.web.settings import HttpSettings
+from benchmark.measure import loopback
+from benchmark.measure.processes import READY_POLL_S, Child, free_port
+from optimized.web.cpus import allowed_cpus
+
+NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
+needs_nginx = pytest.mark.skipif(NGINX is None, reason="there is no nginx; on Debian: apt-get install nginx")
+SNIPPET = (DEPLOY / "nginx" / "inference-gap.conf").read_text()
+START_S = 20.0
+
+
+class Upstream(http.server.ThreadingHTTPServer):
+    """Answers every request with one status, and counts them."""
+
+    daemon_threads = True
+
+    def __init__(self, status: int) -> None:
+        self.status = status
+        self.bodies: list[bytes] = []
+        super().__init__(("127.0.0.1", 0), Answer)
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    @property
+    def port(self) -> int:
+        return int(self.server_address[1])
+
+
+class Answer(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Upstream
+
+    def do_POST(self) -> None:
+        self.server.bodies.append(self.rfile.read(int(self.headers.get("Content-Length", "0"))))
+        self.send_response(self.server.status)
+        if self.server.status == 503:
+            self.send_header("Retry-After", "7")
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"{}")
+
+    do_GET = do_POST
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextmanager
+def proxied(folder: Path, *statuses: int) -> Iterator[tuple[httpx.Client, list[Upstream]]]:
+    """A client of an nginx before two upstreams, each with its status; 0: nothing listens."""
+    with ExitStack() as stack:
+        upstreams = [Upstream(status) for status in statuses]
+        for status, upstream in zip(statuses, upstreams, strict=True):
+            stack.callback(upstream.server_close)
+            stack.callback(upstream.shutdown)
+            if not status:
+                upstream.shutdown()
+                upstream.server_close()
+        port = free_port()
+        text = SNIPPET.replace("listen 8080", f"listen 127.0.0.1:{port}")
+        for number, upstream in enumerate(upstreams, 1):
+            text = text.replace(f"127.0.0.1:800{number}", f"127.0.0.1:{upstream.port}")
+        paths = "".join(
+            f"{kind}_temp_path {folder}/{kind};\n"
+            for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+        )
+        config = folder / "nginx.conf"
+        config.write_text(
+            f"daemon off; worker_processes 1; pid {folder}/pid; error_log {folder}/error.log;\n"
+            f"events {{}}\nhttp {{\naccess_log off;\n{paths}{text}}}\n"
+        )
+        command = [str(NGINX), "-e", str(folder / "error.log"), "-p", str(folder), "-c", str(config)]
+        checked = subprocess.run([*command, "-t"], capture_output=True, text=True)
+        assert checked.returncode == 0, checked.stderr
+        stack.enter_context(Child(command, tuple(allowed_cpus()), folder / "nginx.log", {}))
+        client = stack.enter_context(loopback.Client(base_url=f"http://127.0.0.1:{port}", timeout=30.0))
+        ends_s = time.monotonic() + START_S
+        while True:
+            try:
+                assert client.get("/metrics").status_code == 404, "it is for the inside alone"
+                break
+            except httpx.TransportError:
+                assert time.monotonic() < ends_s, (folder / "error.log").read_text()
+                time.sleep(READY_POLL_S)
+        yield client, upstreams
+
+
+@needs_nginx
+@pytest.mark.parametrize("first", [503, 0], ids=["refuses", "is down"])
+def test_a_request_that_cost_nothing_is_tried_on_the_other_process(tmp_path: Path, first: int) -> None:
+    with proxied(tmp_path, first, 200) as (client, upstreams):
+        body = b'{"text": "A man sleeps."}'
+        assert [client.post("/translate", content=body).status_code for _ in range(8)] == [200] * 8
+        assert upstreams[1].bodies == [body] * 8
+        assert first == 0 or upstreams[0].bodies, "it is still asked: a refusal is of one request"
+
+
+@needs_nginx
+def test_where_all_refuse_the_client_is_told_when_to_come_again(tmp_path: Path) -> None:
+    with proxied(tmp_path, 503, 503) as (client, upstreams):
+        answer = client.post("/sentiment/batch", json={"texts": ["Fine."]})
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "7")
+        assert [len(upstream.bodies) for upstream in upstreams] == [1, 1]
+
+
+@needs_nginx
+@pytest.mark.parametrize("status", [500, 504, 422])
+def test_nothing_else_is_tried_again(tmp_path: Path, status: int) -> None:
+    with proxied(tmp_path, status, status) as (client, upstreams):
+        assert client.post("/translate", json={"text": "Fine."}).status_code == status
+        assert sum(len(upstream.bodies) for upstream in upstreams) == 1
+
+
+@needs_nginx
+def test_only_the_routes_of_the_contract_are_passed_on(tmp_path: Path) -> None:
+    with proxied(tmp_path, 200, 200) as (client, upstreams):
+        assert [client.get(path).status_code for path in ("/ready", "/health")] == [200, 200]
+        for path in ("/metrics", "/docs", "/openapi.json", "/", "/translate/other"):
+            assert client.get(path).status_code == 404, path
+        assert client.post("/translate", content=b"x" * ((2 << 20) + 1)).status_code == 413
+        assert sum(len(upstream.bodies) for upstream in upstreams) == 2
+
+
+def test_its_limits_fit_those_of_the_servers() -> None:
+    fields = HttpSettings.model_fields
+    assert f"client_max_body_size {fields['max_body_bytes'].default >> 20}m;" in SNIPPET
+    read_s = int(SNIPPET.partition("proxy_read_timeout ")[2].partition("s;")[0])
+    assert read_s * 1e3 > fields["timeout_ms"].default
+    assert "keepalive_timeout 60s;" in SNIPPET, "the servers close an idle connection after 75 s"
