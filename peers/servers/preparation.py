@@ -14,7 +14,7 @@ from benchmark.measure.target import Target
 from benchmark.runs.environment import ROOT
 from benchmark.runs.plan import Cores
 from benchmark.runs.records import read_json, write_json
-from peers.engines.registry import REQUIREMENTS, engine_spec
+from peers.engines.registry import engine_spec
 from peers.engines.runner import convert_weights, find_files
 from peers.engines.workers import Paths
 from peers.environments import install, is_installed, python_of
@@ -67,7 +67,7 @@ class Preparation:
     def configuration(self, peer: Peer, task: str) -> PeerConfiguration:
         cached = SYSTEMS[peer.system].uses_redis and has_redis()
         common = peer.name, self.models, self.manifest, cached
-        weights = self.paths(task).converted(peer.engine)
+        weights = self.paths(peer, task).converted(peer.engine)
         return PeerConfiguration(*common, task=task, peer=peer, weights=weights)
 
     def measure_preparation(
@@ -75,11 +75,11 @@ class Preparation:
     ) -> PeerConfiguration:
         """The configuration with the fastest settings; adds what was measured to `record`."""
         (self.folder / "logs").mkdir(parents=True, exist_ok=True)
-        self.convert_weights(configuration.peer.engine, configuration.task)
         requirements = configuration.system.requirements
         if not is_installed(requirements):
             self.print_line(f"installing {requirements.relative_to(ROOT)} (once)")
         install(requirements)
+        self.convert_weights(configuration.peer, configuration.task)
         target = self.target(configuration)
         with target.with_cache():
             tuned, record["searched"] = search_settings(
@@ -102,16 +102,16 @@ class Preparation:
         folder = self.folder / FOLDER
         return Target(configuration, configuration.task, folder, self.cores, self.folder / "logs")
 
-    def paths(self, task: str) -> Paths:
-        """Where the engines' own copies of the weights are, and the Python that converts them."""
+    def paths(self, peer: Peer, task: str) -> Paths:
+        """Where the engines' own copies of the weights are, and the Python that converts them: the peer's."""
         _, sha256 = find_files(self.models, task)
         logs, cache = self.folder / "logs", ROOT / ".cache" / "peers"
-        return Paths(task, self.models.resolve(), cache, sha256, logs, python_of(REQUIREMENTS))
+        python = python_of(SYSTEMS[peer.system].requirements)
+        return Paths(task, self.models.resolve(), cache, sha256, logs, python)
 
-    def convert_weights(self, engine: str, task: str) -> None:
-        """Makes an engine's own copy of the weights, once; ours runs the models folder's."""
-        paths = self.paths(task)
+    def convert_weights(self, peer: Peer, task: str) -> None:
+        """Makes the engine's own copy of the weights, once; ours runs the models folder's."""
+        engine, paths = peer.engine, self.paths(peer, task)
         if engine_spec(task, engine).converts_weights and not paths.converted(engine).is_dir():
             self.print_line(f"{task}: converting the weights for {engine} (once)")
-            install(REQUIREMENTS)
             convert_weights(engine, self.cores.server, paths)

@@ -32,7 +32,7 @@ def test_a_system_answers_as_its_engine_alone(tmp_path: Path, task: str, peer: P
     manifest = read_json(EMBEDDED / "manifest.json")
     prepared = Preparation(EMBEDDED, manifest, tmp_path, CORES, 50, 1.0, print)
     (tmp_path / "logs").mkdir()
-    prepared.convert_weights(peer.engine, task)
+    prepared.convert_weights(peer, task)
     configuration = prepared.configuration(peer, task)
     target = Target(configuration, task, tmp_path, CORES)
     with target.with_cache(), target.serving("answers") as server:
