@@ -13,6 +13,7 @@ import sysconfig
 import venv
 from pathlib import Path
 
+import bootstrap
 from benchmark.measure.processes import ProcessFailed
 from benchmark.runs.environment import ROOT
 
@@ -62,7 +63,10 @@ def install(requirements: Path) -> Path:
     python = python_of(requirements)
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", str(python), "install"]
     with log_path.open("w") as log:
-        failed = subprocess.call([*command, "-r", str(requirements)], cwd=ROOT, stdout=log, stderr=log)
+        environment = bootstrap.pip_environment()
+        failed = subprocess.call(
+            [*command, "-r", str(requirements)], cwd=ROOT, env=environment, stdout=log, stderr=log
+        )
     if failed:
         lines = [line for line in log_path.read_text().splitlines() if line.strip()]
         errors = [line for line in lines if line.startswith("ERROR")] or lines or ["no output"]

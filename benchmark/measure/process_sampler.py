@@ -37,7 +37,7 @@ class ProcessTree:
 
     def __init__(self, pid: int) -> None:
         self._root = psutil.Process(pid)
-        self._known: dict[int, psutil.Process] = {}
+        self._known = {pid: self._root}
 
     def processes(self) -> list[psutil.Process]:
         """The same objects as before for those that were there: cpu_percent counts from its last call."""
@@ -58,8 +58,8 @@ class ProcessTree:
         return self._root.is_running()
 
     def cpu_percent(self) -> float:
-        """Of one core, since the last call."""
-        return sum(one.cpu_percent() for one in self.processes())
+        """Of one core, since the last call, by those that the last look has found."""
+        return sum(one.cpu_percent() for one in self._known.values())
 
 
 class Sampler:
@@ -81,7 +81,7 @@ class Sampler:
 
     def _run(self) -> None:
         try:
-            server, load = map(ProcessTree, self._pids)
+            server, load = ProcessTree(self._pids[0]), psutil.Process(self._pids[1])
         except psutil.NoSuchProcess:
             return  # whoever started the process notices its end
         while not self._stopped.wait(INTERVAL_S) and server.is_running() and load.is_running():

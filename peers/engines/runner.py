@@ -23,6 +23,7 @@ from peers.engines.dataset import Dataset, select_sources
 from peers.engines.registry import OURS, REFERENCE, Settings, engine_spec, engines_of, format_settings
 from peers.engines.workers import Paths, Workers
 from peers.halving import Pass, successive_halving
+from peers.lengths import Lengths
 
 # A multiple of every candidate's batch size.
 GROUP = 128
@@ -107,12 +108,9 @@ class Runner:
         end_id = tokenizer.encode("")[-1]
         if task == "sentiment":
             return Dataset(sources, [1] * len(sources), True, end_id)
-        limits = files.facts["generation"]
-        per_token, extra, most = (
-            limits[name] for name in ("tokens_per_source_token", "extra_tokens", "max_tokens")
-        )
-        max_new_tokens = [min(per_token * len(source) + extra, most) for source in sources]
-        return Dataset(sources, max_new_tokens, limits["fixed_length"], end_id)
+        limits = Lengths(files.facts)
+        max_new_tokens = [limits.max_new_tokens(len(source)) for source in sources]
+        return Dataset(sources, max_new_tokens, limits.fixed, end_id)
 
     def measure(self, lengths: str, dataset: Dataset, paths: Paths, trained: bool) -> dict[str, Any]:
         """The record of one workload: every engine's settings, rounds and match rate, and our speed-ups.

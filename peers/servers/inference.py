@@ -6,7 +6,6 @@ server loads no other.
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,6 +14,7 @@ from dynamic_batching.config import Settings
 from dynamic_batching.runtime.onnx_files import find_onnx_files
 from dynamic_batching.runtime.tokenization import BertTokenizer, MarianTokenizer
 from peers.engines.classification import padded
+from peers.lengths import Lengths
 from peers.servers.settings import PeerSettings
 
 Answer = dict[str, Any]
@@ -32,6 +32,10 @@ def load_engine(settings: PeerSettings) -> Engine:
     engine: Engine = ENGINES[settings.engine](settings)
     engine(["A first text."])
     return engine
+
+
+def lengths_of(settings: PeerSettings) -> Lengths:
+    return Lengths(find_onnx_files(settings.models, "translation").facts)
 
 
 class OnnxRuntimeSentiment:
@@ -88,19 +92,6 @@ class OurSentiment:
         return [answer.model_dump() for answer in self.classifier.classify(batch)]
 
 
-class Lengths:
-    """The limits of a translation, which are the same for every engine."""
-
-    def __init__(self, models: Path) -> None:
-        limits = find_onnx_files(models, "translation").facts["generation"]
-        self.fixed: bool = limits["fixed_length"]
-        self._per_token, self._extra = limits["tokens_per_source_token"], limits["extra_tokens"]
-        self._most = limits["max_tokens"]
-
-    def max_new_tokens(self, source_tokens: int) -> int:
-        return min(self._per_token * source_tokens + self._extra, self._most)
-
-
 class CTranslate2Translation:
     """CTranslate2 INT8, greedy; each text ends at its own maximum length."""
 
@@ -111,7 +102,7 @@ class CTranslate2Translation:
             str(settings.weights), device="cpu", compute_type="int8", inter_threads=1, intra_threads=1
         )
         folder = settings.models / "translation" / "onnx"
-        self.tokenizer, self.lengths = MarianTokenizer(folder), Lengths(settings.models)
+        self.tokenizer, self.lengths = MarianTokenizer(folder), lengths_of(settings)
         self.ids: dict[str, int] = json.loads((folder / "vocab.json").read_text())
         self.pieces = {index: piece for piece, index in self.ids.items()}
         self.max_batch_size = settings.max_batch_size
@@ -148,7 +139,7 @@ class OptimumTranslation:
         self.model: Any = load_optimum(ORTModelForSeq2SeqLM, settings.weights)
         self.model.generation_config = greedy_generation(self.model.config)
         self.tokenizer = MarianTokenizer(settings.models / "translation" / "onnx")
-        self.lengths = Lengths(settings.models)
+        self.lengths = lengths_of(settings)
 
     def __call__(self, texts: list[str]) -> list[Answer]:
         import torch

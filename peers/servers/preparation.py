@@ -41,13 +41,14 @@ class Preparation:
     def prepare(self, peer: Peer, task: str) -> tuple[dict[str, Any], PeerConfiguration]:
         """The peer's record and its configuration, from the run's files if it was prepared before.
 
-        A failure is in the record.
+        A failure is in the record. It is tried again until the run's plan is written, which it is no part of.
         """
         path = self.folder / FOLDER / f"{peer.name}.json"
         configuration = self.configuration(peer, task)
-        if path.is_file() and not read_json(path)["error"]:
+        planned = (self.folder / "run.json").is_file()
+        if path.is_file() and (planned or not read_json(path)["error"]):
             record = read_json(path)
-            return record, replace(configuration, peer_settings=record["settings"])
+            return record, replace(configuration, peer_settings=record.get("settings", {}))
         record = {
             "peer": peer.name,
             "title": peer.title,

@@ -46,6 +46,10 @@ def search_settings(
         # Little's law: a server that answers in whole batches has few of them in a short window, and a count
         # of its answers would depend on where the window begins.
         mean_ms = measured.figures["mean_ms"]
+        if mean_ms is None:
+            raise ProcessFailed(
+                f"{configuration.server}: no answer in {duration_s:g} s while settings are tried"
+            )
         return {"throughput_rps": users * 1e3 / mean_ms, "mean_ms": mean_ms}
 
     best, passes = successive_halving(

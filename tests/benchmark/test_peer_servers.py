@@ -164,6 +164,10 @@ def test_a_peer_that_cannot_be_prepared_is_kept_with_its_error_and_tried_again(
     assert read_json(tmp_path / "systems" / "mosec-onnxruntime.json") == record
     prepare(MOSEC, "sentiment")
     assert len(tried) == 2, "a failure is no result to resume from"
+    write_json(tmp_path / "run.json", {})
+    assert prepare(MOSEC, "sentiment")[0]["error"] and len(tried) == 2, (
+        "the plan of a run has no place for it"
+    )
     settings = {"max_batch_size": 8}
     write_json(
         tmp_path / "systems" / "mosec-onnxruntime.json", record | {"error": None, "settings": settings}

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from peers.servers.inference import Lengths
+from peers.servers.inference import lengths_of
 from peers.servers.settings import PeerSettings
 
 settings = PeerSettings()  # type: ignore[call-arg]
@@ -51,7 +51,7 @@ import waitress
 from libretranslate.app import create_app
 from libretranslate.main import get_parser
 
-lengths = Lengths(settings.models)
+lengths = lengths_of(settings)
 
 
 class SameLengths(ctranslate2.Translator):
