@@ -44,7 +44,7 @@ NAMED = $(if $(RUN),--name $(RUN))
 unexport PYTHONHOME PYTHONPATH
 
 .DEFAULT_GOAL := help
-.PHONY: help setup models models-embedded serve-baseline serve-optimized serve-dynamic-batching bench \
+.PHONY: help setup models models-embedded serve-baseline serve-optimized serve-dynamic-batching serve-ray bench \
 	bench-baseline bench-optimized bench-dynamic-batching bench-full ladder offline-throughput bench-peers \
 	open-loop capacity head-of-line-blocking batch-timeline soak chaos plot report compare readme \
 	test test-fast test-slow test-deploy fuzz lint frames clean
@@ -75,6 +75,13 @@ serve-baseline: models ## Serve the baseline on PORT
 serve-optimized: models ## Serve optimized on PORT, with the Redis at REDIS_URL or a temporary one
 	GAP_MODELS_DIR=$(MODELS) $(BIN)/python -m benchmark.measure.redis_server \
 		$(BIN)/python -m optimized --port $(PORT)
+
+serve-ray: models ## Serve dynamic_batching on Ray Serve on PORT, a replica a core as load comes
+	@echo "installing deploy/ray_serve/requirements.txt into .venv-peers (once)"
+	@$(BIN)/python -m peers.environments deploy/ray_serve/requirements.txt
+	@sed 's/port: 8000/port: $(PORT)/' deploy/ray_serve/serve.yaml > .venv-peers/deploy-ray_serve/serve.yaml
+	set -a; . deploy/ray_serve/ray.env; GAP_MODELS_DIR=$(abspath $(MODELS)) PYTHONPATH=$(CURDIR) \
+		exec .venv-peers/deploy-ray_serve/bin/serve run .venv-peers/deploy-ray_serve/serve.yaml
 
 ##@ Measure
 bench-full ladder: REPEATS = 3

@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -35,6 +36,10 @@ os.environ["NO_PROXY"] = os.environ["no_proxy"] = "*"
 # No test may fail because the machine was busy.
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--url", help="a server on the embedded models, which is tested instead of our own")
 
 
 @pytest.hookimpl(trylast=True)
@@ -101,13 +106,27 @@ def servers(
         )
 
 
+@dataclass(frozen=True)
+class Elsewhere:
+    """A server that runs already, and writes its log elsewhere."""
+
+    url: str
+    name: str = "elsewhere"
+    log_path: Path = Path(os.devnull)
+
+
 @pytest.fixture(scope="session", params=SERVERS)
-def server(request: pytest.FixtureRequest, servers: Callable[[str], Server]) -> Server:
+def server(request: pytest.FixtureRequest) -> Server | Elsewhere:
+    if url := request.config.getoption("--url"):
+        if request.param != SERVERS[0]:
+            pytest.skip("--url gives one server")
+        return Elsewhere(url)
+    servers: Callable[[str], Server] = request.getfixturevalue("servers")
     return servers(request.param)
 
 
 @pytest.fixture(scope="session")
-def client(server: Server) -> Iterator[httpx.Client]:
+def client(server: Server | Elsewhere) -> Iterator[httpx.Client]:
     with loopback.Client(base_url=server.url, timeout=60.0) as opened:
         yield opened
 

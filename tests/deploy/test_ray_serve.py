@@ -1,0 +1,175 @@
+"""A real Ray Serve with deploy/ray_serve: the contract, a replica lost under load, a rolling update."""
+
+import copy
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+from checkout import ROOT
+from conftest import EMBEDDED
+
+from benchmark.measure import loopback
+from benchmark.measure.processes import free_port
+from dynamic_batching.config import Settings
+from dynamic_batching.web.cpus import allowed_cpus
+from peers.environments import environment_folder, install
+from peers.ray_serve import FOLDER, REQUIREMENTS, SERVE, RayServer, ray_variables, serve_config
+
+RETRYABLE = {502, 503, 504}
+USERS, CHANGE_AFTER, ANSWERS = 16, 200, 1_500
+WAIT_S = 120.0
+GERMAN = {
+    "I love you.": "Ich liebe dich.",
+    "Two dogs are playing in the snow.": "Zwei Hunde spielen im Schnee.",
+    "Tom is my brother.": "Tom ist mein Bruder.",
+    "The boy is sleeping.": "Der Junge schläft.",
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def ray() -> None:
+    install(REQUIREMENTS)
+
+
+@contextmanager
+def ray_serving(folder: Path, **options: object) -> Iterator[RayServer]:
+    variables: dict[str, str | None] = {"GAP_MODELS_DIR": str(EMBEDDED)}
+    port = free_port()
+    with RayServer(
+        port, tuple(allowed_cpus()), folder / "ray.log", variables, serve_config(port, **options)
+    ) as server:
+        server.wait_ready()
+        yield server
+
+
+class Load:
+    """USERS that send texts until ANSWERS are there: the count of each outcome."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.outcomes: Counter[str | int] = Counter()
+        self.stop = threading.Event()
+        self._threads = [threading.Thread(target=self._send, args=(number,)) for number in range(USERS)]
+
+    def __enter__(self) -> "Load":
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def wait_for(self, answers: int) -> None:
+        until(lambda: self.outcomes.total() >= answers, f"{answers} answers")
+
+    def _send(self, number: int) -> None:
+        texts = [*GERMAN]
+        with loopback.Client(base_url=self.url, timeout=60.0) as client:
+            while not self.stop.is_set():
+                number += 1
+                text = texts[number % len(texts)]
+                try:
+                    answer = client.post("/translate", json={"text": text})
+                except httpx.TransportError:
+                    self.outcomes["connection error"] += 1
+                    continue
+                right = answer.status_code != 200 or answer.json() == {"translation": GERMAN[text]}
+                self.outcomes[answer.status_code if right else "wrong"] += 1
+
+
+def until(holds: Callable[[], bool], what: str) -> None:
+    ends_s = time.monotonic() + WAIT_S
+    while not holds():
+        assert time.monotonic() < ends_s, what
+        time.sleep(0.05)
+
+
+def test_the_contract_holds(tmp_path: Path) -> None:
+    with ray_serving(tmp_path) as server:
+        tests = ROOT / "tests" / "servers" / "test_contract.py"
+        command = [sys.executable, "-m", "pytest", str(tests), "--url", server.url, "-p", "no:xdist"]
+        ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        assert ended.returncode == 0, ended.stdout[-4_000:]
+        assert " passed" in ended.stdout
+
+
+def test_a_replica_that_is_lost_costs_no_answer_and_comes_back(tmp_path: Path) -> None:
+    with ray_serving(tmp_path, num_replicas=2) as server:
+        until(lambda: len(server.replicas()) == 2, "two replicas")
+        before = {one.pid for one in server.replicas()}
+        with Load(server.url) as load:
+            load.wait_for(CHANGE_AFTER)
+            server.replicas()[0].kill()
+            load.wait_for(ANSWERS)
+            until(lambda: len(server.replicas()) == 2, "the replica comes back")
+        assert len({one.pid for one in server.replicas()} & before) == 1
+        assert load.outcomes[200] >= 0.9 * load.outcomes.total(), load.outcomes
+        assert {*load.outcomes} <= {200, "connection error", *RETRYABLE}, load.outcomes
+        print(dict(load.outcomes))
+
+
+def test_a_rolling_update_loses_nothing(tmp_path: Path) -> None:
+    with ray_serving(tmp_path) as server:
+        (before,) = server.replicas()
+        (dashboard,) = {*re.findall(r"http://127\.0\.0\.1:\d+", server.log_path.read_text())} - {server.url}
+        port = int(server.url.rpartition(":")[2])
+        update = {"num_cpus": 1, "runtime_env": {"env_vars": {"GAP_QUEUE_SIZE": "512"}}}
+        path = tmp_path / "update.yaml"
+        path.write_text(yaml.safe_dump(serve_config(port, ray_actor_options=update)))
+        deploy = [environment_folder(REQUIREMENTS) / "bin" / "serve", "deploy", "--address", dashboard, path]
+        with Load(server.url) as load:
+            load.wait_for(CHANGE_AFTER)
+            subprocess.run(deploy, check=True, capture_output=True)
+            until(lambda: not before.is_running(), "the old replica ends")
+            load.wait_for(load.outcomes.total() + CHANGE_AFTER)
+        (after,) = server.replicas()
+        assert after.environ()["GAP_QUEUE_SIZE"] == "512"
+        assert {*load.outcomes} == {200}, load.outcomes
+
+
+def test_kuberay_gets_the_same_application() -> None:
+    manifest = yaml.safe_load((FOLDER / "rayservice.yaml").read_text())
+    on_cluster = yaml.safe_load(manifest["spec"]["serveConfigV2"])
+    here: dict[str, Any] = copy.deepcopy(yaml.safe_load(SERVE.read_text()))
+    assert on_cluster.pop("http_options") == {**here.pop("http_options"), "host": "0.0.0.0"}
+    assert on_cluster == here
+    cluster = manifest["spec"]["rayClusterConfig"]
+    for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
+        (container,) = group["template"]["spec"]["containers"]
+        variables = {one["name"]: one["value"] for one in container["env"]}
+        assert ray_variables().items() <= variables.items()
+
+
+def test_a_replica_outlives_its_requests_and_takes_what_the_server_can_queue() -> None:
+    (deployment,) = serve_config(8000)["applications"][0]["deployments"]
+    fields = Settings.model_fields
+    assert deployment["graceful_shutdown_timeout_s"] * 1e3 > fields["timeout_ms"].default
+    assert (
+        deployment["max_ongoing_requests"] > fields["queue_size"].default + fields["max_batch_size"].default
+    )
+
+
+def test_rays_own_schema_accepts_the_file_and_refuses_a_wrong_one(tmp_path: Path) -> None:
+    imports = "import sys, yaml; from ray.serve.schema import ServeDeploySchema as Schema"
+    check = f"{imports}; Schema(**yaml.safe_load(sys.stdin))"
+    python = environment_folder(REQUIREMENTS) / "bin" / "python"
+    right = serve_config(8000)
+    wrong = serve_config(8000, max_ongoing_requests=0)
+    for config, accepted in ((right, True), (wrong, False)):
+        ended = subprocess.run(
+            [python, "-c", check], input=yaml.safe_dump(config), capture_output=True, text=True
+        )
+        assert (ended.returncode == 0) == accepted, ended.stderr
+    assert "max_ongoing_requests" in ended.stderr
