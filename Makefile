@@ -46,7 +46,7 @@ unexport PYTHONHOME PYTHONPATH
 .DEFAULT_GOAL := help
 .PHONY: help setup models models-embedded serve-baseline serve-optimized serve-dynamic-batching serve-ray bench \
 	bench-baseline bench-optimized bench-dynamic-batching bench-full ladder offline-throughput bench-peers \
-	open-loop capacity head-of-line-blocking batch-timeline soak chaos plot report compare readme \
+	bench-deployments open-loop capacity head-of-line-blocking batch-timeline soak chaos plot report compare readme \
 	test test-fast test-slow test-deploy fuzz lint frames clean
 
 ##@ Start here
@@ -114,6 +114,9 @@ offline-throughput: models ## Measure one core without a server: the limit of an
 bench-peers: models ## Measure other serving systems and engines with the same models; run it again to resume
 	$(BIN)/python -m peers.servers --models $(MODELS) --tasks $(TASKS) --users $(USERS) --name $(PEERS_RUN)
 	$(BIN)/python -m peers.engines --models $(MODELS) --tasks $(TASKS) --name $(PEERS_RUN)
+
+bench-deployments: models ## Measure dynamic_batching on one core, on all, and behind Ray Serve
+	$(BIN)/python -m peers.deployments --models $(MODELS) --tasks $(TASKS) $(NAMED)
 
 ##@ Draw and compare
 plot: setup ## Draw the charts of the latest run

@@ -9,6 +9,7 @@ from typing import Any
 import psutil
 import yaml
 
+from benchmark.measure.processes import READY_TIMEOUT_S
 from benchmark.runs.environment import ROOT
 from peers.environments import environment_folder
 from peers.servers.configuration import PeerServer
@@ -40,7 +41,10 @@ def serve_config(port: int, **options: object) -> dict[str, Any]:
 
 
 class RayServer(PeerServer):
-    """Ray, its proxy and the replicas of the application; ready once it answers a text."""
+    """Ray, its proxy and the replicas of the application; ready once it answers a text.
+
+    Once ready, the replicas have `replica_cores`, where these are given, and all else has `cores`.
+    """
 
     route = "/translate"
 
@@ -51,7 +55,9 @@ class RayServer(PeerServer):
         log_path: Path,
         environment: Mapping[str, str | None],
         config: dict[str, Any],
+        replica_cores: tuple[int, ...] = (),
     ) -> None:
+        self.replica_cores = replica_cores
         path = log_path.with_suffix(".yaml")
         path.write_text(yaml.safe_dump(config))
         command = [str(environment_folder(REQUIREMENTS) / "bin" / "serve"), "run", str(path)]
@@ -67,8 +73,9 @@ class RayServer(PeerServer):
             if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
                 yield process
 
-    def keep_replicas_on(self, cores: tuple[int, ...]) -> None:
-        """Moves the threads of the replicas there; those that they start later go with them."""
-        for process in self.replicas():
+    def wait_ready(self, timeout_s: float = READY_TIMEOUT_S) -> None:
+        super().wait_ready(timeout_s)
+        for process in self.replicas() if self.replica_cores else ():
+            # An affinity is of a thread; those that it starts later have it as well.
             for thread in process.threads():
-                os.sched_setaffinity(thread.id, cores)
+                os.sched_setaffinity(thread.id, self.replica_cores)

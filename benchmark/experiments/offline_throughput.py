@@ -1,16 +1,19 @@
 """Offline throughput: what one core does of a task with the INT8 model alone, without HTTP or scheduling.
 
 Texts are tokenized and answered in this process in full batches. A translation batch runs to its end, so a
-scheduler that refills slots as sequences end may exceed its figure.
+scheduler that refills slots as sequences end may exceed its figure. Where there are more cores, the best
+batch size is measured on one and on all of them in turns: a thread a core, with the same weights.
 
-results/<run>/offline_throughput.json   of each task the figures by batch size, and the best
+results/<run>/offline_throughput.json   of each task the figures by batch size, the best, and those by cores
 """
 
+import contextlib
 import itertools
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 from rich.table import Table
@@ -20,6 +23,7 @@ from benchmark.measure.processes import ProcessFailed
 from benchmark.runs.environment import can_pin, environment_record
 from benchmark.runs.plan import Cores
 from benchmark.stats.formatting import format_number, rich_table
+from benchmark.stats.intervals import ratio_of_rounds
 from dynamic_batching.config import Settings
 from dynamic_batching.models import Translator, decode_batch
 from dynamic_batching.runtime.models import SentimentClassifier
@@ -30,6 +34,8 @@ from locustfiles.inputs import unique
 
 FILE = "offline_throughput.json"
 DISTINCT_TEXTS = 4096
+# Of one core and of all, in turns.
+ROUNDS = 5
 
 Tokenize = Callable[[str], list[int]]
 Infer = Callable[[list[list[int]]], int]
@@ -48,21 +54,23 @@ def measure_tasks(
     Raises:
         ProcessFailed: the model of a task is missing or damaged.
     """
-    core = cores.server[0]
+    core, all_cores = cores.server[0], (*cores.server, *cores.load)
     by_task: dict[str, Any] = {}
-    # Pinning is of a thread: it ends with this one. Inference has no threads of its own.
-    with ThreadPoolExecutor(1, initializer=pin, initargs=(core,)) as pinned:
+    with contextlib.ExitStack() as stack:
+        # Pinning is of a thread: it ends with this one. Inference has no threads of its own.
+        pinned = [
+            stack.enter_context(ThreadPoolExecutor(1, initializer=pin, initargs=(one,)))
+            for one in dict.fromkeys(all_cores)
+        ]
         for task in tasks:
             model = models.model(task)
             try:
-                tokenize, infer = pinned.submit(load, task, models).result()
+                loaded = pinned[0].submit(load, task, models).result()
             except ModelFilesError as error:
                 raise ProcessFailed(str(error)) from None
-            texts = [sample.text for sample in itertools.islice(unique(task), DISTINCT_TEXTS)]
             rows = []
             for size in batch_sizes:
-                run = pinned.submit(measure, tokenize, infer, itertools.cycle(texts), size, seconds)
-                rows.append(run.result())
+                rows += loaded.measure(pinned[:1], size, seconds)
                 print_line(f"{task}, {size} a batch: {rows[-1]['texts_per_s']:,.1f} texts/s")
             best = max(rows, key=lambda row: row["texts_per_s"])
             by_task[task] = {
@@ -72,7 +80,29 @@ def measure_tasks(
                 "best": best,
                 "model": model,
             }
+            if len(pinned) > 1:
+                rounds = []
+                for _ in range(ROUNDS):
+                    turns = [
+                        loaded.measure(threads, best["batch_size"], seconds)
+                        for threads in (pinned[:1], pinned)
+                    ]
+                    rounds.append([sum(each["texts_per_s"] for each in turn) for turn in turns])
+                by_task[task]["scaling"] = scaling = scaling_of(len(pinned), rounds)
+                print_line(f"{task}, {len(pinned)} cores: {scaling['ratio']:.2f}x one")
     return {"environment": environment_record(cores, {}), "tasks": by_task}
+
+
+def scaling_of(cores: int, rounds: list[list[float]]) -> dict[str, Any]:
+    """`rounds` are texts a second of one core and of all; their ratio over the rounds with its interval."""
+    ratio = ratio_of_rounds([one for one, _ in rounds], [together for _, together in rounds])
+    return {
+        "cores": cores,
+        "rounds_texts_per_s": rounds,
+        "ratio": ratio.value,
+        "ratio_low": ratio.interval and ratio.interval.low,
+        "ratio_high": ratio.interval and ratio.interval.high,
+    }
 
 
 def pin(core: int) -> None:
@@ -81,8 +111,30 @@ def pin(core: int) -> None:
         os.sched_setaffinity(0, (core,))
 
 
-def load(task: str, models: Configuration) -> tuple[Tokenize, Infer]:
-    """The task's tokenizer, and its inference as a function that returns how many tokens it wrote.
+@dataclass(frozen=True)
+class Loaded:
+    """A task's tokenizer, and what makes a thread's inference, which returns how many tokens it wrote."""
+
+    task: str
+    tokenize: Tokenize
+    new_infer: Callable[[], Infer]
+
+    def measure(
+        self, threads: Sequence[ThreadPoolExecutor], batch_size: int, seconds: float
+    ) -> list[dict[str, Any]]:
+        """The figures of each thread, all at the same time, on the task's texts in the same order."""
+        texts = [sample.text for sample in itertools.islice(unique(self.task), DISTINCT_TEXTS)]
+        started = [
+            thread.submit(
+                measure, self.tokenize, self.new_infer(), itertools.cycle(texts), batch_size, seconds
+            )
+            for thread in threads
+        ]
+        return [one.result() for one in started]
+
+
+def load(task: str, models: Configuration) -> Loaded:
+    """The model of a task.
 
     Raises:
         ModelFilesError: the model is missing or damaged.
@@ -96,17 +148,21 @@ def load(task: str, models: Configuration) -> tuple[Tokenize, Infer]:
             classifier.classify(batch)
             return 0
 
-        return classifier.tokenize, classify
+        return Loaded(task, classifier.tokenize, lambda: classify)
     translator = Translator(files, settings)
-    decoder = translator.new_decoder()
 
-    def translate(batch: list[list[int]]) -> int:
-        answers = decode_batch(decoder, [translator.sequence(token_ids) for token_ids in batch])
-        for token_ids in answers:
-            translator.sentence(token_ids)
-        return sum(map(len, answers))
+    def new_translate() -> Infer:
+        decoder = translator.new_decoder()
 
-    return translator.tokenize, translate
+        def translate(batch: list[list[int]]) -> int:
+            answers = decode_batch(decoder, [translator.sequence(token_ids) for token_ids in batch])
+            for token_ids in answers:
+                translator.sentence(token_ids)
+            return sum(map(len, answers))
+
+        return translate
+
+    return Loaded(task, translator.tokenize, new_translate)
 
 
 def measure(

@@ -8,6 +8,11 @@ from benchmark.report.reference import Reference, circumstances
 from benchmark.stats.formatting import ABSENT, SPEED_UNITS, format_count, format_figure, format_users
 
 MB = 1e6
+DEPLOYMENTS = {
+    "one_core": "one core",
+    "all_cores": "all cores, one shared with the load",
+    "ray_serve": "Ray Serve, its replica on one core, its proxy on the load's",
+}
 
 
 def engines(reference: Reference, run: str, task: str, lengths: str, *more: str) -> str:
@@ -72,6 +77,39 @@ def server_settings(reference: Reference, run: str, task: str) -> str:
     return ""
 
 
+def deployments(reference: Reference, run: str, task: str) -> str:
+    """One server on one core, on all, and behind Ray Serve."""
+    for path, record in reference.records(run, "deployments.json").items():
+        content, plan = record["tasks"][task], record["plan"]
+        repeats = format_count(plan["repeats"], "round")
+        context = circumstances(record["environment"], [content["model"]], f"{repeats} in turns")
+        users = format_users(content["deployments"][0]["users"])
+        return (
+            f"{table(deployment_rows(content))}\n\n{users}, unique texts; {context}. "
+            f"Brackets: 95 % interval. The event loop takes {content['event_loop_ms']:.2f} ms of CPU a "
+            f"request: {reference.link(path)}."
+        )
+    return ""
+
+
+def deployment_rows(task: dict[str, Any]) -> Iterator[dict[str, str]]:
+    """A row a deployment; CPU in cores, so that what a second core adds can be told from what it had."""
+    for row in task["deployments"]:
+        server_cores = row["server_cpu_percent"] / 100
+        first = row["name"] == task["deployments"][0]["name"]
+        yield {
+            "deployment": DEPLOYMENTS[row["name"]],
+            "requests/s": format_figure(row["throughput_rps"]),
+            "over one core": ABSENT if first else factor(row["ratio"], row),
+            "p95, ms": format_figure(row["p95_ms"], TOO_FEW["p95, ms"]),
+            "server CPU, cores": format_figure(server_cores),
+            "requests/s a core used": format_figure(row["throughput_rps"] / server_cores),
+            "load CPU, cores": format_figure(row["load_cpu_percent"] / 100),
+            "memory, MB": format_figure(row["rss_peak_bytes"] / MB),
+            "cold start, s": format_figure(row["cold_start_s"]),
+        }
+
+
 def server_rows(task: dict[str, Any], users: int) -> Iterator[dict[str, str]]:
     """A row a server: its speed at this number of users, and what a server costs."""
     ours, *others = task["servers"]
@@ -98,9 +136,13 @@ def our_factor(level: dict[str, Any], ours_rps: float) -> str:
     """The ratio of the medians, as on the chart, with the 95 % interval of the rounds' own ratios."""
     if level.get("ratio") is None:
         return ABSENT
-    low, high = level["ratio_low"], level["ratio_high"]
-    interval = "" if low is None else f" ({low:.2f}x to {high:.2f}x)"
-    return f"{ours_rps / level['throughput_rps']:.2f}x{interval}"
+    return factor(ours_rps / level["throughput_rps"], level)
+
+
+def factor(value: float, figures: dict[str, Any]) -> str:
+    """A factor with the interval of its rounds, where there is one."""
+    low, high = figures["ratio_low"], figures["ratio_high"]
+    return f"{value:.2f}x" if low is None else f"{value:.2f}x ({low:.2f}x to {high:.2f}x)"
 
 
 def setting_rows(task: dict[str, Any]) -> Iterator[dict[str, str]]:

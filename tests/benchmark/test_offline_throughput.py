@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from benchmark.__main__ import app
 from benchmark.experiments.offline_throughput import measure
 from benchmark.runs.records import read_json
+from dynamic_batching.web.cpus import allowed_cpus
 
 
 def ids(length: int) -> list[int]:
@@ -54,4 +55,10 @@ def test_the_record_has_the_best_batch_size(tmp_path: Path, task: str) -> None:
     assert [one["batch_size"] for one in found["batch_sizes"]] == [1, 4]
     assert found["best"]["texts_per_s"] == max(one["texts_per_s"] for one in found["batch_sizes"])
     assert all((one["target_tokens_per_s"] is None) == (task == "sentiment") for one in found["batch_sizes"])
+    cores = len(allowed_cpus())
+    if cores > 1:
+        scaling = found["scaling"]
+        assert scaling["cores"] == cores
+        assert scaling["ratio_low"] <= scaling["ratio"] <= scaling["ratio_high"]
+        assert all(rate > 0 for turn in scaling["rounds_texts_per_s"] for rate in turn)
     assert found["model"]["task"] == task and record["environment"]["machine"]["cpu"]

@@ -20,6 +20,7 @@ from conftest import EMBEDDED
 
 from benchmark.measure import loopback
 from benchmark.measure.processes import free_port
+from benchmark.runs.records import read_json
 from dynamic_batching.config import Settings
 from dynamic_batching.web.cpus import allowed_cpus
 from peers.environments import environment_folder, install
@@ -137,6 +138,23 @@ def test_a_rolling_update_loses_nothing(tmp_path: Path) -> None:
         (after,) = server.replicas()
         assert after.environ()["GAP_QUEUE_SIZE"] == "512"
         assert {*load.outcomes} == {200}, load.outcomes
+
+
+def test_deployments_are_measured_in_turns(tmp_path: Path) -> None:
+    if len(allowed_cpus()) < 2:
+        pytest.skip("the replica and Ray's proxy have a core each")
+    options = {"models": EMBEDDED, "results": tmp_path, "name": "run", "tasks": "sentiment", "users": 4}
+    options |= {"duration": 1, "max-duration": 1, "warmup": 0.5, "repeats": 2, "load-generator-limit": 0}
+    command = [sys.executable, "-m", "peers.deployments"]
+    command += [f"--{name}={value}" for name, value in options.items()]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    content = read_json(tmp_path / "run" / "deployments.json")["tasks"]["sentiment"]
+    one_core, all_cores, ray_serve = content["deployments"]
+    assert [one["name"] for one in content["deployments"]] == ["one_core", "all_cores", "ray_serve"]
+    assert one_core["ratio"] == 1 and ray_serve["ratio"] > 0 and content["event_loop_ms"] > 0
+    assert one_core["server_cpu_percent"] <= 105 < all_cores["server_cpu_percent"]
+    assert ray_serve["rss_peak_bytes"] > one_core["rss_peak_bytes"]
 
 
 def test_kuberay_gets_the_same_application() -> None:
