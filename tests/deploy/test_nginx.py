@@ -1,6 +1,7 @@
 """A real nginx with deploy/nginx: what it passes on, and what it tries again on another process."""
 
 import http.server
+import os
 import shutil
 import subprocess
 import threading
@@ -11,7 +12,9 @@ from pathlib import Path
 
 import httpx
 import pytest
+from conftest import serving
 from deploy_files import DEPLOY
+from steady_load import SteadyLoad
 
 from baseline.web.settings import HttpSettings
 from benchmark.measure import loopback
@@ -21,7 +24,8 @@ from optimized.web.cpus import allowed_cpus
 NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
 needs_nginx = pytest.mark.skipif(NGINX is None, reason="there is no nginx; on Debian: apt-get install nginx")
 SNIPPET = (DEPLOY / "nginx" / "inference-gap.conf").read_text()
-START_S = 20.0
+START_S = STOP_S = 20.0
+STOPPED_AFTER, ANSWERS = 300, 900
 
 
 class Upstream(http.server.ThreadingHTTPServer):
@@ -70,17 +74,28 @@ def proxied(folder: Path, *statuses: int) -> Iterator[tuple[httpx.Client, list[U
             if not status:
                 upstream.shutdown()
                 upstream.server_close()
+        ports = [upstream.port for upstream in upstreams]
+        client = stack.enter_context(nginx(folder, *ports))
+        yield client, upstreams
+
+
+@contextmanager
+def nginx(folder: Path, *ports: int) -> Iterator[httpx.Client]:
+    """A client of an nginx before the servers on these ports."""
+    with ExitStack() as stack:
         port = free_port()
         text = SNIPPET.replace("listen 8080", f"listen 127.0.0.1:{port}")
-        for number, upstream in enumerate(upstreams, 1):
-            text = text.replace(f"127.0.0.1:800{number}", f"127.0.0.1:{upstream.port}")
+        for number, one in enumerate(ports, 1):
+            text = text.replace(f"127.0.0.1:800{number}", f"127.0.0.1:{one}")
         paths = "".join(
             f"{kind}_temp_path {folder}/{kind};\n"
             for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
         )
         config = folder / "nginx.conf"
+        # Started by root, its worker would be another user, who cannot read this folder.
+        user = "" if os.getuid() else "user root;"
         config.write_text(
-            f"daemon off; worker_processes 1; pid {folder}/pid; error_log {folder}/error.log;\n"
+            f"{user} daemon off; worker_processes 1; pid {folder}/pid; error_log {folder}/error.log;\n"
             f"events {{}}\nhttp {{\naccess_log off;\n{paths}{text}}}\n"
         )
         command = [str(NGINX), "-e", str(folder / "error.log"), "-p", str(folder), "-c", str(config)]
@@ -96,7 +111,25 @@ def proxied(folder: Path, *statuses: int) -> Iterator[tuple[httpx.Client, list[U
             except httpx.TransportError:
                 assert time.monotonic() < ends_s, (folder / "error.log").read_text()
                 time.sleep(READY_POLL_S)
-        yield client, upstreams
+        yield client
+
+
+@needs_nginx
+def test_a_server_that_stops_under_load_costs_no_answer(tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in ("first", "second", "nginx")]
+    for folder in folders:
+        folder.mkdir()
+    with ExitStack() as stack:
+        first, second = (stack.enter_context(serving("dynamic_batching", one)) for one in folders[:2])
+        ports = [int(one.url.rpartition(":")[2]) for one in (first, second)]
+        client = stack.enter_context(nginx(folders[2], *ports))
+        with SteadyLoad(str(client.base_url)) as load:
+            load.wait_for(STOPPED_AFTER)
+            first.process.terminate()
+            assert first.process.wait(STOP_S) == 0
+            load.wait_for(ANSWERS)
+        assert {*load.outcomes} == {200}, load.outcomes
+        second.check_running()
 
 
 @needs_nginx

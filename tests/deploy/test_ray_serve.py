@@ -4,21 +4,17 @@ import copy
 import re
 import subprocess
 import sys
-import threading
-import time
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 import yaml
 from checkout import ROOT
 from conftest import EMBEDDED
+from steady_load import SteadyLoad, until
 
-from benchmark.measure import loopback
 from benchmark.measure.processes import free_port
 from benchmark.runs.records import read_json
 from dynamic_batching.config import Settings
@@ -27,14 +23,7 @@ from peers.environments import environment_folder, install
 from peers.ray_serve import FOLDER, REQUIREMENTS, SERVE, RayServer, ray_variables, serve_config
 
 RETRYABLE = {502, 503, 504}
-USERS, CHANGE_AFTER, ANSWERS = 16, 200, 1_500
-WAIT_S = 120.0
-GERMAN = {
-    "I love you.": "Ich liebe dich.",
-    "Two dogs are playing in the snow.": "Zwei Hunde spielen im Schnee.",
-    "Tom is my brother.": "Tom ist mein Bruder.",
-    "The boy is sleeping.": "Der Junge schläft.",
-}
+CHANGE_AFTER, ANSWERS = 200, 1_500
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -53,50 +42,6 @@ def ray_serving(folder: Path, **options: object) -> Iterator[RayServer]:
         yield server
 
 
-class Load:
-    """USERS that send texts until ANSWERS are there: the count of each outcome."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-        self.outcomes: Counter[str | int] = Counter()
-        self.stop = threading.Event()
-        self._threads = [threading.Thread(target=self._send, args=(number,)) for number in range(USERS)]
-
-    def __enter__(self) -> "Load":
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop.set()
-        for thread in self._threads:
-            thread.join()
-
-    def wait_for(self, answers: int) -> None:
-        until(lambda: self.outcomes.total() >= answers, f"{answers} answers")
-
-    def _send(self, number: int) -> None:
-        texts = [*GERMAN]
-        with loopback.Client(base_url=self.url, timeout=60.0) as client:
-            while not self.stop.is_set():
-                number += 1
-                text = texts[number % len(texts)]
-                try:
-                    answer = client.post("/translate", json={"text": text})
-                except httpx.TransportError:
-                    self.outcomes["connection error"] += 1
-                    continue
-                right = answer.status_code != 200 or answer.json() == {"translation": GERMAN[text]}
-                self.outcomes[answer.status_code if right else "wrong"] += 1
-
-
-def until(holds: Callable[[], bool], what: str) -> None:
-    ends_s = time.monotonic() + WAIT_S
-    while not holds():
-        assert time.monotonic() < ends_s, what
-        time.sleep(0.05)
-
-
 def test_the_contract_holds(tmp_path: Path) -> None:
     with ray_serving(tmp_path) as server:
         tests = ROOT / "tests" / "servers" / "test_contract.py"
@@ -110,7 +55,7 @@ def test_a_replica_that_is_lost_costs_no_answer_and_comes_back(tmp_path: Path) -
     with ray_serving(tmp_path, num_replicas=2) as server:
         until(lambda: len(server.replicas()) == 2, "two replicas")
         before = {one.pid for one in server.replicas()}
-        with Load(server.url) as load:
+        with SteadyLoad(server.url) as load:
             load.wait_for(CHANGE_AFTER)
             server.replicas()[0].kill()
             load.wait_for(ANSWERS)
@@ -130,7 +75,7 @@ def test_a_rolling_update_loses_nothing(tmp_path: Path) -> None:
         path = tmp_path / "update.yaml"
         path.write_text(yaml.safe_dump(serve_config(port, ray_actor_options=update)))
         deploy = [environment_folder(REQUIREMENTS) / "bin" / "serve", "deploy", "--address", dashboard, path]
-        with Load(server.url) as load:
+        with SteadyLoad(server.url) as load:
             load.wait_for(CHANGE_AFTER)
             subprocess.run(deploy, check=True, capture_output=True)
             until(lambda: not before.is_running(), "the old replica ends")

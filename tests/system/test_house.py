@@ -5,17 +5,14 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 from checkout import ROOT, tracked_modules
-from conftest import EMBEDDED, READY_TIMEOUT_S, SERVERS, is_ready
-
-from benchmark.measure import loopback
-from benchmark.measure.processes import free_port
+from conftest import EMBEDDED, SERVERS
+from copied_server import check_it_serves
 
 OWN = {path.stem for path in ROOT.iterdir() if path.is_dir() or path.suffix == ".py"}
 # Floors of a folder, the lowest first: a module imports from its own and from those before it.
@@ -116,24 +113,8 @@ def test_the_check_sees_imports(tmp_path: Path) -> None:
 def test_a_folder_that_is_copied_alone_serves(name: str, tmp_path: Path) -> None:
     shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "models").symlink_to(EMBEDDED)
-    port = free_port()
-    command = [sys.executable, "-m", name, "--port", str(port)]
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    environment["GAP_THREADS"] = "1"
-    with (tmp_path / "log").open("wb") as log:
-        server = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=log, stderr=log)
-    try:
-        ends_s = time.monotonic() + READY_TIMEOUT_S
-        while not is_ready(port):
-            assert server.poll() is None and time.monotonic() < ends_s, (tmp_path / "log").read_text()
-        body = {"text": "I love you."}
-        answer = loopback.post(f"http://127.0.0.1:{port}/translate", json=body, timeout=60.0)
-        assert answer.json() == {"translation": "Ich liebe dich."}
-        server.terminate()
-        assert server.wait(20) == 0
-    finally:
-        server.kill()
-        server.wait()
+    check_it_serves(name, tmp_path, {**environment, "GAP_THREADS": "1"})
 
 
 def test_the_folders_stay_small() -> None:
