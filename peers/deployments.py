@@ -1,6 +1,7 @@
 """Command line: `python -m peers.deployments`: one server on one core, on all, and behind Ray Serve.
 
-results/<run>/deployments.json   of each task a row a deployment, and the event loop's CPU time a request
+results/<run>/deployments.json   of each task a row a deployment, what all cores do in one process without
+                                 HTTP, and the event loop's CPU time a request
 """
 
 import sys
@@ -8,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Annotated, Any
 
 import psutil
 import typer
@@ -17,6 +18,7 @@ from benchmark.commands import options
 from benchmark.commands.closed_loop import ClosedLoopOptions
 from benchmark.commands.output import console, print_line
 from benchmark.commands.session import as_command, cores_within_quota
+from benchmark.experiments.offline_throughput import measure_tasks
 from benchmark.measure.closed_loop import closed_loop_options
 from benchmark.measure.configurations import CLOSED_LOOP_SETTINGS, Configuration, default_configuration
 from benchmark.measure.processes import ProcessFailed, Server
@@ -34,6 +36,8 @@ FILE = KIND = "deployments"
 ONE_CORE, ALL_CORES, RAY_SERVE = "one_core", "all_cores", "ray_serve"
 RPS, _, P95 = COMPARED
 WORKLOAD = ("unique", 1)
+# Of the measurement in process.
+BATCH_SIZE = 64
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -75,6 +79,7 @@ class Deployments(ClosedLoopOptions):
     users: options.UserCounts = (50,)
     duration: options.Duration = 10.0
     repeats: options.Repeats = 5
+    in_process: Annotated[float, typer.Option(min=0.01, help="Seconds of a turn in process.")] = 3.0
 
     def run(self) -> None:
         with self.run_folder(KIND, resumable=True) as folder:
@@ -82,9 +87,15 @@ class Deployments(ClosedLoopOptions):
             files, plan = RunFiles(folder), self.plan(Plan, (ONE_CORE, ALL_CORES, RAY_SERVE), (WORKLOAD,))
             known = self.configurations()
             failed = self.measure(files, plan, known, kind=KIND)
+            usable = cores_within_quota(None)
+            in_process = measure_tasks(
+                plan.tasks, known[ONE_CORE], usable, (BATCH_SIZE,), self.in_process, print_line
+            )
             tasks = {
                 task: {
                     "model": known[ONE_CORE].model(task),
+                    "in_process": in_process["tasks"][task].get("scaling"),
+                    "tokens_a_text": tokens_a_text(in_process["tasks"][task]["best"]),
                     "event_loop_ms": self.event_loop_ms(files, plan, known[ONE_CORE], task),
                     "deployments": [*rows(files, plan, task)],
                 }
@@ -124,6 +135,11 @@ class Deployments(ClosedLoopOptions):
         if not answered:
             raise ProcessFailed(f"{target.name}: no request was answered")
         return spent_s / answered * 1e3
+
+
+def tokens_a_text(in_process: dict[str, Any]) -> float:
+    """Mean source tokens of the load's texts, special tokens included."""
+    return in_process["source_tokens_per_s"] / in_process["texts_per_s"]
 
 
 def main_thread_s(pid: int) -> float:

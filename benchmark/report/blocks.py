@@ -12,7 +12,7 @@ from benchmark.experiments import head_of_line_blocking
 from benchmark.experiments.ladder_figures import ladder_of
 from benchmark.report.known_figures import known_figures
 from benchmark.report.markdown import table
-from benchmark.report.peers import deployments, engines, server_settings, servers
+from benchmark.report.peers import deployments, engines, server_settings, servers, sizing
 from benchmark.report.reference import Reference, circumstances
 from benchmark.report.settings_table import settings_tables
 from benchmark.report.summary import summary
@@ -108,6 +108,7 @@ BLOCKS: dict[str, Callable[..., str]] = {
     "servers": servers,
     "server-settings": server_settings,
     "deployments": deployments,
+    "sizing": sizing,
     "blocking": blocking,
     "known-figures": known,
     "settings": lambda reference: settings_tables(),

@@ -1,6 +1,7 @@
 """Other engines and serving systems beside ours: the tables of engines.json and servers.json."""
 
 from collections.abc import Iterator
+from math import ceil
 from typing import Any
 
 from benchmark.report.markdown import TOO_FEW, table
@@ -8,6 +9,8 @@ from benchmark.report.reference import Reference, circumstances
 from benchmark.stats.formatting import ABSENT, SPEED_UNITS, format_count, format_figure, format_users
 
 MB = 1e6
+# Of the capacity: the rest is for bursts, and for a replica that restarts.
+UTILIZATION = 0.7
 DEPLOYMENTS = {
     "one_core": "one core",
     "all_cores": "all cores, one shared with the load",
@@ -86,10 +89,35 @@ def deployments(reference: Reference, run: str, task: str) -> str:
         users = format_users(content["deployments"][0]["users"])
         return (
             f"{table(deployment_rows(content))}\n\n{users}, unique texts; {context}. "
-            f"Brackets: 95 % interval. The event loop takes {content['event_loop_ms']:.2f} ms of CPU a "
-            f"request: {reference.link(path)}."
+            f"Brackets: 95 % interval. {in_process(content['in_process'])}The event loop takes "
+            f"{content['event_loop_ms']:.2f} ms of CPU a request. All figures: {reference.link(path)}."
         )
     return ""
+
+
+def sizing(reference: Reference, run: str, peers_run: str, task: str, rate: str) -> str:
+    """How many cores a rate takes by the capacity of one: a worked example."""
+    measured = [*reference.records(run, "deployments.json").values()]
+    compared = [*reference.records(peers_run, "servers.json").values()]
+    if not measured or not compared:
+        return ""
+    tokens = measured[0]["tasks"][task]["tokens_a_text"]
+    capacity_rps = compared[0]["tasks"][task]["servers"][0]["capacity_rps"]
+    cores = float(rate) / (capacity_rps * UTILIZATION)
+    return (
+        f"{task.capitalize()} with texts of {tokens:.1f} tokens, as the load's are: a core holds "
+        f"{format_figure(capacity_rps)} requests/s ([engines.md](engines.md#serving-systems)). So {rate} "
+        f"requests/s take `{rate} / ({format_figure(capacity_rps)} x {UTILIZATION})` = {cores:.1f}, that is "
+        f"{ceil(cores)} cores; texts twice as long take twice as many."
+    )
+
+
+def in_process(scaling: dict[str, Any] | None) -> str:
+    """What all cores do without HTTP; nothing where there is one."""
+    if scaling is None:
+        return ""
+    cores, over_one = scaling["cores"], factor(scaling["ratio"], scaling)
+    return f"In one process without HTTP {cores} cores do {over_one} the texts of one. "
 
 
 def deployment_rows(task: dict[str, Any]) -> Iterator[dict[str, str]]:

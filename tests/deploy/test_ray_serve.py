@@ -89,7 +89,14 @@ def test_deployments_are_measured_in_turns(tmp_path: Path) -> None:
     if len(allowed_cpus()) < 2:
         pytest.skip("the replica and Ray's proxy have a core each")
     options = {"models": EMBEDDED, "results": tmp_path, "name": "run", "tasks": "sentiment", "users": 4}
-    options |= {"duration": 1, "max-duration": 1, "warmup": 0.5, "repeats": 2, "load-generator-limit": 0}
+    options |= {
+        "duration": 1,
+        "max-duration": 1,
+        "warmup": 0.5,
+        "repeats": 2,
+        "load-generator-limit": 0,
+        "in-process": 0.1,
+    }
     command = [sys.executable, "-m", "peers.deployments"]
     command += [f"--{name}={value}" for name, value in options.items()]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
@@ -98,6 +105,7 @@ def test_deployments_are_measured_in_turns(tmp_path: Path) -> None:
     one_core, all_cores, ray_serve = content["deployments"]
     assert [one["name"] for one in content["deployments"]] == ["one_core", "all_cores", "ray_serve"]
     assert one_core["ratio"] == 1 and ray_serve["ratio"] > 0 and content["event_loop_ms"] > 0
+    assert content["in_process"]["ratio"] > 0
     assert one_core["server_cpu_percent"] <= 105 < all_cores["server_cpu_percent"]
     assert ray_serve["rss_peak_bytes"] > one_core["rss_peak_bytes"]
 

@@ -17,7 +17,7 @@ STOP_S = 20
 def check_it_serves(
     name: str, folder: Path, variables: Mapping[str, str], python: str = sys.executable
 ) -> None:
-    """Runs the server `name` in `folder`, which holds a copy of it, with these environment variables alone."""
+    """Runs the server `name` in `folder`, which holds a copy of it, with these variables alone."""
     port = free_port()
     command = [python, "-m", name, "--host", "127.0.0.1", "--port", str(port)]
     log_path = folder / "log"
