@@ -18,30 +18,7 @@ from model_export.instruction_sets import InstructionSet
 from model_export.kernel_weights import int8_rows_for_16_bits, panels
 
 DOMAIN = "gap"
-DECODER, GREEDY = "decoder.onnx", "greedy.onnx"
-NEXT_IDS = "next_ids"
 _NONE, _RELU, _GELU, _SILU = range(4)
-
-
-def quantize_for_kernels(
-    graphs: dict[str, onnx.ModelProto], instructions: InstructionSet, float32_layers: Collection[str] = ()
-) -> dict[str, onnx.ModelProto]:
-    """The INT8 form, for kernels/ compiled for `instructions`, of graphs that read the token ids `input_ids`.
-
-    `float32_layers` stay in ONNX Runtime's operators. Inputs and outputs keep their names, meaning and
-    shapes, except cached keys and values: float16 [rows,1,tokens,heads*head_dim], contiguous for each row.
-
-    With `decoder.onnx` comes `greedy.onnx`, whose output is not logits but `next_ids` int64 [B,1]: each row's
-    best token (the first of equals) that is not in its `forbidden` int64 [B,F] (negative for none). So the
-    logits of the vocabulary are never written. There is none where the embedding stays in float32.
-    Raises PreparationError for a layer whose number of inputs is not a multiple of 4.
-    """
-    rewritten = {
-        name: KernelQuantizer(model, instructions, float32_layers).run() for name, model in graphs.items()
-    }
-    if DECODER in graphs and EMBEDDING not in float32_layers:
-        rewritten[GREEDY] = GreedyQuantizer(graphs[DECODER], instructions, float32_layers).run()
-    return rewritten
 
 
 class KernelQuantizer(GraphRewriter):
@@ -187,21 +164,6 @@ class KernelQuantizer(GraphRewriter):
         """The one node that reads a tensor; None where there are several, or it is an output."""
         readers = self.readers.get(name, [])
         return readers[0] if len(readers) == 1 else None
-
-
-class GreedyQuantizer(KernelQuantizer):
-    """A decoding step with the choice of each row's next token."""
-
-    def __init__(
-        self, model: onnx.ModelProto, instructions: InstructionSet, float32_layers: Collection[str] = ()
-    ) -> None:
-        super().__init__(model, instructions, float32_layers)
-        caches = [value for value in self.outputs if is_cache(value)]
-        self.inputs.append(helper.make_tensor_value_info("forbidden", TensorProto.INT64, ["B", "F"]))
-        self.outputs = [helper.make_tensor_value_info(NEXT_IDS, TensorProto.INT64, ["B", 1]), *caches]
-
-    def project(self, x: str, bias: str, output: str) -> None:
-        self.emit("RowArgMax", [x, *self.packed(EMBEDDING), "forbidden", self.bias(bias)], [NEXT_IDS])
 
 
 def int8_weights(rows: np.ndarray, instructions: InstructionSet | None) -> tuple[np.ndarray, np.ndarray]:

@@ -24,7 +24,7 @@ from model_export import mixed_precision, quality_checks, verify
 from model_export.errors import PreparationError
 from model_export.graph_builder import EMBEDDING
 from model_export.graph_rewriter import int8_rows, layer_names
-from model_export.kernel_quantize import quantize_for_kernels
+from model_export.greedy_quantize import quantize_for_kernels
 from model_export.kernels import best_instructions
 from model_export.manifest import FORMAT, TASKS, Manifest
 from model_export.mixed_precision import choose_float32_layers

@@ -1,0 +1,83 @@
+"""The INT8 graphs for the operators of kernels/, with a decoding step that chooses each row's next token."""
+
+from collections.abc import Collection
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper
+
+from model_export.graph_builder import EMBEDDING
+from model_export.graph_rewriter import int8_rows
+from model_export.instruction_sets import InstructionSet
+from model_export.kernel_quantize import KernelQuantizer, int8_weights, is_cache
+from model_export.kernel_weights import panels
+from model_export.screening import Screening, norms
+
+DECODER, GREEDY = "decoder.onnx", "greedy.onnx"
+NEXT_IDS = "next_ids"
+
+
+def quantize_for_kernels(
+    graphs: dict[str, onnx.ModelProto],
+    instructions: InstructionSet,
+    float32_layers: Collection[str] = (),
+    screening: Screening | None = None,
+) -> dict[str, onnx.ModelProto]:
+    """The INT8 form, for kernels/ compiled for `instructions`, of graphs that read the token ids `input_ids`.
+
+    `float32_layers` stay in ONNX Runtime's operators. Inputs and outputs keep their names, meaning and
+    shapes, except cached keys and values: float16 [rows,1,tokens,heads*head_dim], contiguous for each row.
+
+    With `decoder.onnx` comes `greedy.onnx`, whose output is not logits but `next_ids` int64 [B,1]: each row's
+    best token (the first of equals) that is not in its `forbidden` int64 [B,F] (negative for none). So the
+    logits of the vocabulary are never written; with `screening` most are not even computed. There is no such
+    graph where the embedding stays in float32.
+    Raises PreparationError for a layer whose number of inputs is not a multiple of 4.
+    """
+    rewritten = {
+        name: KernelQuantizer(model, instructions, float32_layers).run() for name, model in graphs.items()
+    }
+    if DECODER in graphs and EMBEDDING not in float32_layers:
+        greedy = GreedyQuantizer(graphs[DECODER], instructions, float32_layers, screening)
+        rewritten[GREEDY] = greedy.run()
+    return rewritten
+
+
+class GreedyQuantizer(KernelQuantizer):
+    """A decoding step with the choice of each row's next token."""
+
+    def __init__(
+        self,
+        model: onnx.ModelProto,
+        instructions: InstructionSet,
+        float32_layers: Collection[str] = (),
+        screening: Screening | None = None,
+    ) -> None:
+        super().__init__(model, instructions, float32_layers)
+        self.screening = screening
+        caches = [value for value in self.outputs if is_cache(value)]
+        self.inputs.append(helper.make_tensor_value_info("forbidden", TensorProto.INT64, ["B", "F"]))
+        self.outputs = [helper.make_tensor_value_info(NEXT_IDS, TensorProto.INT64, ["B", 1]), *caches]
+
+    def project(self, x: str, bias: str, output: str) -> None:
+        if self.screening is None:
+            inputs = [x, *self.packed(EMBEDDING), "forbidden", self.bias(bias)]
+            self.emit("RowArgMax", inputs, [NEXT_IDS])
+        else:
+            inputs = [x, *self.two_blocks(self.screening), "forbidden", self.bias(bias)]
+            self.emit("ScreenedArgMax", inputs, [NEXT_IDS])
+
+    def two_blocks(self, screening: Screening) -> list[str]:
+        """The output projection in rotated coordinates: the first block packed, the second by rows."""
+        first, rest = screening.blocks(self.floats[EMBEDDING])
+        codes, scale = int8_weights(first, self.instructions)
+        rest_codes, rest_scale = int8_rows(rest)
+        return [
+            self.const("first.i8", panels(codes, self.instructions.panel)),
+            self.half("first.scale", scale),
+            self.const("first.sum", codes.sum(axis=1, dtype=np.int32)),
+            self.const("rotation", screening.rotation),
+            self.const("rest.i8", rest_codes),
+            self.half("rest.scale", rest_scale),
+            self.const("rest.norm", norms(rest_codes, rest_scale)),
+        ]
