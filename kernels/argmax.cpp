@@ -87,82 +87,44 @@ struct Candidate {
     float largest;  // with the most that the second block can add
 };
 
-// Keeps the largest lower bound of each row, and the columns whose upper bound reached it when they came.
+// Keeps what the best column of each row has at least, and the columns that may reach it as far as was known.
 struct Bounds {
-    Floats* lower;           // in each lane, of the columns so far
-    float* least;            // the largest of them: what the best column has at least
+    float* least;
     const float* row_norm;   // of the row's second block
     const float* rest_norm;  // of each column's
     std::vector<Candidate>& candidates;
     const Allowed& allowed;
     size_t outputs;
 
+    // A column that raises `least` may reach it: it is found by its upper bound alone.
     [[gnu::always_inline]] void operator()(size_t row, size_t first, Floats (&values)[kVectors]) const {
-        // Where the bound's product is too small for a float, what it bounds is below this.
-        const Floats tiny = all(FLT_MIN), norm = all(row_norm[row]), reached = all(least[row]);
         allowed.limit(row, first, values);
-        Floats low = lower[row], upper[kVectors];
-        bool any = false;
+        const Floats norm = all(row_norm[row]), reached = all(least[row]);
+        Floats upper[kVectors];
+        uint32_t any = 0;
 #pragma GCC unroll 4
         for (size_t v = 0; v < kVectors; ++v) {
             const size_t column = first + kLanes * v;
-            const Floats rest = add_product(norm, load(lanes_at(column, outputs), rest_norm + column), tiny);
-            upper[v] = add(values[v], rest);
-            low = max(low, sub(values[v], rest));
-            any |= bits_of(at_least(upper[v], reached)) != 0;
+            upper[v] = add_product(norm, load(lanes_at(column, outputs), rest_norm + column), values[v]);
+            any |= bits_of(at_least(upper[v], reached));
         }
-        lower[row] = low;
         if (__builtin_expect(any, 0)) keep(row, first, values, upper);
     }
 
     [[gnu::noinline]] void keep(size_t row, size_t first, const Floats (&values)[kVectors],
                                 const Floats (&upper)[kVectors]) const {
-        least[row] = std::max(least[row], largest_lane(lower[row]));
         for (size_t v = 0; v < kVectors; ++v) {
             float value[kLanes], most[kLanes];
             store(value, values[v]);
             store(most, upper[v]);
             for (uint32_t bits = bits_of(at_least(upper[v], all(least[row]))); bits; bits &= bits - 1) {
-                const size_t lane = __builtin_ctz(bits);
-                candidates.push_back({uint32_t(row), uint32_t(first + kLanes * v + lane), value[lane], most[lane]});
+                const size_t lane = __builtin_ctz(bits), column = first + kLanes * v + lane;
+                candidates.push_back({uint32_t(row), uint32_t(column), value[lane], most[lane]});
+                least[row] = std::max(least[row], std::fma(-row_norm[row], rest_norm[column], value[lane]));
             }
         }
     }
 };
-
-// Some rows times the rotation: a row's sums are added up in the same order whatever rows are beside it.
-template <size_t kRows>
-void rotate_rows(const float* x, size_t inputs, const float* rotation, float* y) {
-    constexpr size_t kWide = 4;
-    for (size_t column = 0; column < inputs; column += kWide * kLanes) {
-        Floats sums[kRows][kWide];
-        for (auto& row : sums)
-            for (Floats& sum : row) sum = zeros();
-        for (size_t k = 0; k < inputs; ++k) {
-#pragma GCC unroll 4
-            for (size_t v = 0; v < kWide; ++v) {
-                const size_t at = column + v * kLanes;
-                const Floats factor = load(lanes_at(at, inputs), rotation + k * inputs + at);
-#pragma GCC unroll 4
-                for (size_t r = 0; r < kRows; ++r)
-                    sums[r][v] = add_product(all(x[r * inputs + k]), factor, sums[r][v]);
-            }
-        }
-        for (size_t r = 0; r < kRows; ++r)
-            for (size_t v = 0; v < kWide; ++v) {
-                const size_t at = column + v * kLanes;
-                store(lanes_at(at, inputs), y + r * inputs + at, sums[r][v]);
-            }
-    }
-}
-
-void rotate(const float* x, size_t rows, size_t inputs, const float* rotation, float* y) {
-    constexpr size_t kTogether = kLanes == 16 ? 4 : 2;
-    size_t row = 0;
-    for (; row + kTogether <= rows; row += kTogether)
-        rotate_rows<kTogether>(x + row * inputs, inputs, rotation, y + row * inputs);
-    for (; row < rows; ++row) rotate_rows<1>(x + row * inputs, inputs, rotation, y + row * inputs);
-}
 
 // The second blocks of the rows.
 struct Rest {
@@ -212,22 +174,19 @@ void row_argmax(const LinearWeights& w, const float* x, size_t rows, Forbidden f
 }
 
 void screened_argmax(const TwoBlocks& w, const float* x, size_t rows, Forbidden forbidden, int64_t* chosen) {
-    static thread_local Scratch rotated_memory, lower_memory, least_memory, best_memory;
+    static thread_local Scratch least_memory, likeliest_memory;
     static thread_local std::vector<Candidate> candidates;
     candidates.clear();
-    float* rotated = rotated_memory.get<float>(rows * w.inputs);
-    rotate(x, rows, w.inputs, w.rotation, rotated);
-    const Rest rest = quantize_rest(rotated, rows, w.inputs, w.inputs - w.first.inputs);
+    const size_t inputs = w.first.inputs + w.rest;
+    const Rest rest = quantize_rest(x, rows, inputs, w.rest);
     const Allowed allowed(forbidden, rows, w.first.outputs);
-    Floats* lower = lower_memory.get<Floats>(rows);
     float* least = least_memory.get<float>(rows);
-    // Above -infinity, so that a forbidden column never reaches it.
-    std::fill_n(lower, rows, all(-FLT_MAX));
+    // Above -infinity, which forbidden columns have.
     std::fill_n(least, rows, -FLT_MAX);
-    const Codes first = quantize(rotated, rows, w.first.inputs, w.inputs);
-    multiply(w.first, first, rows, Bounds{lower, least, rest.norm, w.rest_norm, candidates, allowed, w.first.outputs});
+    multiply(w.first, quantize(x, rows, w.first.inputs, inputs), rows,
+             Bounds{least, rest.norm, w.rest_norm, candidates, allowed, w.first.outputs});
     // The likeliest column first: what it has at least lets few others remain.
-    const Candidate** likeliest = best_memory.get<const Candidate*>(rows);
+    const Candidate** likeliest = likeliest_memory.get<const Candidate*>(rows);
     std::fill_n(likeliest, rows, nullptr);
     std::fill_n(chosen, rows, 0);
     for (const Candidate& one : candidates)

@@ -15,14 +15,13 @@ struct Forbidden {
 // compares, as for a row of NaN.
 void row_argmax(const LinearWeights& weights, const float* x, size_t rows, Forbidden forbidden, int64_t* chosen);
 
-// A layer in other coordinates, x R and R^T W, whose dimensions are in two blocks with a scale each.
+// A layer whose inputs are in two blocks with a scale each.
 struct TwoBlocks {
-    const float* rotation;      // R: [inputs, inputs], orthogonal
-    LinearWeights first;        // of the first dimensions, with the bias
-    const int8_t* rest_codes;   // of the others: [outputs, inputs - first.inputs]
-    const float* rest_scale;    // [outputs]
-    const float* rest_norm;     // [outputs]: of scale times codes, at least
-    size_t inputs;
+    LinearWeights first;       // of the first inputs, with the bias
+    size_t rest;               // inputs of the second block
+    const int8_t* rest_codes;  // [outputs, rest]
+    const float* rest_scale;   // [outputs]
+    const float* rest_norm;    // [outputs]: of scale times codes, at least
 };
 
 // As row_argmax, of the layer that TwoBlocks is. By Cauchy and Schwarz the second block adds rest_norm times the norm

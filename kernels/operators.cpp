@@ -71,17 +71,15 @@ void row_argmax(const Call& call) {
 }
 
 void screened_argmax(const Call& call) {
-    const Tensor x = call.input(0), rotation = call.input(4), codes = call.input(5), scale = call.input(6),
-                 norm = call.input(7), forbidden = call.input(8), bias = call.input(9);
+    const Tensor x = call.input(0), codes = call.input(4), scale = call.input(5), norm = call.input(6),
+                 forbidden = call.input(7);
     TwoBlocks weights{};
-    weights.first = weights_of(call.input(1), call.input(2), call.input(3), bias);
-    weights.inputs = x.last();
-    require(weights.first.inputs < weights.inputs, "the first block has all of x");
-    const int64_t outputs = weights.first.outputs, rest = weights.inputs - weights.first.inputs;
-    require(rotation.count() == x.last() * x.last(), "rotation does not fit x");
-    require(codes.count() == outputs * rest, "rest does not fit the first block and x");
+    weights.first = weights_of(call.input(1), call.input(2), call.input(3), call.input(8));
+    require(weights.first.inputs < size_t(x.last()), "the first block has all of x");
+    weights.rest = x.last() - weights.first.inputs;
+    const int64_t outputs = weights.first.outputs;
+    require(codes.count() == outputs * int64_t(weights.rest), "rest does not fit the first block and x");
     require(scale.count() == outputs && norm.count() == outputs, "the scale or norm of rest does not fit");
-    weights.rotation = rotation.as<float>();
     weights.rest_codes = codes.as<int8_t>();
     weights.rest_scale = scale.as<float>();
     weights.rest_norm = norm.as<float>();
@@ -185,8 +183,8 @@ extern "C" __attribute__((visibility("default"))) OrtStatus* RegisterCustomOps(O
         {"RowLinear", "activation", {kFloat, kInt8, kFloat, kInt32, kFloat, kFloat, kFloat, kFloat, kFloat}, 4, {kFloat},
          row_linear},
         {"RowArgMax", nullptr, {kFloat, kInt8, kFloat, kInt32, kInt64, kFloat}, 5, {kInt64}, row_argmax},
-        {"ScreenedArgMax", nullptr,
-         {kFloat, kInt8, kFloat, kInt32, kFloat, kInt8, kFloat, kFloat, kInt64, kFloat}, 9, {kInt64}, screened_argmax},
+        {"ScreenedArgMax", nullptr, {kFloat, kInt8, kFloat, kInt32, kInt8, kFloat, kFloat, kInt64, kFloat}, 8, {kInt64},
+         screened_argmax},
         {"EmbedRows", nullptr, {kInt8, kFloat, kInt64}, 3, {kFloat}, embed_rows},
         {"PackedAttention", "heads", {kFloat, kInt32}, 2, {kFloat}, packed_attention},
         {"KeepRows", nullptr, {kFloat, kInt32}, 2, {kHalf}, keep_rows},

@@ -1,16 +1,15 @@
 """The INT8 graphs for the operators of kernels/, with a decoding step that chooses each row's next token."""
 
 from collections.abc import Collection
+from dataclasses import replace
 
-import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
 from model_export.graph_builder import EMBEDDING
 from model_export.graph_rewriter import int8_rows
 from model_export.instruction_sets import InstructionSet
-from model_export.kernel_quantize import KernelQuantizer, int8_weights, is_cache
-from model_export.kernel_weights import panels
+from model_export.kernel_quantize import NONE, KernelQuantizer, int8_weights, is_cache
 from model_export.screening import Screening, norms
 
 DECODER, GREEDY = "decoder.onnx", "greedy.onnx"
@@ -64,19 +63,24 @@ class GreedyQuantizer(KernelQuantizer):
             inputs = [x, *self.packed(EMBEDDING), "forbidden", self.bias(bias)]
             self.emit("RowArgMax", inputs, [NEXT_IDS])
         else:
-            inputs = [x, *self.two_blocks(self.screening), "forbidden", self.bias(bias)]
+            turned = self.turn(x, self.screening)
+            inputs = [turned, *self.two_blocks(self.screening), "forbidden", self.bias(bias)]
             self.emit("ScreenedArgMax", inputs, [NEXT_IDS])
 
+    def turn(self, x: str, screening: Screening) -> str:
+        """`x` in the screening's coordinates, by its directions in INT8."""
+        weight = self.packed_rows("directions", screening.directions.T)
+        self.emit("RowLinear", [x, *weight], ["turned"], activation=NONE)
+        return "turned"
+
     def two_blocks(self, screening: Screening) -> list[str]:
-        """The output projection in rotated coordinates: the first block packed, the second by rows."""
-        first, rest = screening.blocks(self.floats[EMBEDDING])
-        codes, scale = int8_weights(first, self.instructions)
+        """The output projection for states that were turned: the first block packed, the second by rows."""
+        codes, scale = int8_weights(screening.directions.T, self.instructions)
+        as_quantized = replace(screening, directions=(codes * scale[:, None]).T)
+        first, rest = as_quantized.tokens(self.floats[EMBEDDING])
         rest_codes, rest_scale = int8_rows(rest)
         return [
-            self.const("first.i8", panels(codes, self.instructions.panel)),
-            self.half("first.scale", scale),
-            self.const("first.sum", codes.sum(axis=1, dtype=np.int32)),
-            self.const("rotation", screening.rotation),
+            *self.packed_rows("first", first),
             self.const("rest.i8", rest_codes),
             self.half("rest.scale", rest_scale),
             self.const("rest.norm", norms(rest_codes, rest_scale)),

@@ -18,7 +18,7 @@ from model_export.instruction_sets import InstructionSet
 from model_export.kernel_weights import int8_rows_for_16_bits, panels
 
 DOMAIN = "gap"
-_NONE, _RELU, _GELU, _SILU = range(4)
+NONE, RELU, GELU, SILU = range(4)
 
 
 class KernelQuantizer(GraphRewriter):
@@ -82,14 +82,14 @@ class KernelQuantizer(GraphRewriter):
         """A product with the bias, activation, residual and norm that follow it, if any."""
         bias = residual = ""
         norm: list[str] = []
-        activation = _NONE
+        activation = NONE
         reader = self.only_reader(output)
         if reader is not None and reader.op_type == "Add":
             other = other_input(reader, output)
             if self.floats.get(other, np.empty(())).shape == self.floats[weight].shape[1:]:
                 bias, output = other, reader.output[0]
         reader = self.only_reader(output)
-        if reader is not None and (following := activation_of(reader)) != _NONE:
+        if reader is not None and (following := activation_of(reader)) != NONE:
             activation, output = following, reader.output[0]
         reader = self.only_reader(output)
         if reader is not None and reader.op_type == "Sum" and len(reader.input) == 2:
@@ -112,7 +112,7 @@ class KernelQuantizer(GraphRewriter):
 
     def project(self, x: str, bias: str, output: str) -> None:
         inputs = [x, *self.packed(EMBEDDING), self.bias(bias)]
-        self.emit("RowLinear", inputs, [output], activation=_NONE)
+        self.emit("RowLinear", inputs, [output], activation=NONE)
 
     def cached(self, name: str) -> str:
         """Keys or values as the kernels read them."""
@@ -147,7 +147,10 @@ class KernelQuantizer(GraphRewriter):
 
     def packed(self, weight: str) -> tuple[str, str, str]:
         """Codes [P,K/4,panel,4], scales [N] and sums of codes [N] of a weight [K,N] or table [N,K]."""
-        columns = self.floats[weight] if weight == EMBEDDING else self.floats[weight].T
+        return self.packed_rows(weight, self.floats[weight] if weight == EMBEDDING else self.floats[weight].T)
+
+    def packed_rows(self, name: str, columns: np.ndarray) -> tuple[str, str, str]:
+        """The same of the float32 weights `columns` [N,K]."""
         if columns.shape[1] % 4:
             raise PreparationError(
                 f"the native kernels need a multiple of 4 inputs per layer, not {columns.shape[1]}; "
@@ -155,9 +158,9 @@ class KernelQuantizer(GraphRewriter):
             )
         codes, scale = int8_weights(columns, self.instructions)
         return (
-            self.const(f"{weight}.i8", panels(codes, self.instructions.panel)),
-            self.half(f"{weight}.scale", scale),
-            self.const(f"{weight}.sum", codes.sum(axis=1, dtype=np.int32)),
+            self.const(f"{name}.i8", panels(codes, self.instructions.panel)),
+            self.half(f"{name}.scale", scale),
+            self.const(f"{name}.sum", codes.sum(axis=1, dtype=np.int32)),
         )
 
     def only_reader(self, name: str) -> onnx.NodeProto | None:
@@ -198,9 +201,9 @@ def activation_of(node: onnx.NodeProto) -> int:
     attributes = {value.name: value for value in node.attribute}
     match node.op_type:
         case "Relu":
-            return _RELU
+            return RELU
         case "Gelu" if "approximate" not in attributes or attributes["approximate"].s == b"none":
-            return _GELU
+            return GELU
         case "QuickGelu" if attributes["alpha"].f == 1:
-            return _SILU
-    return _NONE
+            return SILU
+    return NONE

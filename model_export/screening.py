@@ -31,15 +31,25 @@ OVER = 1 + 1e-6
 
 @dataclass(frozen=True)
 class Screening:
-    """New coordinates, x times `rotation` float32 [d,d], of which the first `first` are one block."""
+    """New coordinates of states, x times `directions` float32 [d,d]; the first `first` are one block.
 
-    rotation: np.ndarray
+    The directions need not be orthogonal, such as once they are quantized.
+    """
+
+    directions: np.ndarray
     first: int
 
-    def blocks(self, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Vectors [N,d] in the new coordinates: [N,first] and [N,d-first]."""
-        rotated = vectors @ self.rotation
-        return rotated[:, : self.first], rotated[:, self.first :]
+    def states(self, states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The two blocks [n,first], [n,d-first] of states [n,d]."""
+        return self._split(states @ self.directions)
+
+    def tokens(self, table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The two blocks [V,first], [V,d-first] of an output projection [V,d]: it has the same products."""
+        turned = np.linalg.solve(self.directions.astype(np.float64), table.T.astype(np.float64)).T
+        return self._split(turned.astype(np.float32))
+
+    def _split(self, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return vectors[:, : self.first], vectors[:, self.first :]
 
 
 def norms(codes: np.ndarray, scale: np.ndarray) -> np.ndarray:
@@ -58,7 +68,7 @@ def choose_screening(
     """
     order = np.random.default_rng(0).permutation(len(states))[: 2 * STATES]
     seen, unseen = np.array_split(states[order].astype(np.float32), 2)
-    rotation = directions(seen)
+    axes = directions(seen)
     width = table.shape[1]
     best: Screening | None = None
     figures: dict[str, Any] = {}
@@ -66,7 +76,7 @@ def choose_screening(
         first = round(part * width / FIRST_MULTIPLE) * FIRST_MULTIPLE
         if not 0 < first < width:
             continue
-        screening = Screening(rotation, first)
+        screening = Screening(axes, first)
         share = finished_share(screening, unseen, table, bias)
         cost = first / width + OTHER_TEXT * FINISHING_COST * share * (1 - first / width)
         if cost < figures.get("cost", MAX_COST):
@@ -84,13 +94,13 @@ def directions(states: np.ndarray) -> np.ndarray:
 
 def finished_share(screening: Screening, states: np.ndarray, table: np.ndarray, bias: np.ndarray) -> float:
     """The mean share of the tokens whose second block is needed to choose the best one of a state."""
-    (first, first_scale), (rest, rest_scale) = map(int8_rows, screening.blocks(table))
+    (first, first_scale), (rest, rest_scale) = map(int8_rows, screening.tokens(table))
     rest_norms = norms(rest, rest_scale)
     wide_first = first.astype(np.float32) * first_scale[:, None]
     wide_rest = rest.astype(np.float32) * rest_scale[:, None]
     finished = 0
     for at in range(0, len(states), ROWS):
-        x_first, x_rest = map(quantized, screening.blocks(states[at : at + ROWS]))
+        x_first, x_rest = map(quantized, screening.states(states[at : at + ROWS]))
         logits = x_first @ wide_first.T + bias
         most = np.linalg.norm(x_rest, axis=1)[:, None] * rest_norms
         likeliest = (logits + most).argmax(axis=1)

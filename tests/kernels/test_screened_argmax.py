@@ -32,9 +32,7 @@ class Projection:
     """A layer in two blocks; `draw` decides its weights."""
 
     def __init__(self, draw: np.random.Generator, first: int, rest: int, outputs: int, bias: bool) -> None:
-        width = first + rest
-        self.rotation = np.linalg.qr(draw.standard_normal((width, width)))[0].astype(np.float32)
-        codes = draw.integers(-127, 128, (outputs, width)).astype(np.int8)
+        codes = draw.integers(-127, 128, (outputs, first + rest)).astype(np.int8)
         # Ties: some columns are copies of others.
         copies = draw.integers(outputs, size=outputs // 3)
         codes[: len(copies)] = codes[copies]
@@ -49,30 +47,28 @@ class Projection:
 
     def choose(self, x: np.ndarray, forbidden: np.ndarray, norm: np.ndarray | None = None) -> np.ndarray:
         norm = norms(self.rest, self.rest_scale) if norm is None else norm
-        inputs: list[Any] = [x, *linear_inputs(self.first, self.first_scale), self.rotation, self.rest]
+        inputs: list[Any] = [x, *linear_inputs(self.first, self.first_scale), self.rest]
         (got,) = run("ScreenedArgMax", [*inputs, self.rest_scale, norm, forbidden, self.bias], (np.int64,))
         assert got.shape == (len(x), 1)
         return got[:, 0]
 
     def values(self, x: np.ndarray) -> np.ndarray:
         """Of all columns, [rows, outputs] in float64."""
-        rotated = x @ self.rotation
         first = self.first.shape[1]
-        (a, s), (b, t) = quantized(rotated[:, :first]), quantized(rotated[:, first:])
+        (a, s), (b, t) = quantized(x[:, :first]), quantized(x[:, first:])
         value = (a @ self.first.T.astype(np.float64)) * s * self.first_scale
         value += (b @ self.rest.T.astype(np.float64)) * t * self.rest_scale
         return value + (0 if self.bias is None else self.bias)
 
 
 def rows_of(draw: np.random.Generator, rows: int, projection: Projection) -> np.ndarray:
-    """Float rows: of the first directions alone, of the others alone, of all, tiny, huge and zero ones."""
-    first, width = projection.first.shape[1], len(projection.rotation)
-    rotated = draw.standard_normal((rows, width)).astype(np.float32)
+    """Float rows: almost only of the first block, of the second, of both; tiny, huge and zero ones."""
+    first, rest = projection.first.shape[1], projection.rest.shape[1]
+    x = draw.standard_normal((rows, first + rest)).astype(np.float32)
     kind = draw.integers(4, size=rows)
-    rotated[kind == 0, first:] *= 1e-3
-    rotated[kind == 1, :first] *= 1e-3
-    rotated *= draw.choice(np.float32([0, 1e-41, 1e-35, 1e-3, 1, 1e4, 1e15]), (rows, 1))
-    return (rotated @ projection.rotation.T).astype(np.float32)
+    x[kind == 0, first:] *= 1e-3
+    x[kind == 1, :first] *= 1e-3
+    return x * draw.choice(np.float32([0, 1e-41, 1e-35, 1e-3, 1, 1e4, 1e15]), (rows, 1))
 
 
 @EXAMPLES
@@ -140,7 +136,7 @@ def test_shapes_that_do_not_fit_are_refused() -> None:
         projection.choose(x, nothing, np.ones(19, np.float32))
     with pytest.raises(Exception, match="forbidden does not fit x"):
         projection.choose(x, nothing[:1])
-    with pytest.raises(Exception, match="rotation does not fit x"):
+    with pytest.raises(Exception, match="rest does not fit the first block and x"):
         projection.choose(np.ones((2, 20), np.float32), nothing)
     with pytest.raises(Exception, match="the first block has all of x"):
         projection.choose(np.ones((2, 8), np.float32), nothing)
@@ -158,18 +154,26 @@ def test_screening_is_chosen_where_it_pays_and_left_off_where_not() -> None:
     screening, figures = choose_screening(made_states(draw, 128, 0.9), table, bias)
     assert screening is not None and figures["first_dimensions"] == screening.first
     assert figures["finished_share"] < 0.02 and figures["cost"] <= 0.75
-    identity = screening.rotation.T @ screening.rotation
+    identity = screening.directions.T @ screening.directions
     assert np.allclose(identity, np.eye(128), atol=1e-5)
     # Every direction is as large as any other: nothing can be left out.
     assert choose_screening(made_states(draw, 128, 1.0), table, bias) == (None, {})
+
+
+def test_products_stay_the_same_whatever_the_directions() -> None:
+    draw = np.random.default_rng(0)
+    states, table = draw.standard_normal((2, 40, 24)).astype(np.float32)
+    screening = Screening(draw.standard_normal((24, 24)).astype(np.float32), 8)
+    products = sum(
+        one @ other.T for one, other in zip(screening.states(states), screening.tokens(table), strict=True)
+    )
+    assert np.allclose(products, states @ table.T, atol=1e-3)
 
 
 def test_more_dimensions_in_the_first_block_leave_fewer_tokens_to_finish() -> None:
     draw = np.random.default_rng(0)
     states = made_states(draw, 128, 0.95)
     table, bias = draw.standard_normal((500, 128)).astype(np.float32), np.zeros(500, np.float32)
-    rotation = directions(states)
-    shares = [
-        finished_share(Screening(rotation, first), states[:64], table, bias) for first in (32, 64, 96, 124)
-    ]
+    axes = directions(states)
+    shares = [finished_share(Screening(axes, first), states[:64], table, bias) for first in (32, 64, 96, 124)]
     assert shares == sorted(shares, reverse=True) and shares[0] > 3 * shares[-1] >= 3 / 500
