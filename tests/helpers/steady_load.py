@@ -9,7 +9,7 @@ import httpx
 
 from benchmark.measure import loopback
 
-USERS = 16
+USERS = 50
 WAIT_S = 120.0
 GERMAN = {
     "I love you.": "Ich liebe dich.",
