@@ -12,7 +12,7 @@ from model_export.instruction_sets import InstructionSet
 from model_export.kernel_quantize import NONE, KernelQuantizer, int8_weights, is_cache
 from model_export.screening import Screening, norms
 
-DECODER, GREEDY = "decoder.onnx", "greedy.onnx"
+DECODER, GREEDY, SCREENED = "decoder.onnx", "greedy.onnx", "screened.onnx"
 NEXT_IDS = "next_ids"
 
 
@@ -29,16 +29,18 @@ def quantize_for_kernels(
 
     With `decoder.onnx` comes `greedy.onnx`, whose output is not logits but `next_ids` int64 [B,1]: each row's
     best token (the first of equals) that is not in its `forbidden` int64 [B,F] (negative for none). So the
-    logits of the vocabulary are never written; with `screening` most are not even computed. There is no such
-    graph where the embedding stays in float32.
+    logits of the vocabulary are never written. `screened.onnx`, which comes with `screening`, does not even
+    compute most of them. There are no such graphs where the embedding stays in float32.
     Raises PreparationError for a layer whose number of inputs is not a multiple of 4.
     """
     rewritten = {
         name: KernelQuantizer(model, instructions, float32_layers).run() for name, model in graphs.items()
     }
     if DECODER in graphs and EMBEDDING not in float32_layers:
-        greedy = GreedyQuantizer(graphs[DECODER], instructions, float32_layers, screening)
-        rewritten[GREEDY] = greedy.run()
+        common = graphs[DECODER], instructions, float32_layers
+        rewritten[GREEDY] = GreedyQuantizer(*common).run()
+        if screening is not None:
+            rewritten[SCREENED] = GreedyQuantizer(*common, screening).run()
     return rewritten
 
 

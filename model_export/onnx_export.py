@@ -48,12 +48,11 @@ def write_onnx(
     print_line: PrintLine,
     *,
     check_quality: bool = True,
-    screen: bool = True,
 ) -> None:
     """Publishes `<task>/onnx` for `kernels`, made from `<task>/pytorch`.
 
     Layers are kept in float32 where INT8 misses a quality bound. There are no bounds without `check_quality`,
-    and none for random weights. The vocabulary is screened where that pays, unless `screen` is false.
+    and none for random weights. The vocabulary is screened where that pays.
     Raises:
         VerificationFailed: the float32 graph misses its bound; an earlier artefact stays.
     """
@@ -80,7 +79,7 @@ def write_onnx(
         all_layers = layer_names(graphs)
         screening = None
         # Hidden states of random weights lie in one direction, and say nothing about those of any model.
-        if screen and pretrained.trained and task == "translation" and kernels.instructions is not None:
+        if pretrained.trained and task == "translation" and kernels.instructions is not None:
             print_line(f"{name}: choosing how the vocabulary is screened")
             screening, facts["screening"] = screening_of(pretrained, check)
 
