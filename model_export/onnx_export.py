@@ -12,7 +12,7 @@ from dynamic_batching.models import Translator
 from dynamic_batching.runtime.models import SentimentClassifier
 from dynamic_batching.web.model_files import ModelFiles
 from model_export.graph_rewriter import layer_names
-from model_export.greedy_quantize import quantize_for_kernels
+from model_export.greedy_quantize import SCREENED, quantize_for_kernels
 from model_export.kernel_quantize import int8_weights
 from model_export.kernels import Kernels
 from model_export.manifest import Manifest, contents_sha256, entries_of
@@ -77,11 +77,11 @@ def write_onnx(
             bounded=bounded,
         )
         all_layers = layer_names(graphs)
-        screening = None
+        screening, figures = None, {}
         # Hidden states of random weights lie in one direction, and say nothing about those of any model.
         if pretrained.trained and task == "translation" and kernels.instructions is not None:
             print_line(f"{name}: choosing how the vocabulary is screened")
-            screening, facts["screening"] = screening_of(pretrained, check)
+            screening, figures = screening_of(pretrained, check)
 
         def loss_ratio(float32_layers: list[str]) -> float:
             print_line(
@@ -113,6 +113,8 @@ def write_onnx(
             float32_layers = all_layers
         else:
             facts |= {"format": "ONNX Runtime INT8", **kernels.facts}
+        if (folder / SCREENED).exists():
+            facts["screening"] = figures
         facts["precision"] = {
             "int8": [layer for layer in all_layers if layer not in float32_layers],
             "float32": float32_layers,
