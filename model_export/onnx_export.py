@@ -77,7 +77,8 @@ def write_onnx(
             bounded=bounded,
         )
         all_layers = layer_names(graphs)
-        screening, figures = None, {}
+        screening: Screening | None = None
+        figures: dict[str, Any] = {}
         # Hidden states of random weights lie in one direction, and say nothing about those of any model.
         if pretrained.trained and task == "translation" and kernels.instructions is not None:
             print_line(f"{name}: choosing how the vocabulary is screened")
