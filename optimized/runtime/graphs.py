@@ -10,14 +10,17 @@ from .weights import Weights
 
 
 def load_session(
-    path: Path, kernels: Path | None = None, weights: Weights | None = None
+    path: Path,
+    kernels: Path | None = None,
+    weights: Weights | None = None,
+    options: onnxruntime.SessionOptions | None = None,
 ) -> onnxruntime.InferenceSession:
     """A session that runs on the calling thread; external weights are found next to the file.
 
     `kernels` is the library of operators that the graph needs besides ONNX Runtime's own. They read
-    `weights`, or unless given weights that this session has for itself.
+    `weights`, or unless given weights that this session has for itself. `options` may ask for a profile.
     """
-    options = onnxruntime.SessionOptions()
+    options = options or onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
     # A pattern is kept for every shape that ever came, and packed texts come in ever new ones.
