@@ -3,8 +3,8 @@
 The roof of an operator is the longer of two times: its INT8 products at the speed of the multiply unit, and
 the bytes of its weights at the bandwidth of the level that holds all weights of its graph. Both speeds are
 measured by functions of the kernels' own library (kernels/roofline.cpp), the operators by ONNX Runtime's
-profile of the graphs on the load's texts. A shared machine has slower moments: the shortest run of many stands
-beside the median.
+profile of the graphs on the load's texts. A shared machine has slower moments: the shortest run of many
+stands beside the median.
 Source: Williams, Waterman, Patterson, Roofline (CACM 52(4), 2009).
 
 results/<run>/roofline.json
