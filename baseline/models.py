@@ -85,6 +85,7 @@ class SentimentClassifier:
         ).eval()
         self.max_input_tokens = min(settings.max_input_tokens, self.model.config.max_position_embeddings)
         self.meaningless = set(self.tokenizer.all_special_ids)
+        self.labels = [self.model.config.id2label[index] for index in range(2)]
 
     def tokenize(self, text: str) -> list[int]:
         """Token ids, [CLS] and [SEP] among them."""
@@ -96,7 +97,7 @@ class SentimentClassifier:
             logits = self.model(input_ids=input_ids, attention_mask=torch.ones_like(input_ids)).logits
         probabilities = logits[0].softmax(-1)
         index = int(probabilities.argmax())
-        return Sentiment(label=self.model.config.id2label[index], score=float(probabilities[index]))
+        return Sentiment(label=self.labels[index], score=float(probabilities[index]))
 
 
 class Models:

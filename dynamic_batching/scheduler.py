@@ -19,7 +19,7 @@ from .queue import RequestQueue
 from .scheduler_metrics import SchedulerMetrics
 from .sequence import Request, Sequence
 from .trace import Trace
-from .web.errors import DeadlineExceeded, Disconnected, Refusal
+from .web.errors import DeadlineExceeded, Disconnected, NotReady, Refusal
 from .web.request_context import RequestContext
 from .worker import SchedulerCallbacks, Worker
 from .worker_pool import WorkerLost, WorkerPool
@@ -136,7 +136,7 @@ class Scheduler(Generic[Report]):
         """Drops what is left and ends the workers; one that hangs is left behind."""
         self._closed = True
         for request in [*self.requests]:
-            self._drop(request, "draining", Refusal("not ready: draining"))
+            self._drop(request, "draining", NotReady("draining"))
         self._disconnects.close()
         self.pool.close()
 
@@ -207,7 +207,7 @@ class Scheduler(Generic[Report]):
         for request in self.requests.intersection(one.request for one in sequences):
             self._fail(request, WorkerLost())
         for request in [] if self.pool.workers else [*self.requests]:
-            self._drop(request, "draining", Refusal(f"not ready: no {self.task} worker works"))
+            self._drop(request, "draining", NotReady(f"no {self.task} worker works"))
 
     def _end(self, request: Request, error: Exception | None) -> None:
         request.open = False
@@ -233,14 +233,14 @@ class Scheduler(Generic[Report]):
 
     def _refusal(self, lengths: list[int], remaining_s: float, load: Load) -> Refusal | None:
         if self._closed:
-            return Refusal("not ready: draining")
+            return NotReady("draining")
         if not self.pool.workers:
             return self._no_worker()
         return self.admission.refusal(lengths, remaining_s, load)
 
     def _no_worker(self) -> Refusal:
         self.admission.refused["no_worker"] += 1
-        return Refusal(f"not ready: no {self.task} worker works")
+        return NotReady(f"no {self.task} worker works")
 
     def _load(self, now_s: float) -> Load:
         free_in_s = min((worker.free_in_s(now_s) for worker in self.pool.workers), default=0.0)

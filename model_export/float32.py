@@ -8,12 +8,10 @@ from typing import Any
 
 from model_export.kernels import Kernels
 from model_export.manifest import TASKS, Manifest, contents_sha256, float32_folder
-from model_export.onnx_export import build, write_graphs
+from model_export.onnx_export import COPIED, OF_TRANSLATION, build, write_graphs
 from model_export.pretrained import load_folder
 from model_export.progress import PrintLine
 from model_export.quality_checks import CHECKS
-
-SHARED_FACTS = ("task", "architecture", "origin", "trained", "parameters", "generation", "source_language")
 
 
 def prepare_float32(models: Manifest, print_line: PrintLine) -> Manifest:
@@ -41,7 +39,7 @@ def write_float32(manifest: Manifest, task: str, source: Path, original: dict[st
     """Publishes `<task>/onnx` from the PyTorch artefact in `source`, which `original` describes."""
     pretrained = load_folder(task, source, original["origin"])
     pretrained.trained = original["trained"]
-    facts: dict[str, Any] = {key: original[key] for key in SHARED_FACTS if key in original}
+    facts: dict[str, Any] = {key: original[key] for key in (*COPIED, *OF_TRANSLATION) if key in original}
     facts |= {
         "format": "ONNX Runtime float32",
         "made_from_sha256": contents_sha256(original),

@@ -34,6 +34,7 @@ TOKENIZER_FILES = {
     "sentiment": ("tokenizer.json", "config.json"),
 }
 COPIED = "task", "architecture", "origin", "trained", "parameters"
+OF_TRANSLATION = "generation", "source_language", "target_language"
 
 # Layers that a line on the terminal has room for.
 NAMED_LAYERS = 3
@@ -57,9 +58,7 @@ def write_onnx(
         VerificationFailed: the float32 graph misses its bound; an earlier artefact stays.
     """
     original = manifest.artefacts[f"{task}/pytorch"]
-    facts: dict[str, Any] = {
-        key: original[key] for key in (*COPIED, "generation", "source_language") if key in original
-    }
+    facts: dict[str, Any] = {key: original[key] for key in (*COPIED, *OF_TRANSLATION) if key in original}
     facts |= {
         "made_from_sha256": contents_sha256(original),
         "quality_checked": check_quality and pretrained.trained,

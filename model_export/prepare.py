@@ -1,6 +1,7 @@
 """The order of preparation: resolve the source, keep what is up to date, prepare the rest."""
 
 import hashlib
+import json
 from pathlib import Path
 
 from model_export.errors import PreparationError
@@ -49,6 +50,7 @@ def prepare(
     matching = as_asked and all(chosen.match(manifest.artefacts.get(f"{task}/onnx", {})) for task in TASKS)
     if matching and all(manifest.is_intact(name) for name in names):
         manifest.set_fallback(resolved.fallback)
+        add_target_language(manifest)
         print_line(f"{folder} is up to date ({manifest.source}); nothing to do")
         return manifest
 
@@ -87,7 +89,16 @@ def prepare(
     except KeyboardInterrupt:
         raise PreparationError(f"interrupted while preparing {making}; the next run resumes there") from None
     manifest.set_fallback(resolved.fallback)
+    add_target_language(manifest)
     return manifest
+
+
+def add_target_language(manifest: Manifest) -> None:
+    """Records it in artefacts from before manifests had it, as their tokenizer says."""
+    config = json.loads((manifest.folder / "translation/pytorch/tokenizer_config.json").read_text())
+    for name in ("translation/pytorch", "translation/onnx"):
+        if "target_language" not in manifest.artefacts[name] and config.get("target_lang"):
+            manifest.annotate(name, "target_language", config["target_lang"])
 
 
 def refuse_unchecked(manifest: Manifest, *, force: bool, check_quality: bool) -> None:

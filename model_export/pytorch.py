@@ -24,6 +24,8 @@ def write_pytorch(manifest: Manifest, task: str, pretrained: Pretrained, source_
     if task == "translation":
         facts["generation"] = generation_settings(pretrained)
         facts["source_language"] = source_language(pretrained)
+        if target := getattr(pretrained.tokenizer, "target_lang", None):
+            facts["target_language"] = target
     with manifest.publish(f"{task}/pytorch", facts) as folder:
         pretrained.save(folder)
 

@@ -7,13 +7,18 @@ from functools import partial
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
-from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
+from fastapi.responses import HTMLResponse, RedirectResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.exceptions import HTTPException
 
 from .docs_page import docs_page
 from .engine import Engine
+from .errors import error_response
 from .model_files import ModelFilesError
-from .schemas import ERROR_ANSWERS, openapi_request
+from .operation import describe
+from .protocols.routes import VERSIONED, add_pages, error_form
+from .request_context import CONTEXT
+from .schemas import Problem
 from .service import Service
 from .settings import AnySettings
 
@@ -39,19 +44,20 @@ def create_app(engine_kind: Callable[[AnySettings], Engine], settings: AnySettin
     app.state.service = service
     app.add_middleware(service.around)
     app.add_exception_handler(Exception, internal_error)
-    document = partial(app.add_api_route, endpoint=service.answer, methods=["POST"], responses=ERROR_ANSWERS)
+    app.add_exception_handler(HTTPException, http_error)
+    document = partial(app.add_api_route, endpoint=service.answer, methods=["POST"])
     for path, operation in service.operations.items():
-        name, request = path.strip("/").replace("/", "_"), openapi_request(operation.body)
-        document(path, name=name, response_model=operation.answer, openapi_extra=request)
+        name, shown = path.strip("/").replace("/", "_"), VERSIONED not in path
+        document(path, name=name, include_in_schema=shown, **describe(operation))
+    add_pages(app, engine, service.require_ready)
 
     @app.get("/health")
     async def health() -> dict[str, str]:
         return {"status": "alive"}
 
-    @app.get("/ready", responses={503: ERROR_ANSWERS[503]})
+    @app.get("/ready", responses={503: {"model": Problem, "description": "Not ready"}})
     async def ready() -> dict[str, str]:
-        if refusal := service.unready():
-            raise refusal
+        service.require_ready()
         return {"status": "ready"}
 
     @app.get("/metrics", response_class=Response)
@@ -69,7 +75,17 @@ def create_app(engine_kind: Callable[[AnySettings], Engine], settings: AnySettin
     return app
 
 
-async def internal_error(request: Request, error: Exception) -> JSONResponse:
+async def http_error(request: Request, error: Exception) -> Response:
+    """The answer of a path that is no operation, in the form of its protocol."""
+    assert isinstance(error, HTTPException)
+    return error_response(error, error_form(request.scope["path"]))
+
+
+async def internal_error(request: Request, error: Exception) -> Response:
     # Starlette raises the error again behind this answer, so its traceback reaches the log.
     # The server closes a connection over that, so no client may send its next request into it.
-    return JSONResponse({"detail": "internal server error"}, 500, {"Connection": "close"})
+    answer = HTTPException(500, "internal server error", {"Connection": "close"})
+    context = request.scope[CONTEXT]
+    return error_response(
+        answer, context.error_form if context.operation else error_form(request.scope["path"])
+    )

@@ -4,7 +4,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 FORMAT = 6
 # Nothing that runs code when it is loaded, as pickles do, but kernels.so, compiled where they were prepared.
@@ -16,6 +16,13 @@ ALLOW = "its owner lets others read it with `chmod -R a+rX {}`"
 
 class ModelFilesError(Exception):
     """A model that cannot be served; the text says which file and how to re-create it."""
+
+
+class Languages(NamedTuple):
+    """The codes of a translation model's languages; `und` (BCP 47) where the manifest does not say."""
+
+    source: str
+    target: str
 
 
 @dataclass(frozen=True)
@@ -54,6 +61,11 @@ class ModelFiles:
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         return None if digest == entry["sha256"] else f"is damaged; {self._remedy}"
+
+    @property
+    def languages(self) -> Languages:
+        """Of a translation model."""
+        return Languages(*(self.facts.get(f"{end}_language", "und") for end in ("source", "target")))
 
     @property
     def _remedy(self) -> str:

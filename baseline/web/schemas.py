@@ -1,13 +1,12 @@
-"""The operations of the HTTP contract: bodies within the server's limits, answers, and errors."""
+"""The texts of requests within the server's limits, and the answers of the servers' own routes."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, create_model
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 from .settings import HttpSettings
-
-MAX_TIMEOUT_MS = 86_400_000
 
 
 class Translation(BaseModel):
@@ -40,34 +39,31 @@ class InputProblems(BaseModel):
     detail: list[Detail]
 
 
-class Operation(NamedTuple):
-    """A POST of `body`, answered with `answer`, in which `field` holds what the engine gives, if not all."""
-
-    task: str
-    batch: bool
-    body: type[BaseModel]
-    answer: type[BaseModel]
-    field: str | None
+class ErrorText(BaseModel):
+    error: str
 
 
-def operations(settings: HttpSettings) -> dict[str, Operation]:
-    """The operations by path."""
+class TextTypes(NamedTuple):
+    """Types of fields: a text, texts, texts in lists of one each, and a number of beams."""
+
+    one: Any
+    many: Any
+    rows: Any
+    beams: Any
+
+
+def at_least(least: int, most: int | None = None) -> Any:
+    """The type of a whole number from `least` to `most`."""
+    return Annotated[int, Field(strict=True, ge=least, le=most), BeforeValidator(whole_number)]
+
+
+def text_types(settings: HttpSettings) -> TextTypes:
+    """The types of fields within the limits of `settings`; what they refuse names the limit."""
     one = Annotated[str, Field(min_length=1, max_length=settings.max_text_chars), AfterValidator(readable)]
-    many = Annotated[list[one], Field(min_length=1, max_length=settings.max_batch_texts)]
-    beams = Annotated[int, Field(strict=True, ge=1, le=settings.max_num_beams), BeforeValidator(whole_number)]
-
-    def body(name: str, **fields: Any) -> type[BaseModel]:
-        return create_model(name, __config__=ConfigDict(extra="forbid"), **fields)
-
-    text, texts = body("TextRequest", text=one), body("TextsRequest", texts=many)
-    translation = body("TranslationRequest", text=one, num_beams=(beams, 1))
-    translations = body("TranslationsRequest", texts=many, num_beams=(beams, 1))
-    return {
-        "/translate": Operation("translation", False, translation, Translation, "translation"),
-        "/translate/batch": Operation("translation", True, translations, Translations, "translations"),
-        "/sentiment": Operation("sentiment", False, text, Sentiment, None),
-        "/sentiment/batch": Operation("sentiment", True, texts, Sentiments, "results"),
-    }
+    at_most = Field(min_length=1, max_length=settings.max_batch_texts)
+    beams = at_least(1, settings.max_num_beams)
+    row = Annotated[list[one], Field(min_length=1, max_length=1)]
+    return TextTypes(one, Annotated[list[one], at_most], Annotated[list[row], at_most], beams)
 
 
 def readable(text: str) -> str:
@@ -83,22 +79,13 @@ def whole_number(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-ERROR_ANSWERS: dict[int | str, dict[str, Any]] = {
-    400: {"model": Problem, "description": "Not HTTP/1.1 as it should be"},
-    408: {"model": Problem, "description": "The body did not arrive in time"},
-    413: {"model": Problem, "description": "The body is larger than the limit"},
-    422: {"model": InputProblems, "description": "Bad input; names the field and the limit"},
-    431: {"model": Problem, "description": "The header is larger than the limit"},
-    503: {"model": Problem, "description": "Not ready, or cannot take the request now; see Retry-After"},
-    504: {"model": Problem, "description": "The deadline passed"},
-}
-
-
-def openapi_request(body: type[BaseModel]) -> dict[str, Any]:
-    """What the OpenAPI page needs to show a body and a header that no parameter of the endpoint reads."""
-    timeout_ms = {"type": "integer", "minimum": 1, "maximum": MAX_TIMEOUT_MS}
-    content = {"application/json": {"schema": body.model_json_schema()}}
-    return {
-        "parameters": [{"in": "header", "name": "X-Timeout-Ms", "schema": timeout_ms}],
-        "requestBody": {"required": True, "content": content},
-    }
+def in_place(schema: Any, definitions: dict[str, Any] | None = None) -> Any:
+    """A JSON schema with what it refers to in place: an OpenAPI document has its definitions elsewhere."""
+    if isinstance(schema, dict):
+        definitions = definitions or schema.get("$defs", {})
+        if "$ref" in schema:
+            return in_place(definitions[schema["$ref"].rpartition("/")[2]], definitions)
+        return {name: in_place(part, definitions) for name, part in schema.items() if name != "$defs"}
+    if isinstance(schema, Sequence) and not isinstance(schema, str):
+        return [in_place(part, definitions) for part in schema]
+    return schema

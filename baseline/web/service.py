@@ -12,22 +12,21 @@ import signal
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import psutil
 from fastapi import HTTPException, Request, Response
-from pydantic_core import to_json
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .engine import Engine, awaitable
-from .errors import InvalidInput, Refusal, error_response
+from .errors import InvalidInput, NotReady, error_response
 from .metrics import Metrics
-from .request_context import UNREADABLE, RequestContext
+from .protocols.routes import operations
+from .request_context import CONTEXT, UNREADABLE, RequestContext
 from .request_parsing import read_body
-from .schemas import operations
 from .sentences import SentenceSplitter, SplitText
 
 log = logging.getLogger(__name__)
-CONTEXT = "request_context"
 
 
 class Service:
@@ -36,7 +35,7 @@ class Service:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.loaded = self._broken = False
-        self.operations = operations(engine.settings)
+        self.operations = operations(engine)
         self._metrics = Metrics(engine.registry)
         self._translate, self._classify = awaitable(engine.translate), awaitable(engine.classify)
         engine.on_broken = self._end
@@ -71,10 +70,15 @@ class Service:
             log.error("the server ends: %s", problem)
             signal.raise_signal(signal.SIGTERM)
 
-    def unready(self) -> Refusal | None:
+    def unready(self) -> NotReady | None:
         """Why the server is not ready."""
         problem = self.engine.unready() if self.loaded else "loading"
-        return Refusal(f"not ready: {problem}") if problem else None
+        return NotReady(problem) if problem else None
+
+    def require_ready(self) -> None:
+        """Raises NotReady unless it is."""
+        if problem := self.unready():
+            raise problem
 
     def around(self, app: ASGIApp) -> "Service":
         self.app = app
@@ -115,7 +119,7 @@ class Service:
         answer: ASGIApp = self.app
         try:
             if refusal is not None:
-                answer = error_response(refusal)
+                answer = error_response(refusal, context.error_form)
             elif context.operation is not None:
                 answer = await self.answer(Request(scope, receive))
             await answer(scope, receive, send_noted)
@@ -126,7 +130,7 @@ class Service:
             if status is not None or task is None:
                 raise
             task.uncancel()
-            await error_response(Refusal("not ready: draining"))(scope, receive, send_noted)
+            await error_response(NotReady("draining"), context.error_form)(scope, receive, send_noted)
         finally:
             context.receive = None  # it holds the scope: a cycle that only a collection would free
             self.record(scope, status or 500)
@@ -137,18 +141,19 @@ class Service:
         context.receive = request.receive
         operation = self.operations[request.scope["path"]]
         try:
-            body = await read_body(request, operation.body, self.engine.settings)
-            texts = body.texts if operation.batch else [body.text]
+            content = await read_body(request, self.engine.settings)
+            if operation.other is not None and operation.other.takes(request.headers, content):
+                operation = context.operation = operation.other
+            query = operation.parse(request.headers, content)
+            context.place = query.place
             if operation.task == "translation":
-                answers = await self._translate_texts(texts, body.num_beams, context)
+                answers: list[Any] = await self._translate_texts(query.texts, query.num_beams, context)
             else:
-                context.asked = [*enumerate(texts)]
-                answers = await self._classify(texts, context)
+                context.asked = [*enumerate(query.texts)]
+                answers = await self._classify(query.texts, context)
         except HTTPException as error:
-            return error_response(error)
-        answer = answers if operation.batch else answers[0]
-        content = to_json({operation.field: answer} if operation.field else answer)
-        return Response(content, media_type="application/json")
+            return error_response(error, context.error_form)
+        return query.write(answers)
 
     async def _translate_texts(self, texts: list[str], num_beams: int, context: RequestContext) -> list[str]:
         """The translations of texts, which the engine translates sentence by sentence."""

@@ -10,6 +10,7 @@ from anyio import to_thread
 from prometheus_client import CollectorRegistry
 
 from .errors import Refusal
+from .model_files import ModelFiles
 from .request_context import RequestContext
 from .schemas import Sentiment
 from .sentences import SentenceModel, TranslatedSentence
@@ -19,21 +20,33 @@ Result = TypeVar("Result")
 MaybeAsync = Union[Awaitable[Result], Result]  # noqa: UP007, a TypeVar cannot be joined by |
 
 
+class Classifier(Protocol):
+    """What the frame needs to know of a sentiment model; `labels` are in the model's order."""
+
+    labels: list[str]
+    max_input_tokens: int
+
+
 class Models(Protocol):
     """What the frame needs to know of an engine's models."""
 
     @property
     def translator(self) -> SentenceModel: ...
 
+    @property
+    def classifier(self) -> Classifier: ...
+
 
 class Engine(ABC):
     """Answers texts. A plain `def` of it runs in the thread pool, an `async def` on the event loop.
 
-    Its constructor finds model files, loads none, and may raise ModelFilesError; `registry` is on /metrics.
+    Its constructor sets its files, loads none, and may raise ModelFilesError; `registry` is on /metrics.
     `load` sets `models`; texts are split into sentences for its translator.
     """
 
     title: ClassVar[str]
+    translation_files: ModelFiles
+    sentiment_files: ModelFiles
     models: Models
 
     def __init__(self, settings: HttpSettings) -> None:

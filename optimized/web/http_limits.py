@@ -119,11 +119,11 @@ class LimitedHttp(HttpToolsProtocol):
             if not waits_for_body:
                 cycle.keep_alive = False
                 return
-        self.write_error(status, detail, {}, close=True)
+        self.write_error(status, {"detail": detail}, {}, close=True)
 
-    def write_error(self, status: int, detail: object, headers: Mapping[str, str], close: bool) -> None:
+    def write_error(self, status: int, error: object, headers: Mapping[str, str], close: bool) -> None:
         """Writes what the app would answer, without it; `close` ends the connection then."""
-        content = to_json({"detail": detail})
+        content = to_json(error)
         head = b"content-type: application/json\r\ncontent-length: %d\r\n" % len(content)
         lines = [STATUS_LINE[status], head]
         for name, value in self.server_state.default_headers:

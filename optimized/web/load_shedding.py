@@ -9,6 +9,7 @@ from typing import Any
 from uvicorn.protocols.utils import get_client_addr, get_path_with_query_string
 
 from .http_limits import LimitedHttp
+from .request_context import CONTEXT
 
 
 class LoadSheddingHttp(LimitedHttp):
@@ -20,12 +21,12 @@ class LoadSheddingHttp(LimitedHttp):
         if self.pipeline or (refusal := service.refusal(scope)) is None:
             super()._start_asgi_task(cycle, app)
             return
+        status, content = scope[CONTEXT].error_form(refusal)
         if cycle.access_log:
             request = get_client_addr(scope), scope["method"], get_path_with_query_string(scope)
-            status = scope["http_version"], refusal.status_code
-            cycle.access_logger.info('%s - "%s %s HTTP/%s" %d', *request, *status)
-        self.write_error(refusal.status_code, refusal.detail, refusal.headers or {}, not cycle.keep_alive)
+            cycle.access_logger.info('%s - "%s %s HTTP/%s" %d', *request, scope["http_version"], status)
+        self.write_error(status, content, refusal.headers or {}, close=not cycle.keep_alive)
         # The body, where one is yet to come, is passed over within the limits.
         cycle.response_started = cycle.response_complete = True
         self.on_response_complete()
-        service.record(scope, refusal.status_code)
+        service.record(scope, status)

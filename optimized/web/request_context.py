@@ -1,14 +1,16 @@
 """A request's context: by when it must be answered, what its time went into, and headers of its answer."""
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NoReturn
 
 from starlette.types import Receive
 
-from .errors import DeadlineExceeded, InvalidInput
-from .schemas import MAX_TIMEOUT_MS, Operation
+from .errors import DeadlineExceeded, ErrorForm, InvalidInput, detail_form
+from .operation import MAX_TIMEOUT_MS, Operation
 
+# Its key in the ASGI scope.
+CONTEXT = "request_context"
 PHASES = ("tokenize", "queue", "inference")
 UNREADABLE = "Text should hold a word that the model can read"
 
@@ -17,6 +19,8 @@ class RequestContext:
     """Times are of time.perf_counter, in seconds; `receive` is the request's ASGI channel."""
 
     receive: Receive | None = None
+    # Where the text of an index stands in the request.
+    place: Callable[[int], Sequence[str | int]] = staticmethod(lambda index: ("body", "text"))
     # What the engine is asked for, texts or sentences, each with the index of its text in the request.
     asked: Sequence[tuple[int, str]] = ()
 
@@ -26,6 +30,11 @@ class RequestContext:
         self.deadline_s = float("inf")
         self.phases_s: dict[str, float] = {}
         self.headers: list[tuple[bytes, bytes]] = []
+
+    @property
+    def error_form(self) -> ErrorForm:
+        """How errors are written to this client."""
+        return detail_form if self.operation is None else self.operation.error_form
 
     def set_deadline(self, headers: Iterable[tuple[bytes, bytes]], timeout_ms: int) -> None:
         """`timeout_ms` after the arrival, or sooner by X-Timeout-Ms; InvalidInput where that is no number."""
@@ -59,9 +68,7 @@ class RequestContext:
 
     def refuse_texts(self, problems: Mapping[int, str]) -> NoReturn:
         """Raises InvalidInput with what is wrong with texts of the request, by index."""
-        batch = self.operation is not None and self.operation.batch
-        places = (("body", "texts", index) if batch else ("body", "text") for index in problems)
-        raise InvalidInput(*zip(places, problems.values(), strict=True))
+        raise InvalidInput(*((self.place(index), problem) for index, problem in problems.items()))
 
     def add(self, phase: str, seconds: float) -> None:
         """Adds to `phase`, one of PHASES."""

@@ -26,6 +26,7 @@ needs_nginx = pytest.mark.skipif(NGINX is None, reason="there is no nginx; on De
 SNIPPET = (DEPLOY / "nginx" / "inference-gap.conf").read_text()
 START_S = STOP_S = 20.0
 STOPPED_AFTER, ANSWERS = 300, 900
+PASSED_ON = ("/ready", "/health", "/languages", "/v2", "/v2/models/sentiment/ready")
 
 
 class Upstream(http.server.ThreadingHTTPServer):
@@ -133,7 +134,7 @@ def test_a_server_that_stops_under_load_costs_no_answer(tmp_path: Path) -> None:
 
 
 @needs_nginx
-@pytest.mark.parametrize("first", [503, 0], ids=["refuses", "is down"])
+@pytest.mark.parametrize("first", [503, 429, 0], ids=["refuses", "refuses TEI's clients", "is down"])
 def test_a_request_that_cost_nothing_is_tried_on_the_other_process(tmp_path: Path, first: int) -> None:
     with proxied(tmp_path, first, 200) as (client, upstreams):
         body = b'{"text": "A man sleeps."}'
@@ -161,11 +162,11 @@ def test_nothing_else_is_tried_again(tmp_path: Path, status: int) -> None:
 @needs_nginx
 def test_only_the_routes_of_the_contract_are_passed_on(tmp_path: Path) -> None:
     with proxied(tmp_path, 200, 200) as (client, upstreams):
-        assert [client.get(path).status_code for path in ("/ready", "/health")] == [200, 200]
-        for path in ("/metrics", "/docs", "/openapi.json", "/", "/translate/other"):
+        assert [client.get(path).status_code for path in PASSED_ON] == [200] * 5
+        for path in ("/metrics", "/docs", "/openapi.json", "/", "/translate/other", "/v2x", "/info/x"):
             assert client.get(path).status_code == 404, path
         assert client.post("/translate", content=b"x" * ((2 << 20) + 1)).status_code == 413
-        assert sum(len(upstream.bodies) for upstream in upstreams) == 2
+        assert sum(len(upstream.bodies) for upstream in upstreams) == len(PASSED_ON)
 
 
 def test_its_limits_fit_those_of_the_servers() -> None:

@@ -193,7 +193,7 @@ def panels_by_server() -> list[tuple[str, str, str]]:
 
 
 def test_every_server_is_scraped(scraped: Scraped) -> None:
-    assert scraped.wait_for('count(up{job="inference-gap"} == 1)') == [len(SERVERS)]
+    scraped.wait_for(f'count(up{{job="inference-gap"}} == 1) == {len(SERVERS)}')
     until(
         lambda: scraped.get("label/server/values"),
         lambda found: found == sorted(SERVERS),

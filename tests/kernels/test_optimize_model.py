@@ -21,6 +21,7 @@ from transformers import AutoModelForSeq2SeqLM, AutoModelForSequenceClassificati
 from benchmark.runs.environment import ROOT
 from dynamic_batching.decoder import SlotDecoder
 from dynamic_batching.sequence import Sequence
+from dynamic_batching.web.model_files import find_model_files
 from model_export import hub, onnx_export, quality_checks, random_weights, sources, verify
 from model_export.errors import PreparationError
 from model_export.kernels import Kernels, choose_kernels
@@ -54,6 +55,7 @@ def test_a_local_folder_in_hub_layout_is_prepared(tmp_path: Path) -> None:
     assert translation.dtype == torch.float32
     sentiment = AutoModelForSequenceClassification.from_pretrained(tmp_path / "models/sentiment/pytorch")
     assert set(sentiment.config.id2label.values()) == {"POSITIVE", "NEGATIVE"}
+    assert manifest.artefacts["translation/onnx"]["target_language"] == "de"
     assert str(tmp_path) not in manifest.path.read_text()
 
 
@@ -133,6 +135,23 @@ def test_what_is_whole_is_kept(tmp_path: Path) -> None:
     prepare("embedded", models, force=False, print_line=lines.append)
     assert any("nothing to do" in line for line in lines)
     assert (models / "translation/pytorch/config.json").stat().st_mtime_ns == before
+
+
+def test_the_languages_are_recorded_also_in_what_was_prepared_before_they_were(tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    shutil.copytree(EMBEDDED, models)
+    content = json.loads((models / "manifest.json").read_text())
+    for artefact in content["artefacts"].values():
+        artefact.pop("target_language", None)
+    (models / "manifest.json").write_text(json.dumps(content))
+    before = sha256_of(models / "translation/pytorch/config.json")
+    prepare("embedded", models, force=False, print_line=quiet)
+    for name in ("translation/pytorch", "translation/onnx"):
+        files = find_model_files(models, name)
+        assert files.languages == ("en", "de")
+        files.verify()
+    assert sha256_of(models / "translation/pytorch/config.json") == before
+    assert find_model_files(models, "sentiment/onnx").languages == ("und", "und")
 
 
 def test_random_weights_have_the_hub_models_size_and_are_the_same_every_time(

@@ -22,6 +22,7 @@ def broken(request: pytest.FixtureRequest) -> Iterator[TestClient]:
     web = importlib.import_module(f"{request.param}.web.engine")
     app = importlib.import_module(f"{request.param}.web.app")
     config = importlib.import_module(f"{request.param}.config")
+    model_files = importlib.import_module(f"{request.param}.web.model_files")
 
     def fail(*_: Any) -> Any:
         raise RuntimeError(f"cannot read {SECRET}")
@@ -33,6 +34,7 @@ def broken(request: pytest.FixtureRequest) -> Iterator[TestClient]:
     class BrokenEngine(web.Engine):  # type: ignore[misc, name-defined]
         title = "broken"
         models = SimpleNamespace(translator=letters)
+        translation_files = sentiment_files = model_files.ModelFiles("", EMBEDDED, {})
         translate = classify = unready = fail
 
         def load(self) -> None: ...

@@ -9,8 +9,11 @@ import subprocess
 import httpx
 import pytest
 
+PAGES = ["/", "/health", "/ready", "/metrics", "/docs", "/openapi.json", "/languages", "/info"]
+PAGES += ["/v2", "/v2/health/live", "/v2/health/ready", "/v2/models/sentiment", "/v2/models/sentiment/config"]
 
-@pytest.mark.parametrize("path", ["/", "/health", "/ready", "/metrics", "/docs", "/openapi.json"])
+
+@pytest.mark.parametrize("path", PAGES)
 def test_head_is_answered_as_get_without_the_body(client: httpx.Client, path: str) -> None:
     head, get = client.head(path), client.get(path)
     assert head.status_code == get.status_code and head.status_code < 400

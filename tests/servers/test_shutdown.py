@@ -32,10 +32,12 @@ every_server = pytest.mark.parametrize("name", SERVERS)
 async def ready_app(name: str, classify: Classify) -> AsyncIterator[FastAPI]:
     """The app of an engine that classifies with `classify`, loaded."""
     web = import_module(f"{name}.web.engine")
+    model_files = import_module(f"{name}.web.model_files")
 
     class FakeEngine(web.Engine):  # type: ignore[misc, name-defined]
         title = "fake"
         models = SimpleNamespace(translator=None)
+        translation_files = sentiment_files = model_files.ModelFiles("", EMBEDDED, {})
 
         async def load(self) -> None: ...
 
@@ -64,10 +66,16 @@ async def forever() -> Any:
 class Posted:
     """A POST to the app as an ASGI server runs it: its task, and what was `sent` of the answer."""
 
-    def __init__(self, app: FastAPI, receive: Receive = whole_body, send: Send | None = None) -> None:
+    def __init__(
+        self,
+        app: FastAPI,
+        receive: Receive = whole_body,
+        send: Send | None = None,
+        path: str = "/sentiment",
+    ) -> None:
         self.sent: list[Any] = []
         self._send = send
-        scope = {"type": "http", "method": "POST", "path": "/sentiment", "headers": [], "query_string": b""}
+        scope = {"type": "http", "method": "POST", "path": path, "headers": [], "query_string": b""}
         self.task = asyncio.create_task(app(scope, receive, self._note))
 
     async def _note(self, message: Any) -> None:

@@ -27,6 +27,7 @@ from dynamic_batching.scheduler import Scheduler
 from dynamic_batching.sequence import Batch
 from dynamic_batching.web.app import create_app
 from dynamic_batching.web.errors import DeadlineExceeded, Refusal
+from dynamic_batching.web.model_files import ModelFiles
 from dynamic_batching.worker import SchedulerCallbacks
 from dynamic_batching.worker_pool import MAX_LOST_WORKERS, WorkerLost
 
@@ -300,7 +301,8 @@ def test_real_workers_answer_each_request_with_its_own_answer(threads: int) -> N
 def test_ready_fails_while_models_load_and_while_a_worker_does_not_work(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("dynamic_batching.engine.find_onnx_files", lambda folder, task: None)
+    find = "dynamic_batching.engine.find_onnx_files"
+    monkeypatch.setattr(find, lambda folder, task: ModelFiles(task, folder, {}))
     app = create_app(BatchingEngine, Settings())
     service = app.state.service
     healthy = {"translation": True, "sentiment": False}

@@ -1,0 +1,1 @@
+"""Protocols that have clients of their own, each translated to the engine's two calls."""
