@@ -7,7 +7,7 @@ import typer
 from benchmark.commands.closed_loop import Ladder, Run
 from benchmark.commands.compare import Compare
 from benchmark.commands.draw import plot, readme, report
-from benchmark.commands.experiments import BatchTimeline, Capacity, OfflineThroughput, Soak
+from benchmark.commands.experiments import BatchTimeline, Capacity, OfflineThroughput, Roofline, Soak
 from benchmark.commands.open_loop import HeadOfLineBlocking, OpenLoop
 from benchmark.commands.session import Command, as_command
 
@@ -20,6 +20,7 @@ MEASURE: dict[str, type[Command]] = {
     "batch-timeline": BatchTimeline,
     "soak": Soak,
     "offline-throughput": OfflineThroughput,
+    "roofline": Roofline,
     "compare": Compare,
 }
 

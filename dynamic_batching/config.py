@@ -30,6 +30,11 @@ class Settings(HttpSettings):
         description="`continuous`; for comparison: `request` (a batch ends before the next starts), `static`"
         " (which also computes finished texts)",
     )
+    vocabulary_screening: bool = Field(
+        default=True,
+        description="greedy steps compute few of the logits, where the model was prepared for that; off for"
+        " comparison",
+    )
     max_wait_ms: NonNegativeInt = Field(
         default=0, description="artificial delay of an idle worker, to gather a batch"
     )

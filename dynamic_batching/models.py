@@ -16,7 +16,7 @@ class Translator(MarianModel):
     """English to German with a Marian model, greedy or by beam search."""
 
     def __init__(self, files: ModelFiles, settings: Settings) -> None:
-        super().__init__(files, settings.max_input_tokens)
+        super().__init__(files, settings.max_input_tokens, screening=settings.vocabulary_screening)
         self._max_batch_size = settings.max_batch_size
         self._keep_finished = settings.translation_batching == "static"
         # A decoder's buffers serve one batch at a time; as many exist as batches ran at once.

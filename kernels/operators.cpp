@@ -4,6 +4,7 @@
 #include <cstring>
 #include <vector>
 
+#include "argmax.h"
 #include "attention.h"
 #include "layer_norm.h"
 #include "operator.h"
@@ -24,15 +25,25 @@ LinearWeights packed(const Tensor& codes, const Tensor& scale) {
     return weights;
 }
 
-LinearWeights layer(const Tensor& x, const Tensor& codes, const Tensor& scale, const Tensor& sums,
-                    const Tensor& bias) {
+LinearWeights weights_of(const Tensor& codes, const Tensor& scale, const Tensor& sums, const Tensor& bias) {
     LinearWeights weights = packed(codes, scale);
-    require(size_t(x.last()) == weights.inputs, "x does not fit weight");
     require(size_t(sums.count()) == weights.outputs, "weight_sum does not fit scale");
     require(!bias.data || size_t(bias.count()) == weights.outputs, "bias does not fit scale");
     weights.code_sum = sums.as<int32_t>();
     weights.bias = bias.as<float>();
     return weights;
+}
+
+LinearWeights layer(const Tensor& x, const Tensor& codes, const Tensor& scale, const Tensor& sums,
+                    const Tensor& bias) {
+    const LinearWeights weights = weights_of(codes, scale, sums, bias);
+    require(size_t(x.last()) == weights.inputs, "x does not fit weight");
+    return weights;
+}
+
+Forbidden columns(const Tensor& forbidden, const Tensor& x) {
+    require(forbidden.rows() == x.rows(), "forbidden does not fit x");
+    return {forbidden.as<int64_t>(), size_t(forbidden.last())};
 }
 
 void row_linear(const Call& call) {
@@ -55,9 +66,25 @@ void row_linear(const Call& call) {
 void row_argmax(const Call& call) {
     const Tensor x = call.input(0), forbidden = call.input(4);
     const LinearWeights weights = layer(x, call.input(1), call.input(2), call.input(3), call.input(5));
-    require(forbidden.rows() == x.rows(), "forbidden does not fit x");
-    gap::row_argmax(weights, x.as<float>(), x.rows(), forbidden.as<int64_t>(), forbidden.last(),
+    gap::row_argmax(weights, x.as<float>(), x.rows(), columns(forbidden, x),
                     call.output<int64_t>(0, {x.rows(), 1}));
+}
+
+void screened_argmax(const Call& call) {
+    const Tensor x = call.input(0), codes = call.input(4), scale = call.input(5), norm = call.input(6),
+                 forbidden = call.input(7);
+    TwoBlocks weights{};
+    weights.first = weights_of(call.input(1), call.input(2), call.input(3), call.input(8));
+    require(weights.first.inputs < size_t(x.last()), "the first block has all of x");
+    weights.rest = x.last() - weights.first.inputs;
+    const int64_t outputs = weights.first.outputs;
+    require(codes.count() == outputs * int64_t(weights.rest), "rest does not fit the first block and x");
+    require(scale.count() == outputs && norm.count() == outputs, "the scale or norm of rest does not fit");
+    weights.rest_codes = codes.as<int8_t>();
+    weights.rest_scale = scale.as<float>();
+    weights.rest_norm = norm.as<float>();
+    gap::screened_argmax(weights, x.as<float>(), x.rows(), columns(forbidden, x),
+                         call.output<int64_t>(0, {x.rows(), 1}));
 }
 
 void embed_rows(const Call& call) {
@@ -156,6 +183,8 @@ extern "C" __attribute__((visibility("default"))) OrtStatus* RegisterCustomOps(O
         {"RowLinear", "activation", {kFloat, kInt8, kFloat, kInt32, kFloat, kFloat, kFloat, kFloat, kFloat}, 4, {kFloat},
          row_linear},
         {"RowArgMax", nullptr, {kFloat, kInt8, kFloat, kInt32, kInt64, kFloat}, 5, {kInt64}, row_argmax},
+        {"ScreenedArgMax", nullptr, {kFloat, kInt8, kFloat, kInt32, kInt8, kFloat, kFloat, kInt64, kFloat}, 8, {kInt64},
+         screened_argmax},
         {"EmbedRows", nullptr, {kInt8, kFloat, kInt64}, 3, {kFloat}, embed_rows},
         {"PackedAttention", "heads", {kFloat, kInt32}, 2, {kFloat}, packed_attention},
         {"KeepRows", nullptr, {kFloat, kInt32}, 2, {kHalf}, keep_rows},

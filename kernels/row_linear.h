@@ -27,11 +27,6 @@ struct LinearWeights {
 // A row's result has the same bits whatever rows are beside it.
 void row_linear(const LinearWeights& weights, const float* x, size_t rows, const float* residual, float* y);
 
-// The column of each row's largest result: the first of equals, never one of the row's `forbidden`
-// [rows, forbidden_count] (negative for none). Column 0 where nothing compares, as for a row of NaN.
-void row_argmax(const LinearWeights& weights, const float* x, size_t rows, const int64_t* forbidden,
-                size_t forbidden_count, int64_t* chosen);
-
 // Rows of a table [outputs, inputs] that lies like the weight of a layer, as floats.
 void embed_rows(const int8_t* codes, const float* scale, size_t inputs, const int64_t* ids, size_t count, float* y);
 

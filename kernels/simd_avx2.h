@@ -80,6 +80,8 @@ inline Floats keep(Lanes lanes, Floats x) {
     return lanes.whole() ? x : _mm256_and_ps(x, _mm256_castsi256_ps(lanes.mask()));
 }
 inline Mask greater(Floats a, Floats b) { return _mm256_cmp_ps(a, b, _CMP_GT_OQ); }
+inline Mask at_least(Floats a, Floats b) { return _mm256_cmp_ps(a, b, _CMP_GE_OQ); }
+inline uint32_t bits_of(Mask mask) { return uint32_t(_mm256_movemask_ps(mask)); }
 inline Floats choose(Mask mask, Floats a, Floats otherwise) { return _mm256_blendv_ps(otherwise, a, mask); }
 inline Ints choose(Mask mask, Ints a, Ints otherwise) {
     return _mm256_blendv_epi8(otherwise, a, _mm256_castps_si256(mask));
@@ -131,6 +133,20 @@ inline void store_codes(Lanes lanes, uint8_t* codes, Floats x) {
     } else {
         std::memcpy(codes, &bytes, lanes.count);
     }
+}
+
+inline int32_t dot_product(const int16_t* a, const int8_t* b, size_t count) {
+    Ints sums = zero_ints();
+    size_t k = 0;
+    for (; k + 16 <= count; k += 16) {
+        const Ints wide = _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(b + k)));
+        sums = _mm256_add_epi32(sums, _mm256_madd_epi16(load_ints(a + k), wide));
+    }
+    const __m128i fours = _mm_add_epi32(_mm256_castsi256_si128(sums), _mm256_extracti128_si256(sums, 1));
+    const __m128i pairs = _mm_add_epi32(fours, _mm_unpackhi_epi64(fours, fours));
+    int32_t sum = _mm_cvtsi128_si32(_mm_add_epi32(pairs, _mm_shuffle_epi32(pairs, 1)));
+    for (; k < count; ++k) sum += a[k] * b[k];
+    return sum;
 }
 
 // The sum over the lanes of each of 8 vectors; all are added up in the same order.

@@ -45,6 +45,8 @@ inline Floats subtract_product(Floats a, Floats b, Floats c) { return _mm512_fnm
 // Zeros in place of the lanes that are left out.
 inline Floats keep(Lanes lanes, Floats x) { return _mm512_maskz_mov_ps(lanes, x); }
 inline Mask greater(Floats a, Floats b) { return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ); }
+inline Mask at_least(Floats a, Floats b) { return _mm512_cmp_ps_mask(a, b, _CMP_GE_OQ); }
+inline uint32_t bits_of(Mask mask) { return mask; }
 inline Floats choose(Mask mask, Floats a, Floats otherwise) { return _mm512_mask_mov_ps(otherwise, mask, a); }
 inline Ints choose(Mask mask, Ints a, Ints otherwise) { return _mm512_mask_mov_epi32(otherwise, mask, a); }
 
@@ -75,6 +77,18 @@ inline Ints minus_128_times(Ints x) { return _mm512_sub_epi32(zero_ints(), _mm51
 inline void store_codes(Lanes lanes, uint8_t* codes, Floats x) {
     const Ints shifted = _mm512_add_epi32(_mm512_cvtps_epi32(x), all(128));
     _mm_mask_storeu_epi8(codes, lanes, _mm512_cvtusepi32_epi8(shifted));
+}
+
+inline int32_t dot_product(const int16_t* a, const int8_t* b, size_t count) {
+    Ints sums = zero_ints();
+    size_t k = 0;
+    for (; k + 32 <= count; k += 32) {
+        const Ints wide = _mm512_cvtepi8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(b + k)));
+        sums = _mm512_add_epi32(sums, _mm512_madd_epi16(_mm512_loadu_si512(a + k), wide));
+    }
+    int32_t sum = _mm512_reduce_add_epi32(sums);
+    for (; k < count; ++k) sum += a[k] * b[k];
+    return sum;
 }
 
 // The sum over the lanes of each of 16 vectors; all are added up in the same order.

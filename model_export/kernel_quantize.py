@@ -18,30 +18,7 @@ from model_export.instruction_sets import InstructionSet
 from model_export.kernel_weights import int8_rows_for_16_bits, panels
 
 DOMAIN = "gap"
-DECODER, GREEDY = "decoder.onnx", "greedy.onnx"
-NEXT_IDS = "next_ids"
-_NONE, _RELU, _GELU, _SILU = range(4)
-
-
-def quantize_for_kernels(
-    graphs: dict[str, onnx.ModelProto], instructions: InstructionSet, float32_layers: Collection[str] = ()
-) -> dict[str, onnx.ModelProto]:
-    """The INT8 form, for kernels/ compiled for `instructions`, of graphs that read the token ids `input_ids`.
-
-    `float32_layers` stay in ONNX Runtime's operators. Inputs and outputs keep their names, meaning and
-    shapes, except cached keys and values: float16 [rows,1,tokens,heads*head_dim], contiguous for each row.
-
-    With `decoder.onnx` comes `greedy.onnx`, whose output is not logits but `next_ids` int64 [B,1]: each row's
-    best token (the first of equals) that is not in its `forbidden` int64 [B,F] (negative for none). So the
-    logits of the vocabulary are never written. There is none where the embedding stays in float32.
-    Raises PreparationError for a layer whose number of inputs is not a multiple of 4.
-    """
-    rewritten = {
-        name: KernelQuantizer(model, instructions, float32_layers).run() for name, model in graphs.items()
-    }
-    if DECODER in graphs and EMBEDDING not in float32_layers:
-        rewritten[GREEDY] = GreedyQuantizer(graphs[DECODER], instructions, float32_layers).run()
-    return rewritten
+NONE, RELU, GELU, SILU = range(4)
 
 
 class KernelQuantizer(GraphRewriter):
@@ -105,14 +82,14 @@ class KernelQuantizer(GraphRewriter):
         """A product with the bias, activation, residual and norm that follow it, if any."""
         bias = residual = ""
         norm: list[str] = []
-        activation = _NONE
+        activation = NONE
         reader = self.only_reader(output)
         if reader is not None and reader.op_type == "Add":
             other = other_input(reader, output)
             if self.floats.get(other, np.empty(())).shape == self.floats[weight].shape[1:]:
                 bias, output = other, reader.output[0]
         reader = self.only_reader(output)
-        if reader is not None and (following := activation_of(reader)) != _NONE:
+        if reader is not None and (following := activation_of(reader)) != NONE:
             activation, output = following, reader.output[0]
         reader = self.only_reader(output)
         if reader is not None and reader.op_type == "Sum" and len(reader.input) == 2:
@@ -135,7 +112,7 @@ class KernelQuantizer(GraphRewriter):
 
     def project(self, x: str, bias: str, output: str) -> None:
         inputs = [x, *self.packed(EMBEDDING), self.bias(bias)]
-        self.emit("RowLinear", inputs, [output], activation=_NONE)
+        self.emit("RowLinear", inputs, [output], activation=NONE)
 
     def cached(self, name: str) -> str:
         """Keys or values as the kernels read them."""
@@ -170,7 +147,10 @@ class KernelQuantizer(GraphRewriter):
 
     def packed(self, weight: str) -> tuple[str, str, str]:
         """Codes [P,K/4,panel,4], scales [N] and sums of codes [N] of a weight [K,N] or table [N,K]."""
-        columns = self.floats[weight] if weight == EMBEDDING else self.floats[weight].T
+        return self.packed_rows(weight, self.floats[weight] if weight == EMBEDDING else self.floats[weight].T)
+
+    def packed_rows(self, name: str, columns: np.ndarray) -> tuple[str, str, str]:
+        """The same of the float32 weights `columns` [N,K]."""
         if columns.shape[1] % 4:
             raise PreparationError(
                 f"the native kernels need a multiple of 4 inputs per layer, not {columns.shape[1]}; "
@@ -178,30 +158,15 @@ class KernelQuantizer(GraphRewriter):
             )
         codes, scale = int8_weights(columns, self.instructions)
         return (
-            self.const(f"{weight}.i8", panels(codes, self.instructions.panel)),
-            self.half(f"{weight}.scale", scale),
-            self.const(f"{weight}.sum", codes.sum(axis=1, dtype=np.int32)),
+            self.const(f"{name}.i8", panels(codes, self.instructions.panel)),
+            self.half(f"{name}.scale", scale),
+            self.const(f"{name}.sum", codes.sum(axis=1, dtype=np.int32)),
         )
 
     def only_reader(self, name: str) -> onnx.NodeProto | None:
         """The one node that reads a tensor; None where there are several, or it is an output."""
         readers = self.readers.get(name, [])
         return readers[0] if len(readers) == 1 else None
-
-
-class GreedyQuantizer(KernelQuantizer):
-    """A decoding step with the choice of each row's next token."""
-
-    def __init__(
-        self, model: onnx.ModelProto, instructions: InstructionSet, float32_layers: Collection[str] = ()
-    ) -> None:
-        super().__init__(model, instructions, float32_layers)
-        caches = [value for value in self.outputs if is_cache(value)]
-        self.inputs.append(helper.make_tensor_value_info("forbidden", TensorProto.INT64, ["B", "F"]))
-        self.outputs = [helper.make_tensor_value_info(NEXT_IDS, TensorProto.INT64, ["B", 1]), *caches]
-
-    def project(self, x: str, bias: str, output: str) -> None:
-        self.emit("RowArgMax", [x, *self.packed(EMBEDDING), "forbidden", self.bias(bias)], [NEXT_IDS])
 
 
 def int8_weights(rows: np.ndarray, instructions: InstructionSet | None) -> tuple[np.ndarray, np.ndarray]:
@@ -236,9 +201,9 @@ def activation_of(node: onnx.NodeProto) -> int:
     attributes = {value.name: value for value in node.attribute}
     match node.op_type:
         case "Relu":
-            return _RELU
+            return RELU
         case "Gelu" if "approximate" not in attributes or attributes["approximate"].s == b"none":
-            return _GELU
+            return GELU
         case "QuickGelu" if attributes["alpha"].f == 1:
-            return _SILU
-    return _NONE
+            return SILU
+    return NONE

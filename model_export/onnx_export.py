@@ -12,7 +12,8 @@ from dynamic_batching.models import Translator
 from dynamic_batching.runtime.models import SentimentClassifier
 from dynamic_batching.web.model_files import ModelFiles
 from model_export.graph_rewriter import layer_names
-from model_export.kernel_quantize import int8_weights, quantize_for_kernels
+from model_export.greedy_quantize import SCREENED, quantize_for_kernels
+from model_export.kernel_quantize import int8_weights
 from model_export.kernels import Kernels
 from model_export.manifest import Manifest, contents_sha256, entries_of
 from model_export.marian_graphs import build_decoder_step, build_encoder
@@ -22,9 +23,11 @@ from model_export.pretrained import Pretrained
 from model_export.progress import PrintLine
 from model_export.quality_checks import CHECKS
 from model_export.row_quantize import quantize_rows, save_graphs
+from model_export.screening import Screening, choose_screening
 from model_export.sensitivity import layer_sensitivities
 from model_export.sentiment_graph import build_sentiment
-from model_export.verify import LabelledData
+from model_export.torch_reference import decoder_states
+from model_export.verify import Check, LabelledData
 
 TOKENIZER_FILES = {
     "translation": ("source.spm", "target.spm", "vocab.json"),
@@ -50,7 +53,7 @@ def write_onnx(
     """Publishes `<task>/onnx` for `kernels`, made from `<task>/pytorch`.
 
     Layers are kept in float32 where INT8 misses a quality bound. There are no bounds without `check_quality`,
-    and none for random weights.
+    and none for random weights. The vocabulary is screened where that pays.
     Raises:
         VerificationFailed: the float32 graph misses its bound; an earlier artefact stays.
     """
@@ -73,12 +76,19 @@ def write_onnx(
             bounded=bounded,
         )
         all_layers = layer_names(graphs)
+        screening: Screening | None = None
+        figures: dict[str, Any] = {}
+        # Hidden states of random weights lie in one direction, and say nothing about those of any model.
+        if pretrained.trained and task == "translation" and kernels.instructions is not None:
+            print_line(f"{name}: choosing how the vocabulary is screened")
+            screening, figures = screening_of(pretrained, check)
 
         def loss_ratio(float32_layers: list[str]) -> float:
             print_line(
                 f"{name}: quantizing {len(all_layers) - len(float32_layers)} of {len(all_layers)} layers"
             )
-            served = write_graphs(folder, quantize(graphs, kernels, float32_layers), kernels, source, facts)
+            int8 = quantize(graphs, kernels, float32_layers, screening)
+            served = write_graphs(folder, int8, kernels, source, facts)
             if not bounded:
                 facts["verification"] = check.facts
                 return 0.0
@@ -103,6 +113,8 @@ def write_onnx(
             float32_layers = all_layers
         else:
             facts |= {"format": "ONNX Runtime INT8", **kernels.facts}
+        if (folder / SCREENED).exists():
+            facts["screening"] = figures
         facts["precision"] = {
             "int8": [layer for layer in all_layers if layer not in float32_layers],
             "float32": float32_layers,
@@ -134,13 +146,24 @@ def write_graphs(
     return Translator(files, settings)
 
 
+def screening_of(pretrained: Pretrained, check: Check) -> tuple[Screening | None, dict[str, Any]]:
+    """The screening of a translation model's vocabulary, and its figures for the manifest."""
+    model: Any = pretrained.model
+    states = decoder_states(pretrained, check.token_ids, check.answers)
+    weights = model.lm_head.weight.detach(), model.final_logits_bias[0]
+    return choose_screening(*(tensor.numpy() for tensor in (states, *weights)))
+
+
 def quantize(
-    graphs: dict[str, Any], kernels: Kernels, float32_layers: Collection[str] = ()
+    graphs: dict[str, Any],
+    kernels: Kernels,
+    float32_layers: Collection[str] = (),
+    screening: Screening | None = None,
 ) -> dict[str, Any]:
     """The INT8 form of float32 graphs by file name, for `kernels`; `float32_layers` stay in float32."""
     if kernels.instructions is None:
         return quantize_rows(graphs, float32_layers)
-    return quantize_for_kernels(graphs, kernels.instructions, float32_layers)
+    return quantize_for_kernels(graphs, kernels.instructions, float32_layers, screening)
 
 
 def build(task: str, pretrained: Pretrained) -> dict[str, Any]:

@@ -90,17 +90,36 @@ def decoder_logits(
     `encoded` may hold the `encoder_outputs` of the same sources.
     """
     model: Any = pretrained.model
-    pad, start = model.config.pad_token_id, model.config.decoder_start_token_id
-    ids = padded(token_ids, pad)
-    before = padded([[start, *answer[:-1]] for answer in answers], pad)
-    # Masked by length, since a text may contain the padding's id.
-    return model(
-        input_ids=ids,
-        attention_mask=lengths_mask(token_ids),
-        decoder_input_ids=before,
-        use_cache=False,
-        **encoded,
-    ).logits
+    return model(**teacher_forced(model.config, token_ids, answers), **encoded).logits
+
+
+@torch.inference_mode()
+def decoder_states(
+    pretrained: Pretrained, token_ids: Sequence[list[int]], answers: Sequence[list[int]]
+) -> torch.Tensor:
+    """Last hidden states [n,d] of the decoder, one for each token of all `answers`, given those before it."""
+    model: Any = pretrained.model
+    states = []
+    for part in track([*groups_by_length(token_ids, BATCH)], "reading hidden states"):
+        chosen = [answers[index] for index in part]
+        inputs = teacher_forced(model.config, [token_ids[index] for index in part], chosen)
+        hidden = model.model(**inputs).last_hidden_state
+        states += [row[: len(answer)] for row, answer in zip(hidden, chosen, strict=True)]
+    return torch.cat(states)
+
+
+def teacher_forced(
+    config: Any, token_ids: Sequence[list[int]], answers: Sequence[list[int]]
+) -> dict[str, Any]:
+    """A Marian model's inputs for each token of `answers`, given the source and the tokens before it."""
+    pad, start = config.pad_token_id, config.decoder_start_token_id
+    return {
+        "input_ids": padded(token_ids, pad),
+        # Masked by length, since a text may contain the padding's id.
+        "attention_mask": lengths_mask(token_ids),
+        "decoder_input_ids": padded([[start, *answer[:-1]] for answer in answers], pad),
+        "use_cache": False,
+    }
 
 
 @torch.inference_mode()

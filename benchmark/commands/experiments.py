@@ -1,4 +1,4 @@
-"""`python -m benchmark capacity|batch-timeline|soak|offline-throughput`."""
+"""`python -m benchmark capacity|batch-timeline|soak|offline-throughput|roofline`."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -16,6 +16,7 @@ from benchmark.experiments.capacity import Slo, format_capacity, measure_capacit
 from benchmark.experiments.capacity_search import Bounds
 from benchmark.measure.configurations import default_configuration
 from benchmark.runs.records import SERVERS, TASKS, write_json
+from benchmark.stats.formatting import rich_table
 
 MAX_MEMORY_GROWTH = 0.02
 
@@ -121,3 +122,23 @@ class OfflineThroughput(RunOptions):
                 console.print(offline.table(task, figures))
             write_json(folder / offline.FILE, record)
             print_line(folder / offline.FILE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Roofline(RunOptions):
+    """Compare each operator of the native kernels with what this CPU can do at most."""
+
+    tasks: options.Tasks = TASKS
+    slots: Annotated[int, typer.Option(min=1, help="Sequences of a decoding step, texts of a batch.")] = 64
+
+    def run(self) -> None:
+        from benchmark.experiments import roofline
+        from benchmark.report.roofline import operator_rows
+
+        with self.run_folder("roofline") as folder:
+            models = default_configuration("dynamic_batching", self.models, self.manifest)
+            record = roofline.measure_tasks(self.tasks, models, cores_within_quota(None), self.slots)
+            for task, content in record["tasks"].items():
+                console.print(rich_table(operator_rows(content), task))
+            write_json(folder / roofline.FILE, record)
+            print_line(folder / roofline.FILE)

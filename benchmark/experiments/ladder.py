@@ -5,7 +5,7 @@ the server without and with Redis, both on the same repeated texts (zipf).
 """
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ RUNGS = (
     Rung("static_batching", CLIMB, "static batching", ("translation",)),
     Rung("request_batching", CLIMB, "early exit", ("translation",)),
     Rung("continuous_batching", CLIMB, "continuous batching", ("translation",)),
+    Rung("vocabulary_screening", CLIMB, "vocabulary screening", ("translation",)),
     Rung("no_cache", APART, "no cache"),
     Rung("redis_cache", APART, "Redis cache"),
 )
@@ -54,6 +55,11 @@ class Models:
         """The kernels of the INT8 graphs: NATIVE, or ONNX Runtime's."""
         return self.manifest["artefacts"]["translation/onnx"].get("kernels", "onnxruntime")
 
+    @property
+    def screened(self) -> bool:
+        """Whether translation was prepared for screening of its vocabulary."""
+        return bool(self.manifest["artefacts"]["translation/onnx"].get("screening"))
+
 
 def configurations(int8: Models, plain: Models, float32: Models) -> dict[str, Configuration]:
     """How each rung's server is run. Sentiment has one kind of batching, translation three.
@@ -62,26 +68,32 @@ def configurations(int8: Models, plain: Models, float32: Models) -> dict[str, Co
     finished sequences exit early. Continuous: waiting ones take their slots.
 
     `int8` is what the upper rungs serve; `plain` the same INT8 on ONNX Runtime's kernels; `float32` the
-    graphs before quantization. Where `int8` has no native kernels, there is no rung of them.
+    graphs before quantization. Where `int8` has no native kernels, or no screening of the vocabulary, there
+    is no rung of them.
     """
 
-    def configure(
-        server: str, models: Models = int8, *, cached: bool = False, batching: str = ""
-    ) -> Configuration:
-        settings = {"GAP_TRANSLATION_BATCHING": batching} if batching else {}
-        return Configuration(server, models.folder, models.manifest, cached, settings)
+    def configure(server: str, models: Models = int8, *, cached: bool = False) -> Configuration:
+        return Configuration(server, models.folder, models.manifest, cached)
+
+    def batching(kind: str, *, screening: bool = False) -> Configuration:
+        variables = {"GAP_TRANSLATION_BATCHING": kind, "GAP_VOCABULARY_SCREENING": str(screening)}
+        return replace(configure("dynamic_batching"), settings=variables)
 
     known = {
         "pytorch_eager": configure("baseline"),
         "onnx_float32": configure("optimized", float32),
         "onnx_int8": configure("optimized", plain),
-        "static_batching": configure("dynamic_batching", batching="static"),
-        "request_batching": configure("dynamic_batching", batching="request"),
-        "continuous_batching": configure("dynamic_batching", batching="continuous"),
+        "static_batching": batching("static"),
+        "request_batching": batching("request"),
+        "continuous_batching": batching("continuous"),
         "no_cache": configure("optimized"),
         "redis_cache": configure("optimized", cached=True),
     }
-    return known | ({"native_kernels": configure("optimized")} if int8.kernels == NATIVE else {})
+    if int8.kernels == NATIVE:
+        known["native_kernels"] = configure("optimized")
+    if int8.screened:
+        known["vocabulary_screening"] = batching("continuous", screening=True)
+    return known
 
 
 def rungs(task: str, workload: str, known: Collection[str]) -> list[Rung]:

@@ -14,6 +14,7 @@ from benchmark.report.known_figures import known_figures
 from benchmark.report.markdown import table
 from benchmark.report.peers import deployments, engines, server_settings, servers, sizing
 from benchmark.report.reference import Reference, circumstances
+from benchmark.report.roofline import roofline
 from benchmark.report.settings_table import settings_tables
 from benchmark.report.summary import summary
 from benchmark.stats.formatting import format_count, format_factor, format_figure, format_users
@@ -109,6 +110,7 @@ BLOCKS: dict[str, Callable[..., str]] = {
     "server-settings": server_settings,
     "deployments": deployments,
     "sizing": sizing,
+    "roofline": roofline,
     "blocking": blocking,
     "known-figures": known,
     "settings": lambda reference: settings_tables(),

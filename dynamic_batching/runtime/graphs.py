@@ -10,14 +10,17 @@ from .weights import Weights
 
 
 def load_session(
-    path: Path, kernels: Path | None = None, weights: Weights | None = None
+    path: Path,
+    kernels: Path | None = None,
+    weights: Weights | None = None,
+    options: onnxruntime.SessionOptions | None = None,
 ) -> onnxruntime.InferenceSession:
     """A session that runs on the calling thread; external weights are found next to the file.
 
     `kernels` is the library of operators that the graph needs besides ONNX Runtime's own. They read
-    `weights`, or unless given weights that this session has for itself.
+    `weights`, or unless given weights that this session has for itself. `options` may ask for a profile.
     """
-    options = onnxruntime.SessionOptions()
+    options = options or onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
     # A pattern is kept for every shape that ever came, and packed texts come in ever new ones.
@@ -38,7 +41,8 @@ def load_session(
 class Graphs:
     """The encoder and the single-step decoder, shared by every thread: a session's run is thread-safe.
 
-    `greedy` is the decoder's step that chooses tokens itself, where the models have one.
+    `greedy` is the decoder's step that chooses tokens itself, where the models have one. With screening it
+    computes few of the logits, and chooses the same tokens as with all of them.
     """
 
     encoder: onnxruntime.InferenceSession
@@ -46,9 +50,13 @@ class Graphs:
     greedy: onnxruntime.InferenceSession | None = None
 
     @classmethod
-    def load(cls, folder: Path, kernels: Path | None = None) -> "Graphs":
-        """The graphs in `folder`, which need the library `kernels` if it is given."""
-        paths = [folder / f"{name}.onnx" for name in ("encoder", "decoder", "greedy")]
+    def load(cls, folder: Path, kernels: Path | None = None, *, screening: bool = False) -> "Graphs":
+        """The graphs in `folder`, which need the library `kernels` if it is given.
+
+        With `screening` the greedy step is the one that screens the vocabulary, if there is one.
+        """
+        greedy = "screened" if screening and (folder / "screened.onnx").exists() else "greedy"
+        paths = [folder / f"{name}.onnx" for name in ("encoder", "decoder", greedy)]
         weights = Weights(folder) if kernels else None
         return cls(*(load_session(path, kernels, weights) for path in paths if path.exists()))
 

@@ -19,13 +19,16 @@ from .tokenization import BertTokenizer, MarianTokenizer
 
 
 class MarianModel:
-    """A Marian model: its graphs, its tokenizer, and how long its translations may be."""
+    """A Marian model: its graphs, its tokenizer, and how long its translations may be.
 
-    def __init__(self, files: ModelFiles, max_input_tokens: int) -> None:
+    With `screening` greedy steps screen the vocabulary, where the model was prepared for that.
+    """
+
+    def __init__(self, files: ModelFiles, max_input_tokens: int, *, screening: bool = False) -> None:
         files.verify()
         self.tokenizer = MarianTokenizer(files.folder)
         self.tokenize, self.meaningless = self.tokenizer.encode, self.tokenizer.meaningless
-        self.graphs = Graphs.load(files.folder, kernel_library(files))
+        self.graphs = Graphs.load(files.folder, kernel_library(files), screening=screening)
         self.limits: dict[str, Any] = files.facts["generation"]
         self.source_language: str = files.facts["source_language"]
         self.unknown_id = self.tokenizer.unknown_id

@@ -18,7 +18,7 @@ class Engine:
     def __init__(self, models: Path, converted: Path, settings: dict[str, Any]) -> None:
         files = find_onnx_files(models, "translation")
         files.verify()
-        graphs = Graphs.load(files.folder, kernel_library(files))
+        graphs = Graphs.load(files.folder, kernel_library(files), screening=True)
         self.decoder = cache(partial(SlotDecoder, graphs))
         self.version = f"onnxruntime {version('onnxruntime')}"
 

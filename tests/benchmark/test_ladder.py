@@ -34,6 +34,7 @@ RATES = {
     "static_batching": 150.0,
     "request_batching": 180.0,
     "continuous_batching": 270.0,
+    "vocabulary_screening": 324.0,
     "redis_cache": 400.0,
 }
 PLAN = LadderPlan(tuple(RATES), TASKS, (("unique", 1), ("zipf", 1)), (50,), 3, DURATION_S, 1.0, 60.0)
@@ -61,6 +62,7 @@ def run(tmp_path: Path) -> RunFiles:
     """A ladder whose machine is 20 % slower in each round than in the one before: no factor feels it."""
     models = Models(EMBEDDED, read_manifest(EMBEDDED))
     known = {"native_kernels": default_configuration("optimized", EMBEDDED, models.manifest)}
+    known["vocabulary_screening"] = default_configuration("dynamic_batching", EMBEDDED, models.manifest)
     known |= configurations(models, models, models)
     files = RunFiles(tmp_path / "ladder")
     files.write_run({"name": "ladder", "kind": KIND, "plan": PLAN.as_json(), "environment": {}, "models": {}})
@@ -80,8 +82,8 @@ def run(tmp_path: Path) -> RunFiles:
 
 def test_each_round_holds_every_rung_once_and_begins_with_another() -> None:
     cells = list(PLAN.cells())
-    assert len(cells) == len(set(cells)) == 3 * (9 + 7)
-    for task, count in (("translation", 9), ("sentiment", 7)):
+    assert len(cells) == len(set(cells)) == 3 * (10 + 7)
+    for task, count in (("translation", 10), ("sentiment", 7)):
         firsts = set()
         for repeat in (1, 2, 3):
             own = [cell for cell in cells if (cell.task, cell.repeat) == (task, repeat)]
@@ -95,11 +97,20 @@ def test_a_ladders_plan_survives_its_file(tmp_path: Path) -> None:
     assert LadderPlan.from_json(RunFiles(tmp_path).read_run()["plan"]) == PLAN
 
 
-@pytest.mark.parametrize(("kernels", "count"), [("native", 7), ("onnxruntime", 6)])
-def test_one_decision_sets_each_rung_apart(monkeypatch: pytest.MonkeyPatch, kernels: str, count: int) -> None:
+@pytest.mark.parametrize(
+    ("facts", "count"),
+    [
+        ({"kernels": "native", "screening": {"first_dimensions": 96}}, 8),
+        ({"kernels": "native", "screening": {}}, 7),
+        ({"kernels": "onnxruntime"}, 6),
+    ],
+)
+def test_one_decision_sets_each_rung_apart(
+    monkeypatch: pytest.MonkeyPatch, facts: dict[str, object], count: int
+) -> None:
     monkeypatch.setenv("REDIS_URL", "redis://of.the.user")
     int8, plain, float32 = (Models(Path(name), {"artefacts": {"translation/onnx": {}}}) for name in "ipf")
-    int8.manifest["artefacts"]["translation/onnx"]["kernels"] = kernels
+    int8.manifest["artefacts"]["translation/onnx"] |= facts
     known = configurations(int8, plain, float32)
     seen = []
     for rung in rungs("translation", "unique", known):
@@ -129,8 +140,8 @@ def test_a_rungs_factor_is_over_the_one_below_in_the_same_rounds(run: RunFiles) 
         if step.factor:
             assert step.factor.interval.high / step.factor.interval.low < 1.1, "rounds differ by 20 % each"
             assert step.p95_factor is not None and step.p95_factor.value < 1
-    climb = [step.factor.value for step in ladder if step.factor and step.rung.workload == "unique"][:6]
-    assert geometric_mean(climb) ** 6 == pytest.approx(270 / 12, rel=0.05)
+    climb = [step.factor.value for step in ladder if step.factor and step.rung.workload == "unique"][:7]
+    assert geometric_mean(climb) ** 7 == pytest.approx(324 / 12, rel=0.05)
 
 
 def test_the_readmes_table_is_the_ladder(run: RunFiles) -> None:
@@ -161,7 +172,7 @@ def test_the_readmes_table_is_the_ladder(run: RunFiles) -> None:
 def test_the_table_on_disk_is_the_ladder(run: RunFiles) -> None:
     ladder = ladder_of(run)
     written = pd.read_csv(write_ladder(run, ladder))
-    assert len(written) == len(ladder) == 9 + 7
+    assert len(written) == len(ladder) == 10 + 7
     for (_, row), step in zip(written.iterrows(), ladder, strict=True):
         assert row["throughput_rps"] == pytest.approx(step.figures["throughput_rps"])
         assert row["model_bytes"] > 1e6 and row["rss_peak_bytes"] == 2e8
@@ -191,7 +202,7 @@ def test_a_title_says_when_a_step_is_missing(run: RunFiles) -> None:
     assert "steps valid" not in plots.drawings(RunData(run))[0].draw().title
     for path in run.cells_folder.glob("pytorch_eager-translation-*.json"):
         write_json(path, {**read_json(path), "status": "invalid", "invalid_reasons": ["wrong"]})
-    assert plots.drawings(RunData(run))[0].draw().title.endswith("with 6 of 7 steps valid")
+    assert plots.drawings(RunData(run))[0].draw().title.endswith("with 7 of 8 steps valid")
 
 
 def test_float32_graphs_are_prepared_as_the_server_loads_them_and_kept(
@@ -206,8 +217,10 @@ def test_float32_graphs_are_prepared_as_the_server_loads_them_and_kept(
     for task in TASKS:
         artefact, int8 = made.artefacts[f"{task}/onnx"], Manifest(models).artefacts[f"{task}/onnx"]
         assert artefact["format"] == "ONNX Runtime float32"
-        assert 3.5 < artefact["bytes"] / int8["bytes"] < 4.2
-        assert artefact["files"].keys() == int8["files"].keys() - {"kernels.so", "greedy.onnx"}
+        # Screening of the vocabulary has the output projection a second time.
+        assert (2.7 if int8.get("screening") else 3.5) < artefact["bytes"] / int8["bytes"] < 4.2
+        own = {"kernels.so", "greedy.onnx", "screened.onnx"}
+        assert artefact["files"].keys() == int8["files"].keys() - own
     assert made.artefacts["translation/onnx"]["verification"]["float32_graph_same_tokens"] == 1
     before = made.path.stat().st_mtime_ns
     prepare_float32(Manifest(models), lines.append)

@@ -6,8 +6,8 @@ from pathlib import Path
 import torch
 from transformers import MarianConfig, MarianMTModel
 
+from model_export.greedy_quantize import quantize_for_kernels
 from model_export.instruction_sets import INSTRUCTION_SETS
-from model_export.kernel_quantize import quantize_for_kernels
 from model_export.marian_graphs import build_decoder_step, build_encoder
 from model_export.row_quantize import quantize_rows, save_graphs
 

@@ -275,7 +275,9 @@ def test_the_prepared_models_hold_the_bounds_on_500_texts() -> None:
 
 def test_int8_artefacts_are_about_a_quarter_of_the_float32_ones() -> None:
     artefacts = Manifest(EMBEDDED).artefacts
-    for task, most in (("translation", 0.29), ("sentiment", 0.27)):
+    # Screening of the vocabulary has the output projection a second time.
+    translation = 0.36 if artefacts["translation/onnx"].get("screening") else 0.29
+    for task, most in (("translation", translation), ("sentiment", 0.27)):
         assert artefacts[f"{task}/onnx"]["bytes"] <= most * artefacts[f"{task}/pytorch"]["bytes"]
 
 

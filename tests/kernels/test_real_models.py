@@ -30,7 +30,7 @@ from dynamic_batching.web.model_files import find_model_files
 from locustfiles.inputs import unique
 from model_export import verify
 from model_export.float32 import write_float32
-from model_export.kernel_quantize import quantize_for_kernels
+from model_export.greedy_quantize import quantize_for_kernels
 from model_export.kernels import best_instructions
 from model_export.manifest import Manifest
 from model_export.onnx_export import build
