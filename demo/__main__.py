@@ -53,7 +53,8 @@ class Demo:
         except ProcessFailed as error:
             raise fail(error) from None
         except KeyboardInterrupt:
-            print_line("\nthe demo has ended")
+            pass  # the only way to end it
+        print_line("\nthe demo has ended")
 
     def _serve(self) -> None:
         manifest = read_manifest(self.models)

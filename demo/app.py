@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import FastAPI, HTTPException, Response
-from fastapi.responses import FileResponse, StreamingResponse
+from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
 from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel, Field
 from starlette.middleware.trustedhost import TrustedHostMiddleware
@@ -93,7 +93,8 @@ def create_app(servers: Servers, comparisons: Comparisons, models: str) -> FastA
             raise HTTPException(502, f"{name} does not answer: {error}") from None
         if answer.status != 200:
             return Response(answer.content, answer.status, media_type="application/json")
-        return Response(json.dumps(timed(answer, total_ms)), media_type="application/json")
+        passed_on = {"Server-Timing": answer.headers.get("server-timing", "")}
+        return JSONResponse(timed(answer, total_ms), headers=passed_on)
 
     @app.post("/compare")
     async def compare(plan: Plan) -> StreamingResponse:

@@ -10,10 +10,11 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 
-from benchmark.charts.titles import headline
+from benchmark.charts.titles import ALIKE, NAMES, REFERENCE, headline
 from benchmark.measure.processes import ProcessFailed
-from benchmark.runs.records import TASKS, TaskName
+from benchmark.runs.records import SERVERS, TASKS, TaskName
 from benchmark.stats.figures import RATE_FLOOR
+from benchmark.stats.formatting import format_users
 from demo.batch_timeline import batch_timeline, clear_trace
 from demo.load import Figures, Load
 from demo.servers import DemoServer, Servers
@@ -37,6 +38,18 @@ class Plan(BaseModel):
 
 class Busy(Exception):
     """A comparison is running."""
+
+
+def sentence(plan: Plan, rates: dict[str, float]) -> str:
+    """The finding; `rates` are the requests a second of each server that has enough answers for a rate."""
+    if REFERENCE in rates and len(rates) > 1:
+        if max(rates.values()) > ALIKE * rates[REFERENCE]:
+            return f"{headline({plan.task: rates}, plan.users)}."
+        users = format_users(plan.users)
+        return f"At {users} no server answers more {plan.task} requests than the baseline."
+    missing = ", ".join(NAMES[server] for server in SERVERS if server not in rates)
+    few = f"fewer than {RATE_FLOOR} right answers in {plan.seconds} s"
+    return f"{missing}: {few}, so there is no factor. Choose more seconds."
 
 
 @dataclass(frozen=True)
@@ -64,10 +77,10 @@ class Measurement:
     async def _phase(self, name: str, limit_s: float, ended: Callable[[], bool]) -> None:
         end_s = time.perf_counter() + limit_s
         while not ended() and (left_s := end_s - time.perf_counter()) > 0:
-            self._tick(name)
             await asyncio.sleep(min(TICK_S, left_s))
             self.server.check()
             self.load.check()
+            self._tick(name)
 
     def _tick(self, phase: str) -> None:
         load, figures = self.load, self.load.figures()
@@ -126,7 +139,7 @@ class Comparisons:
                     continue
                 if figures.rps and figures.answers >= RATE_FLOOR:
                     rates[server.name] = figures.rps
-            events.put_nowait({"event": "end", "sentence": f"{headline({plan.task: rates}, plan.users)}."})
+            events.put_nowait({"event": "end", "sentence": sentence(plan, rates)})
         finally:
             events.put_nowait(None)
 

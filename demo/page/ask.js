@@ -7,6 +7,7 @@ const form = document.querySelector("#ask");
 const message = document.querySelector("#ask-message");
 const answers = document.querySelector("#answers");
 const button = form.querySelector("button");
+let asking = false;
 
 export function prepareAsking(servers) {
   form.addEventListener("submit", (event) => {
@@ -19,8 +20,9 @@ export function prepareAsking(servers) {
 }
 
 async function ask(servers) {
+  if (asking) return; // not disabled: a disabled button loses the keyboard's focus
+  asking = true;
   const question = { task: form.task.value, text: form.text.value };
-  button.disabled = true;
   message.textContent = "";
   form.text.removeAttribute("aria-invalid");
   const results = [];
@@ -39,7 +41,7 @@ async function ask(servers) {
   } catch {
     message.textContent = "The demo does not answer.";
   } finally {
-    button.disabled = false;
+    asking = false;
   }
 }
 

@@ -53,7 +53,7 @@ function setComparing(comparing) {
   const hadFocus = [start, stop].includes(document.activeElement);
   [start.disabled, stop.disabled] = [comparing, !comparing];
   if (hadFocus) (comparing ? stop : start).focus();
-  if (comparing) say("Starting; a stopped comparison gets its last answers first.");
+  if (comparing) say("Starting. After a stopped comparison, its last answers are waited for.");
   document.dispatchEvent(new CustomEvent("comparing", { detail: comparing }));
 }
 
@@ -118,6 +118,7 @@ function clear() {
 
 function draw() {
   if (!plan) return;
+  document.querySelector("#results").hidden = false;
   const lines = (key, dashed = false) =>
     state.servers.map(({ name, title }) => ({
       className: name,
