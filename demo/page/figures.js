@@ -2,11 +2,16 @@
 
 export const ABSENT = "–";
 
+// Python's rounding.
+const rounding = (digits) => new Intl.NumberFormat("en-US", { ...digits, roundingMode: "halfEven" });
+const whole = rounding({ maximumFractionDigits: 0 });
+const oneDecimal = rounding({ maximumFractionDigits: 1 });
+const twoPlaces = rounding({ maximumSignificantDigits: 2 });
+
 export function formatFigure(value) {
-  if (value === null || !Number.isFinite(value)) return ABSENT;
-  if (value === 0 || Math.abs(value) >= 9.95) return Math.round(value).toLocaleString("en-US");
-  if (Math.abs(value) >= 0.995) return value.toFixed(1).replace(/\.0$/, "");
-  return String(Number(value.toPrecision(2)));
+  if (value === null) return ABSENT;
+  if (value === 0 || Math.abs(value) >= 9.95) return whole.format(value);
+  return (Math.abs(value) >= 0.995 ? oneDecimal : twoPlaces).format(value);
 }
 
 export const formatMs = (value) => `${value.toFixed(2)} ms`;
