@@ -33,6 +33,7 @@ PAGE = Path(__file__).parent / "page"
 # Far above the servers' own limit, whose message the page shows.
 MAX_TEXT_CHARS = 200_000
 WATCH_INTERVAL_S = 0.5
+ASK_TIMEOUT_S = 60.0
 BUSY = "A comparison is running; stop it first."
 HEADERS = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'",
@@ -85,10 +86,13 @@ def create_app(servers: Servers, comparisons: Comparisons, models: str) -> FastA
             with await Connection.open(server.url) as connection:
                 body = json.dumps({"text": question.text})
                 started_s = time.perf_counter()
-                answer = await connection.post(route(question.task, False), body)
+                async with asyncio.timeout(ASK_TIMEOUT_S):
+                    answer = await connection.post(route(question.task, False), body)
                 total_ms = (time.perf_counter() - started_s) * 1e3
         except Busy:
             raise HTTPException(409, BUSY) from None
+        except TimeoutError:
+            raise HTTPException(504, f"{name} did not answer within {ASK_TIMEOUT_S:g} s") from None
         except (ProcessFailed, NoAnswer) as error:
             raise HTTPException(502, f"{name} does not answer: {error}") from None
         if answer.status != 200:

@@ -54,7 +54,10 @@ def sentence(plan: Plan, rates: dict[str, float]) -> str:
 
 @dataclass(frozen=True)
 class Measurement:
-    """The load of one server in its phases; an event a tick goes to `put`."""
+    """The load of one server in its phases; an event a tick goes to `put`.
+
+    The last event holds the CPU time a second that this process, which is the load, took in the window.
+    """
 
     server: DemoServer
     plan: Plan
@@ -66,12 +69,14 @@ class Measurement:
         load, seconds = self.load, self.plan.seconds
         await self._phase("first answers", SETTLE_S, lambda: not load.users_without_answer)
         load.open_window(seconds)
+        opened_cpu_s = time.process_time()
         await self._phase("measuring", seconds, lambda: False)
+        load_cpu = (time.process_time() - opened_cpu_s) / seconds
         load.leave()
         await self._phase("last answers", LAST_ANSWERS_S, lambda: not load.active_users)
         figures = load.figures()
         assert figures is not None
-        self._tick("done")
+        self._tick("done", load_cpu=load_cpu)
         return figures
 
     async def _phase(self, name: str, limit_s: float, ended: Callable[[], bool]) -> None:
@@ -82,10 +87,10 @@ class Measurement:
             self.load.check()
             self._tick(name)
 
-    def _tick(self, phase: str) -> None:
+    def _tick(self, phase: str, **more: float) -> None:
         load, figures = self.load, self.load.figures()
         waiting = {"first answers": load.users_without_answer, "last answers": load.active_users}
-        event = {"event": "tick", "server": self.server.name, "phase": phase}
+        event = {"event": "tick", "server": self.server.name, "phase": phase, **more}
         self.put(event | {"waiting": waiting.get(phase, 0), "figures": figures and figures.as_json()})
 
 
@@ -158,9 +163,10 @@ class Comparisons:
             figures = await Measurement(server, plan, load, events.put_nowait).run()
         except asyncio.CancelledError:
             events.put_nowait(None)  # whoever reads is not kept until the last answers
+            await load.end(LAST_ANSWERS_S)
             raise
         finally:
-            await load.end(LAST_ANSWERS_S)
+            load.disconnect()
         if server.trace_path and (timeline := batch_timeline(server.trace_path, plan.task)):
             events.put_nowait({"event": "batch", **timeline})
         return figures

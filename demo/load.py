@@ -95,16 +95,17 @@ class Load:
         self._leaving = True
 
     async def end(self, limit_s: float) -> None:
-        """Waits for the last answers up to `limit_s`, then disconnects.
+        """Waits for the last answers up to `limit_s`.
 
         A server goes on with the requests of a client that disconnects, at the cost of what is asked next.
         """
         self.leave()
-        try:
-            await asyncio.wait(self._users, timeout=limit_s)
-        finally:
-            for user in self._users:
-                user.cancel()
+        await asyncio.wait(self._users, timeout=limit_s)
+
+    def disconnect(self) -> None:
+        """Ends all users, whatever they wait for."""
+        for user in self._users:
+            user.cancel()
 
     async def _use(self) -> None:
         first = True

@@ -5,6 +5,7 @@ import { formatMs } from "./figures.js";
 
 const form = document.querySelector("#ask");
 const message = document.querySelector("#ask-message");
+const progress = document.querySelector("#ask-status");
 const answers = document.querySelector("#answers");
 const button = form.querySelector("button");
 let asking = false;
@@ -28,8 +29,10 @@ async function ask(servers) {
   const results = [];
   try {
     for (const server of servers) {
+      progress.textContent = `Asking ${server.title} …`;
       const response = await post(`/ask/${server.name}`, question);
       if (response.status === 422) {
+        progress.textContent = "";
         message.textContent = await problemOf(response);
         form.text.setAttribute("aria-invalid", "true");
         form.text.focus();
@@ -38,6 +41,7 @@ async function ask(servers) {
       results.push(response.ok ? { server, ...(await response.json()) } : { server, problem: await problemOf(response) });
       show(results);
     }
+    progress.textContent = "All have been asked.";
   } catch {
     message.textContent = "The demo does not answer.";
   } finally {

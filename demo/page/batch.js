@@ -17,7 +17,7 @@ export function drawBatch(batch) {
   if (!batch) return;
   const inMs = formatFigure(batch.window_ms);
   text.textContent =
-    `In the last ${inMs} ms before the load ended ${batch.joined} texts joined and ${batch.left} left the ` +
+    `In the last ${inMs} ms before the load ended, ${batch.joined} texts joined and ${batch.left} left the ` +
     `running batch, at most ${batch.most} at once.`;
   const translated = batch.task === "translation";
   document.querySelector("#computed").textContent = translated ? "decoded, token by token" : "computed as one batch";

@@ -3,8 +3,9 @@
 import { drawBatch } from "./batch.js";
 import { drawLines } from "./chart.js";
 import { element, post, problemOf } from "./dom.js";
-import { formatFigure, formatPercentile } from "./figures.js";
+import { ABSENT, formatFigure, formatPercent, formatPercentile } from "./figures.js";
 
+const COLUMNS = 7; // of figures
 const form = document.querySelector("#compare");
 const message = document.querySelector("#compare-message");
 const [start, stop] = [form.querySelector("#start"), form.querySelector("#stop")];
@@ -80,6 +81,7 @@ function handle(event) {
     if (!event.figures) return;
     if (event.phase !== "last answers") result.points.push(event.figures);
     result.figures = event.figures;
+    result.loadCpu = event.load_cpu ?? null;
   } else if (event.event === "failed") {
     result.failure = event.message;
   } else if (event.event === "batch") {
@@ -110,7 +112,7 @@ function say(text) {
 }
 
 function clear() {
-  results = new Map(state.servers.map((server) => [server.name, { points: [], figures: null, failure: "" }]));
+  results = new Map(state.servers.map((server) => [server.name, { points: [], figures: null, failure: "", loadCpu: null }]));
   lastBatch = null;
   sentence.textContent = "";
   progress.value = 0;
@@ -134,14 +136,14 @@ function draw() {
 }
 
 function tableRow({ name, title }) {
-  const { figures, failure } = results.get(name);
+  const { figures, failure, loadCpu } = results.get(name);
   const heading = element("th", name, title);
   heading.scope = "row";
   const made = element("tr", "", heading);
   made.dataset.server = name;
   if (failure) {
     const cell = element("td", "failed", failure);
-    cell.colSpan = 6;
+    cell.colSpan = COLUMNS;
     made.append(cell);
   } else {
     const { p50, p95 } = state.sample_floors;
@@ -151,8 +153,9 @@ function tableRow({ name, title }) {
           formatPercentile(figures.p50_ms, p50),
           formatPercentile(figures.p95_ms, p95),
           ...[figures.answers, figures.cache_hits, figures.failures].map((count) => count.toLocaleString("en-US")),
+          formatPercent(loadCpu),
         ]
-      : Array(6).fill("–");
+      : Array(COLUMNS).fill(ABSENT);
     made.append(...cells.map((cell) => element("td", "", cell)));
   }
   return made;

@@ -20,3 +20,5 @@ export const formatMs = (value) => `${value.toFixed(2)} ms`;
 export function formatPercentile(value, floor) {
   return value === null ? `n < ${floor}` : formatFigure(value);
 }
+
+export const formatPercent = (share) => (share === null ? ABSENT : `${whole.format(100 * share)} %`);

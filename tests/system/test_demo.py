@@ -49,7 +49,7 @@ class RunningDemo:
 
 
 @contextmanager
-def running_demo() -> Iterator[RunningDemo]:
+def started() -> Iterator[subprocess.Popen[str]]:
     process = subprocess.Popen(
         [*COMMAND, "--port", "0"],
         cwd=ROOT,
@@ -60,12 +60,18 @@ def running_demo() -> Iterator[RunningDemo]:
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL) and None,
     )
     try:
-        demo = RunningDemo(process, "", [])
-        demo.url = demo.read_until("open http").split()[1]
-        yield demo
+        yield process
     finally:
         process.terminate()
         process.communicate(timeout=TIMEOUT_S)
+
+
+@contextmanager
+def running_demo() -> Iterator[RunningDemo]:
+    with started() as process:
+        demo = RunningDemo(process, "", [])
+        demo.url = demo.read_until("open http").split()[1]
+        yield demo
 
 
 @pytest.fixture(scope="module")
@@ -179,7 +185,8 @@ def test_a_comparison_draws_three_lines_a_table_and_the_gap_as_a_sentence(
             for key, floor in (("p50_ms", 8), ("p95_ms", 93))
         ]
         cells = page.locator(f"tr[data-server={name}] td").all_inner_texts()
-        assert cells == [format_figure(own["rps"]), *percentiles, f"{own['answers']:,}", "0", "0"]
+        assert cells[:-1] == [format_figure(own["rps"]), *percentiles, f"{own['answers']:,}", "0", "0"]
+        assert re.fullmatch(r"\d+ %", cells[-1])
     check_batch(page, next(one for one in events if one["event"] == "batch"))
     assert complaints == []
     for width, scheme in ((360, "dark"), (360, "light"), (1100, "dark")):
@@ -236,6 +243,18 @@ def test_a_server_that_dies_is_named_and_an_interrupt_ends_everything(browser: B
         assert output.strip().splitlines() == ["the demo has ended"]
         assert "Traceback" not in "".join(demo.printed)
         expect(page.locator("#errors li")).to_have_text("The demo has ended; `make demo` starts it again.")
+
+
+def test_an_interrupt_while_servers_start_ends_everything() -> None:
+    with started() as process:
+        demo = RunningDemo(process, "", [])
+        demo.read_until("starting")
+        children = psutil.Process(process.pid).children(recursive=True)
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=TIMEOUT_S)
+        _, alive = psutil.wait_procs(children, timeout=10)
+        assert process.returncode == 0 and not alive and children
+        assert output.strip() == "the demo has ended"
 
 
 def fail_to_start(*options: str, **settings: str) -> str:
