@@ -1,5 +1,6 @@
 """The three servers behind the page: started together on one core, watched, and stopped together."""
 
+import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -106,22 +107,39 @@ def running_servers(
     trained = {task: all(one.artefact(task)["trained"] for one in configurations) for task in TASKS}
     with TemporaryDirectory(prefix="inference-gap-demo-") as name, ExitStack() as stack:
         folder = Path(name)
-        cache, url = start_cache(stack, cores)
-        print_line(f"cache: {cache}")
         print_line(f"starting {', '.join(SERVERS)} with {models}")
         servers = []
-        for one in configurations:
-            trace = folder / "trace.jsonl" if one.server == TRACED else None
-            tracing = {"GAP_TRACE_PATH": str(trace) if trace else None}
-            environment = {**one.environment(url), **SETTINGS, **tracing}
-            process = one.start(free_port(), cores.server, folder / f"{one.server}.log", environment)
-            stack.callback(process.stop)
-            servers.append(DemoServer(process, print_line, trace))
+        with deferred_interrupts():
+            cache, url = start_cache(stack, cores)
+            for one in configurations:
+                trace = folder / "trace.jsonl" if one.server == TRACED else None
+                tracing = {"GAP_TRACE_PATH": str(trace) if trace else None}
+                environment = {**one.environment(url), **SETTINGS, **tracing}
+                process = one.start(free_port(), cores.server, folder / f"{one.server}.log", environment)
+                stack.callback(process.stop)
+                servers.append(DemoServer(process, print_line, trace))
         # Runs first as the block ends: they drain side by side.
         stack.callback(terminate, servers)
+        print_line(f"cache: {cache}")
         for server in servers:
             server.wait_ready()
         yield Servers(servers, cores, cache, trained)
+
+
+@contextmanager
+def deferred_interrupts() -> Iterator[None]:
+    """KeyboardInterrupt comes after the block, not in it: Python drops one that it raises while it forks."""
+    seen: list[int] = []
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in handlers:
+        signal.signal(number, lambda number, _: seen.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    for received in seen:
+        signal.raise_signal(received)
 
 
 def start_cache(stack: ExitStack, cores: Cores) -> tuple[str, str]:

@@ -3,8 +3,9 @@
 import asyncio
 import itertools
 import json
+import signal
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,14 @@ import pytest
 from fastapi.testclient import TestClient
 from stub_server import TIMING, StubServer
 
-from benchmark.charts.titles import headline
 from benchmark.runs.plan import Cores
+from benchmark.stats.figures import RATE_FLOOR
 from demo.app import create_app, timed
 from demo.batch_timeline import MAX_WINDOW_S, batch_timeline, clear_trace
 from demo.comparison import Busy, Comparisons, Plan, sentence
 from demo.http_client import Answer, Connection, NoAnswer
 from demo.load import Load, Window
-from demo.servers import Servers
+from demo.servers import Servers, deferred_interrupts, start_cache
 from locustfiles.inputs import InputsExhausted, Sample
 
 NAMES = ("baseline", "optimized", "dynamic_batching")
@@ -215,8 +216,8 @@ def test_servers_take_turns_with_the_same_texts_and_the_next_comparison_has_othe
             for _, seen in phases:
                 assert seen == sorted(seen, key=order.index) and {"measuring", "done"} <= {*seen}
             figures = {one["server"]: one["figures"] for one in ticks if one["phase"] == "done"}
-            rates = {name: one["rps"] for name, one in figures.items()}
-            assert events[-1] == {"event": "end", "sentence": f"{headline({'translation': rates}, 3)}."}
+            enough = {name: one["rps"] for name, one in figures.items() if one["answers"] >= RATE_FLOOR}
+            assert events[-1] == {"event": "end", "sentence": sentence(plan(), enough)}
             slowest = min(stubs, key=lambda stub: len(stub.texts))
             assert all({*slowest.texts} <= {*stub.texts} for stub in stubs)
             before = {text for stub in stubs for text in stub.texts}
@@ -319,6 +320,22 @@ def test_times_are_those_of_the_answer_and_the_rest_is_http() -> None:
     shown = timed(Answer(200, headers, b'{"translation": "Ja."}'), total_ms=10.0)
     assert shown["phases_ms"] == {"tokenize": 0.25, "queue": 1.5, "inference": 7.0, "http": 1.25}
     assert (shown["answer"], shown["total_ms"], shown["cache"]) == ({"translation": "Ja."}, 10.0, "miss")
+
+
+def test_a_redis_that_does_not_answer_is_named_without_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("GAP_REDIS_URL", raising=False)
+    monkeypatch.setenv("REDIS_URL", "redis://:s3cretw0rd@127.0.0.1:1/0")
+    with ExitStack() as stack:
+        cache, url = start_cache(stack, Cores((0,), (1,)))
+    assert url == "" and cache.startswith("none, since REDIS_URL") and "s3cretw0rd" not in cache
+
+
+def test_an_interrupt_is_deferred_to_the_end_of_the_block() -> None:
+    reached = []
+    with pytest.raises(KeyboardInterrupt), deferred_interrupts():
+        signal.raise_signal(signal.SIGINT)
+        reached.append("the end")
+    assert reached == ["the end"] and signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 # The batch
