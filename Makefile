@@ -53,7 +53,8 @@ unexport PYTHONHOME PYTHONPATH
 setup: ## Make .venv and install the pinned requirements, once
 	@$(PYTHON) bootstrap.py
 
-demo: SOURCE = embedded
+# Unless SOURCE is given, in the environment or on the command line.
+demo: SOURCE := $(if $(filter file,$(origin SOURCE)),embedded,$(SOURCE))
 demo: models ## Serve a page on PORT that compares the servers, with small models unless SOURCE names others
 	$(BIN)/python -m demo --models $(MODELS) --port $(PORT)
 

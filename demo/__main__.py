@@ -28,13 +28,18 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_mar
 
 
 class PageServer(uvicorn.Server):
-    """Stops the comparison as it shuts down: its stream would else be cut off with a traceback."""
+    """Prints its address once it answers, and stops the comparison first as it shuts down."""
 
-    def __init__(self, config: uvicorn.Config, comparisons: Comparisons) -> None:
+    def __init__(self, config: uvicorn.Config, comparisons: Comparisons, address: str) -> None:
         super().__init__(config)
-        self._comparisons = comparisons
+        self._comparisons, self._address = comparisons, address
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        print_line(f"\nopen {self._address} (Ctrl-C ends the demo)")
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        # Its stream would else be cut off with a traceback.
         self._comparisons.stop()
         await super().shutdown(sockets)
 
@@ -77,8 +82,12 @@ class Demo:
                 timeout_graceful_shutdown=STOP_TIMEOUT_S,
                 ws="none",
             )
-            print_line(f"\nopen http://{HOST}:{listening.getsockname()[1]} (Ctrl-C ends the demo)")
-            PageServer(config, comparisons).run([listening])
+            address = f"http://{HOST}:{listening.getsockname()[1]}"
+            page_server = PageServer(config, comparisons, address)
+            # From now on its own: one that comes as asyncio starts would else cancel some task and be lost.
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, page_server.handle_exit)
+            page_server.run([listening])
 
 
 def listen(port: int) -> socket.socket:

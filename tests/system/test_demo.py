@@ -246,12 +246,13 @@ def test_a_server_that_dies_is_named_and_an_interrupt_ends_everything(browser: B
         expect(page.locator("#errors li")).to_have_text("The demo has ended; `make demo` starts it again.")
 
 
-def test_an_interrupt_while_servers_start_ends_everything() -> None:
+# As the first child appears, others are being forked; as the last server is ready, the page's server starts.
+@pytest.mark.parametrize("seen", ["starting", "dynamic_batching is ready"])
+def test_an_interrupt_while_the_demo_starts_ends_everything(seen: str) -> None:
     with started() as process:
         demo = RunningDemo(process, "", [])
-        demo.read_until("starting")
+        demo.read_until(seen)
         children: set[psutil.Process] = set()
-        # As the first child appears, others are being forked.
         while not children:
             children |= {*psutil.Process(process.pid).children(recursive=True)}
         process.send_signal(signal.SIGINT)
