@@ -23,7 +23,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from benchmark.measure.processes import ProcessFailed
 from benchmark.runs.records import ServerName, TaskName
-from benchmark.stats.figures import RATE_FLOOR, sample_floor
+from benchmark.stats.figures import sample_floor
 from demo.comparison import MAX_SECONDS, MAX_USERS, Busy, Comparisons, Plan
 from demo.http_client import Answer, Connection, NoAnswer
 from demo.servers import Servers
@@ -74,7 +74,7 @@ def create_app(servers: Servers, comparisons: Comparisons, models: str) -> FastA
             "notes": [f"Models: {models}.", *servers.notes()],
             "max_users": MAX_USERS,
             "max_seconds": MAX_SECONDS,
-            "sample_floors": {"p50": sample_floor(50), "p95": sample_floor(95), "rate": RATE_FLOOR},
+            "sample_floors": {"p50": sample_floor(50), "p95": sample_floor(95)},
         }
 
     @app.post("/ask/{name}")

@@ -19,6 +19,8 @@ let lastBatch = null;
 
 export function prepareComparing(initial) {
   state = initial;
+  document.querySelector("#max-users").textContent = `, 1 to ${state.max_users}`;
+  document.querySelector("#max-seconds").textContent = `, 1 to ${state.max_seconds}`;
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     compare();
@@ -37,6 +39,7 @@ async function compare() {
     const response = await post("/compare", wanted, stopping.signal);
     if (!response.ok) {
       message.textContent = await problemOf(response);
+      say("Not started.");
       return;
     }
     plan = wanted;
