@@ -20,7 +20,7 @@ SERVER ?=
 RATE ?= 0
 #: requests of chaos per server
 REQUESTS ?= 10000
-#: port of serve-*
+#: port of demo and serve-*
 PORT ?= 8000
 #: server whose web/ and runtime/ `make frames` copies
 FROM ?= optimized
@@ -31,8 +31,8 @@ TORCH ?=
 
 BIN := .venv/bin
 # One folder per source and kind of kernels, so that changing them back and forth prepares nothing twice.
-SOURCE_NAME := $(notdir $(patsubst %/,%,$(SOURCE)))
-MODELS := models$(if $(filter-out auto,$(SOURCE)),-$(SOURCE_NAME))$(if $(filter-out auto,$(KERNELS)),-$(KERNELS))
+SOURCE_NAME = $(notdir $(patsubst %/,%,$(SOURCE)))
+MODELS = models$(if $(filter-out auto,$(SOURCE)),-$(SOURCE_NAME))$(if $(filter-out auto,$(KERNELS)),-$(KERNELS))
 PREPARE = @$(BIN)/python optimize_model.py
 BENCHMARK = $(BIN)/python -m benchmark
 PYTEST = $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
@@ -44,7 +44,7 @@ NAMED = $(if $(RUN),--name $(RUN))
 unexport PYTHONHOME PYTHONPATH
 
 .DEFAULT_GOAL := help
-.PHONY: help setup models models-embedded serve-baseline serve-optimized serve-dynamic-batching serve-ray bench \
+.PHONY: help setup demo models models-embedded serve-baseline serve-optimized serve-dynamic-batching serve-ray bench \
 	bench-baseline bench-optimized bench-dynamic-batching bench-full ladder offline-throughput bench-peers \
 	bench-deployments open-loop capacity head-of-line-blocking batch-timeline soak chaos plot report compare readme \
 	test test-fast test-slow test-deploy fuzz lint frames clean
@@ -52,6 +52,11 @@ unexport PYTHONHOME PYTHONPATH
 ##@ Start here
 setup: ## Make .venv and install the pinned requirements, once
 	@$(PYTHON) bootstrap.py
+
+# Unless SOURCE is given, in the environment or on the command line.
+demo: SOURCE := $(if $(filter file,$(origin SOURCE)),embedded,$(SOURCE))
+demo: models ## Serve a page on PORT that compares the servers, with small models unless SOURCE names others
+	$(BIN)/python -m demo --models $(MODELS) --port $(PORT)
 
 bench-baseline: models ## Measure the baseline
 	$(BENCHMARK) run $(CELLS) $(NAMED) --servers baseline

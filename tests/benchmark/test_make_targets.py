@@ -13,6 +13,8 @@ from benchmark.__main__ import MEASURE
 from benchmark.__main__ import app as benchmark
 from chaos.__main__ import Chaos
 from chaos.__main__ import app as chaos
+from demo.__main__ import Demo
+from demo.__main__ import app as demo
 from peers.deployments import Deployments
 from peers.deployments import app as deployments
 from peers.engines.__main__ import Peers
@@ -23,11 +25,12 @@ from peers.servers.__main__ import app as servers
 APPS: dict[str, Any] = {
     "benchmark": benchmark,
     "chaos": chaos,
+    "demo": demo,
     "peers.deployments": deployments,
     "peers.engines": engines,
     "peers.servers": servers,
 }
-COMMANDS = (*MEASURE.values(), Chaos, Deployments, Peers, Servers)
+COMMANDS = (*MEASURE.values(), Chaos, Demo, Deployments, Peers, Servers)
 MODULE = re.compile(rf"-m ({'|'.join(map(re.escape, APPS))}) (.*)")
 VARIABLES = ("A=HEAD", "B=.", "SOURCE=embedded", "RUN=mine", "SERVER=baseline")
 

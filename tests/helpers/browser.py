@@ -1,4 +1,4 @@
-"""A headless Chromium that has no network, for pages on the disk."""
+"""A headless Chromium for pages on the disk or on loopback."""
 
 import shutil
 from collections.abc import Iterator
@@ -34,14 +34,22 @@ def running_browser() -> Iterator[Browser]:
             browser.close()
 
 
-def opened(browser: Browser, path: Path, width: int, scheme: str = "light") -> tuple[Page, list[str]]:
-    """The page at `path`, and a list that fills with what its console and its requests complain of."""
-    context = browser.new_context(viewport={"width": width, "height": 900}, offline=True)
+def opened(
+    browser: Browser, address: Path | str, width: int, scheme: str = "light"
+) -> tuple[Page, list[str]]:
+    """The page at a path or URL, and a list that fills with what its console and its requests complain of.
+
+    A page on the disk may ask nothing of the network, one at a URL nothing but that.
+    """
+    on_disk = isinstance(address, Path)
+    url = address.resolve().as_uri() if isinstance(address, Path) else address
+    context = browser.new_context(viewport={"width": width, "height": 900}, offline=on_disk)
     page = context.new_page()
     page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
     complaints: list[str] = []
     page.on("console", lambda message: complaints.append(f"{message.type}: {message.text}"))
     page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on("request", lambda one: one.url.startswith(("file:", "data:")) or complaints.append(one.url))
-    page.goto(path.resolve().as_uri())
+    own = ("file:" if on_disk else url, "data:")
+    page.on("request", lambda one: one.url.startswith(own) or complaints.append(one.url))
+    page.goto(url)
     return page, complaints

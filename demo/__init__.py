@@ -1,0 +1,1 @@
+"""A page that shows the three servers side by side; `make demo` serves it."""
