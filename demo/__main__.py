@@ -84,7 +84,7 @@ class Demo:
             )
             address = f"http://{HOST}:{listening.getsockname()[1]}"
             page_server = PageServer(config, comparisons, address)
-            # From now on its own: one that comes as asyncio starts would else cancel some task and be lost.
+            # They raise nothing: Python drops a KeyboardInterrupt that is raised in a callback of a weakref.
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, page_server.handle_exit)
             page_server.run([listening])
