@@ -126,7 +126,10 @@ class OfflineThroughput(RunOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class Roofline(RunOptions):
-    """Compare each operator of the native kernels with what this CPU can do at most."""
+    """Compare operators with their roofline.
+
+    Measures what this CPU does at most, and each operator of the native kernels on the load's texts.
+    """
 
     tasks: options.Tasks = TASKS
     slots: Annotated[int, typer.Option(min=1, help="Sequences of a decoding step, texts of a batch.")] = 64
