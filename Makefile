@@ -165,7 +165,7 @@ lint: setup ## Run ruff and mypy
 	$(BIN)/mypy
 
 fuzz: models-embedded ## Send each server 20,000 requests generated from its OpenAPI page
-	PYTHONPATH=. $(BIN)/python tests/servers/fuzz_contract.py
+	PYTHONPATH=.:tests:tests/helpers $(BIN)/python tests/servers/fuzz_contract.py
 
 chaos: models ## Send SERVER malformed and aborted requests while faults are injected
 	$(BIN)/python -m chaos --models $(MODELS) $(if $(SERVER),--servers $(SERVER)) --requests $(REQUESTS)

@@ -39,10 +39,14 @@ def targets() -> list[str]:
     return re.findall(r"^([a-z-]+):.* ## ", (ROOT / "Makefile").read_text(), re.MULTILINE)
 
 
+def dry_run(target: str, *variables: str) -> str:
+    command = ["make", "--no-print-directory", "--dry-run", target, *variables]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+
 def calls(target: str, *variables: str) -> list[tuple[str, list[str]]]:
     """The modules of ours that a target runs, with their arguments, without running anything."""
-    command = ["make", "--no-print-directory", "--dry-run", target, *variables]
-    printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    printed = dry_run(target, *variables)
     return [(module, shlex.split(options)) for module, options in MODULE.findall(printed.replace("\\\n", ""))]
 
 
@@ -64,3 +68,8 @@ def test_a_target_gives_its_command_valid_options(
             continue  # they take no option here
         typer.main.get_command(APPS[module]).main(arguments, standalone_mode=False)
         assert ran.pop()
+
+
+def test_fuzz_finds_its_modules() -> None:
+    (line,) = [one for one in dry_run("fuzz").splitlines() if "fuzz_contract" in one]
+    subprocess.run(f"{line} --help", shell=True, cwd=ROOT, check=True, capture_output=True)
