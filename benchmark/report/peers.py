@@ -108,7 +108,7 @@ def sizing(reference: Reference, run: str, peers_run: str, task: str, rate: str)
         f"{task.capitalize()} with texts of {tokens:.1f} tokens, as the load's are: a core holds "
         f"{format_figure(capacity_rps)} requests/s ([systems.md](systems.md)). So {rate} "
         f"requests/s take `{rate} / ({format_figure(capacity_rps)} x {UTILIZATION})` = {cores:.1f}, that is "
-        f"{ceil(cores)} cores; texts twice as long take twice as many."
+        f"{ceil(round(cores, 6))} cores; texts twice as long take twice as many."
     )
 
 
