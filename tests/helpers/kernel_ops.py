@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
+import pytest
 from conftest import native_kernels
 from onnx import TensorProto, helper
 
@@ -29,6 +30,16 @@ class Chosen:
     """What the operators that run next are compiled for."""
 
     instructions: InstructionSet = INSTRUCTION_SETS[0]
+
+
+@pytest.fixture(
+    scope="module", autouse=True, params=[*INSTRUCTION_SETS, TILES_IN_SOFTWARE], ids=lambda it: it.title
+)
+def instructions(request: pytest.FixtureRequest) -> InstructionSet:
+    """Every instruction set that this CPU has is tested, not the best alone. For modules that import it."""
+    native_kernels(request.param)
+    Chosen.instructions = request.param
+    return request.param
 
 
 def session(

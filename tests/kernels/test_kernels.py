@@ -5,35 +5,22 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pytest
-from conftest import native_kernels
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kernel_ops import (
-    TILES_IN_SOFTWARE,
     Chosen,
     activated,
     attention,
     codes_that_fit,
     heads_of,
+    instructions,  # noqa: F401, used by every test
     linear_inputs,
     row_linear,
     run,
     session,
 )
 
-from model_export.instruction_sets import INSTRUCTION_SETS, InstructionSet
 from model_export.kernel_weights import MAX_SUM, int8_rows_for_16_bits, sums_in_16_bits
-
-
-@pytest.fixture(
-    scope="module", autouse=True, params=[*INSTRUCTION_SETS, TILES_IN_SOFTWARE], ids=lambda it: it.title
-)
-def instructions(request: pytest.FixtureRequest) -> InstructionSet:
-    """Every instruction set that this CPU has is tested, not the best alone."""
-    native_kernels(request.param)
-    Chosen.instructions = request.param
-    return request.param
-
 
 EXAMPLES = settings(max_examples=100, derandomize=True)
 SEEDS = st.integers(0, 2**32 - 1)

@@ -4,12 +4,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import native_kernels
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kernel_ops import TILES_IN_SOFTWARE, Chosen, codes_that_fit, linear_inputs, quantized, run
+from kernel_ops import codes_that_fit, instructions, linear_inputs, quantized, run  # noqa: F401
 
-from model_export.instruction_sets import INSTRUCTION_SETS, InstructionSet
 from model_export.screening import Screening, choose_screening, directions, finished_share, norms
 
 EXAMPLES = settings(max_examples=150, derandomize=True)
@@ -17,15 +15,6 @@ SEEDS, ROWS, OUTPUTS = st.integers(0, 2**32 - 1), st.integers(1, 40), st.integer
 FOURS = st.integers(1, 40).map(lambda n: 4 * n)
 # Norms with which every column may reach any other, so that all are finished.
 ANY = 1e30
-
-
-@pytest.fixture(
-    scope="module", autouse=True, params=[*INSTRUCTION_SETS, TILES_IN_SOFTWARE], ids=lambda it: it.title
-)
-def instructions(request: pytest.FixtureRequest) -> InstructionSet:
-    native_kernels(request.param)
-    Chosen.instructions = request.param
-    return request.param
 
 
 class Projection:
