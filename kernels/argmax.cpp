@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cfloat>
 #include <cmath>
-#include <vector>
 
 #include "row_products.h"
 #include "scratch.h"
@@ -80,52 +79,6 @@ struct Best {
     }
 };
 
-// A column whose second block may still decide.
-struct Candidate {
-    uint32_t row, column;
-    float first;    // its value without the second block
-    float largest;  // with the most that the second block can add
-};
-
-// Keeps what the best column of each row has at least, and the columns that may reach it as far as was known.
-struct Bounds {
-    float* least;
-    const float* row_norm;   // of the row's second block
-    const float* rest_norm;  // of each column's
-    std::vector<Candidate>& candidates;
-    const Allowed& allowed;
-    size_t outputs;
-
-    // A column that raises `least` may reach it: it is found by its upper bound alone.
-    [[gnu::always_inline]] void operator()(size_t row, size_t first, Floats (&values)[kVectors]) const {
-        allowed.limit(row, first, values);
-        const Floats norm = all(row_norm[row]), reached = all(least[row]);
-        Floats upper[kVectors];
-        uint32_t any = 0;
-#pragma GCC unroll 4
-        for (size_t v = 0; v < kVectors; ++v) {
-            const size_t column = first + kLanes * v;
-            upper[v] = add_product(norm, load(lanes_at(column, outputs), rest_norm + column), values[v]);
-            any |= bits_of(at_least(upper[v], reached));
-        }
-        if (__builtin_expect(any, 0)) keep(row, first, values, upper);
-    }
-
-    [[gnu::noinline]] void keep(size_t row, size_t first, const Floats (&values)[kVectors],
-                                const Floats (&upper)[kVectors]) const {
-        for (size_t v = 0; v < kVectors; ++v) {
-            float value[kLanes], most[kLanes];
-            store(value, values[v]);
-            store(most, upper[v]);
-            for (uint32_t bits = bits_of(at_least(upper[v], all(least[row]))); bits; bits &= bits - 1) {
-                const size_t lane = __builtin_ctz(bits), column = first + kLanes * v + lane;
-                candidates.push_back({uint32_t(row), uint32_t(column), value[lane], most[lane]});
-                least[row] = std::max(least[row], std::fma(-row_norm[row], rest_norm[column], value[lane]));
-            }
-        }
-    }
-};
-
 // The second blocks of the rows.
 struct Rest {
     const int16_t* codes;  // [rows, count]
@@ -155,11 +108,50 @@ Rest quantize_rest(const float* x, size_t rows, size_t inputs, size_t count) {
     return {signed_codes, scale, norm, count};
 }
 
-float finished(const TwoBlocks& w, const Rest& rest, const Candidate& one) {
-    const int32_t sum =
-        dot_product(rest.codes + one.row * rest.count, w.rest_codes + one.column * rest.count, rest.count);
-    return std::fma(float(sum) * w.rest_scale[one.column], rest.scale[one.row], one.first);
-}
+// Finishes the columns that may be a row's best, and keeps the best of them: the first of equals, as a row's columns
+// come in order.
+struct Screen {
+    float* value;  // of the best column so far
+    int64_t* column;
+    const TwoBlocks& weights;
+    const Rest& rest;
+    const Allowed& allowed;
+
+    [[gnu::always_inline]] void operator()(size_t row, size_t first, Floats (&values)[kVectors]) const {
+        allowed.limit(row, first, values);
+        const Floats norm = all(rest.norm[row]), reached = all(value[row]);
+        Floats most[kVectors];
+        uint32_t any = 0;
+#pragma GCC unroll 4
+        for (size_t v = 0; v < kVectors; ++v) {
+            const size_t column = first + kLanes * v;
+            const Lanes lanes = lanes_at(column, weights.first.outputs);
+            most[v] = add_product(norm, load(lanes, weights.rest_norm + column), values[v]);
+            any |= bits_of(at_least(most[v], reached));
+        }
+        if (__builtin_expect(any, 0)) finish(row, first, values, most);
+    }
+
+    [[gnu::noinline]] void finish(size_t row, size_t first, const Floats (&values)[kVectors],
+                                  const Floats (&most)[kVectors]) const {
+        const int16_t* codes = rest.codes + row * rest.count;
+        for (size_t v = 0; v < kVectors; ++v) {
+            uint32_t bits = bits_of(at_least(most[v], all(value[row])));
+            if (!bits) continue;
+            float of_first[kLanes];
+            store(of_first, values[v]);
+            for (; bits; bits &= bits - 1) {
+                const size_t lane = __builtin_ctz(bits), at = first + kLanes * v + lane;
+                const int32_t sum = dot_product(codes, weights.rest_codes + at * rest.count, rest.count);
+                const float all_of_it = std::fma(float(sum) * weights.rest_scale[at], rest.scale[row], of_first[lane]);
+                if (all_of_it > value[row]) {
+                    value[row] = all_of_it;
+                    column[row] = int64_t(at);
+                }
+            }
+        }
+    }
+};
 
 }  // namespace
 
@@ -174,37 +166,15 @@ void row_argmax(const LinearWeights& w, const float* x, size_t rows, Forbidden f
 }
 
 void screened_argmax(const TwoBlocks& w, const float* x, size_t rows, Forbidden forbidden, int64_t* chosen) {
-    static thread_local Scratch least_memory, likeliest_memory;
-    static thread_local std::vector<Candidate> candidates;
-    candidates.clear();
+    static thread_local Scratch value_memory;
     const size_t inputs = w.first.inputs + w.rest;
     const Rest rest = quantize_rest(x, rows, inputs, w.rest);
     const Allowed allowed(forbidden, rows, w.first.outputs);
-    float* least = least_memory.get<float>(rows);
+    float* value = value_memory.get<float>(rows);
     // Above -infinity, which forbidden columns have.
-    std::fill_n(least, rows, -FLT_MAX);
-    multiply(w.first, quantize(x, rows, w.first.inputs, inputs), rows,
-             Bounds{least, rest.norm, w.rest_norm, candidates, allowed, w.first.outputs});
-    // The likeliest column first: what it has at least lets few others remain.
-    const Candidate** likeliest = likeliest_memory.get<const Candidate*>(rows);
-    std::fill_n(likeliest, rows, nullptr);
+    std::fill_n(value, rows, -FLT_MAX);
     std::fill_n(chosen, rows, 0);
-    for (const Candidate& one : candidates)
-        if (!likeliest[one.row] || one.largest > likeliest[one.row]->largest) likeliest[one.row] = &one;
-    for (size_t row = 0; row < rows; ++row) {
-        least[row] = -INFINITY;
-        if (!likeliest[row]) continue;
-        least[row] = finished(w, rest, *likeliest[row]);
-        chosen[row] = likeliest[row]->column;
-    }
-    for (const Candidate& one : candidates) {
-        if (!(one.largest >= least[one.row])) continue;
-        const float value = finished(w, rest, one);
-        if (value > least[one.row] || (value == least[one.row] && one.column < chosen[one.row])) {
-            least[one.row] = value;
-            chosen[one.row] = one.column;
-        }
-    }
+    multiply(w.first, quantize(x, rows, w.first.inputs, inputs), rows, Screen{value, chosen, w, rest, allowed});
 }
 
 }  // namespace gap

@@ -25,8 +25,8 @@ struct TwoBlocks {
 };
 
 // As row_argmax, of the layer that TwoBlocks is. By Cauchy and Schwarz the second block adds rest_norm times the norm
-// of the row's own second block at most, so only columns are finished whose largest value possible reaches the
-// smallest value possible of another one. The choice has the same bits as with all columns finished, of finite rows.
+// of the row's own second block at most, so only columns are finished whose largest value possible reaches that of
+// the best one so far. The choice has the same bits as with all columns finished, of finite rows.
 void screened_argmax(const TwoBlocks& weights, const float* x, size_t rows, Forbidden forbidden, int64_t* chosen);
 
 }  // namespace gap

@@ -149,9 +149,10 @@ def write_graphs(
 def screening_of(pretrained: Pretrained, check: Check) -> tuple[Screening | None, dict[str, Any]]:
     """The screening of a translation model's vocabulary, and its figures for the manifest."""
     model: Any = pretrained.model
-    states = decoder_states(pretrained, check.token_ids, check.answers)
+    texts = check.token_ids, check.answers
+    halves = (decoder_states(pretrained, *(part[start::2] for part in texts)) for start in (0, 1))
     weights = model.lm_head.weight.detach(), model.final_logits_bias[0]
-    return choose_screening(*(tensor.numpy() for tensor in (states, *weights)))
+    return choose_screening(*(tensor.numpy() for tensor in (*halves, *weights)))
 
 
 def quantize(

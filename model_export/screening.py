@@ -2,7 +2,8 @@
 
 In coordinates in which the decoder's last hidden states are largest in the first dimensions, what the others
 can add to a token's logit is small: by Cauchy and Schwarz the product of two norms at most. A token whose
-logit cannot reach that of another needs no more. kernels/argmax.h does that exactly, in any coordinates.
+logit cannot reach that of the best one before it needs no more. kernels/argmax.h does that exactly, in any
+coordinates.
 Related: FEXIPRO (SIGMOD 2017), exact search by inner product with SVD and integer bounds.
 """
 
@@ -19,8 +20,8 @@ FIRST_SHARES = (3 / 8, 1 / 2)
 FIRST_MULTIPLE = 32
 # Text of other kinds than that of the choice left up to five times as many tokens to finish.
 OTHER_TEXT = 5.0
-# A token is finished alone, by a row of weights from anywhere in memory.
-FINISHING_COST = 4.0
+# A token is finished alone, which takes as long as all products of so many tokens.
+FINISHING_COST = 15.0
 # Of the full product: the rotation and the bounds take a part of what is saved.
 MAX_COST = 0.75
 STATES = 2_048
@@ -59,16 +60,16 @@ def norms(codes: np.ndarray, scale: np.ndarray) -> np.ndarray:
 
 
 def choose_screening(
-    states: np.ndarray, table: np.ndarray, bias: np.ndarray
+    seen: np.ndarray, unseen: np.ndarray, table: np.ndarray, bias: np.ndarray
 ) -> tuple[Screening | None, dict[str, Any]]:
-    """The screening with the least cost for `states` float32 [n,d] of greedy decoding, and its figures.
+    """The screening with the least cost for states float32 [n,d] of greedy decoding, and its figures.
 
     None where it would not pay. `table` float32 [V,d] and `bias` [V] are those of the output projection. The
-    coordinates are of one half of the states, the figures of the other.
+    coordinates are of the `seen` states, the figures of the `unseen` ones, which must be of other texts: the
+    states of one text are alike.
     """
-    order = np.random.default_rng(0).permutation(len(states))[: 2 * STATES]
-    seen, unseen = np.array_split(states[order].astype(np.float32), 2)
-    axes = directions(seen)
+    axes = directions(some(seen))
+    unseen = some(unseen)
     width = table.shape[1]
     best: Screening | None = None
     figures: dict[str, Any] = {}
@@ -78,11 +79,17 @@ def choose_screening(
             continue
         screening = Screening(axes, first)
         share = finished_share(screening, unseen, table, bias)
-        cost = first / width + OTHER_TEXT * FINISHING_COST * share * (1 - first / width)
+        cost = first / width + OTHER_TEXT * FINISHING_COST * share
         if cost < figures.get("cost", MAX_COST):
             best = screening
             figures = {"first_dimensions": first, "dimensions": width, "finished_share": share, "cost": cost}
     return best, figures
+
+
+def some(states: np.ndarray) -> np.ndarray:
+    """STATES of them at most, at random."""
+    order = np.random.default_rng(0).permutation(len(states))[:STATES]
+    return states[order].astype(np.float32)
 
 
 def directions(states: np.ndarray) -> np.ndarray:
@@ -93,7 +100,10 @@ def directions(states: np.ndarray) -> np.ndarray:
 
 
 def finished_share(screening: Screening, states: np.ndarray, table: np.ndarray, bias: np.ndarray) -> float:
-    """The mean share of the tokens whose second block is needed to choose the best one of a state."""
+    """The mean share of the tokens whose second block is needed to choose a state's best one.
+
+    A token is finished where it may be better than the best one before it (kernels/argmax.h).
+    """
     (first, first_scale), (rest, rest_scale) = map(int8_rows, screening.tokens(table))
     rest_norms = norms(rest, rest_scale)
     wide_first = first.astype(np.float32) * first_scale[:, None]
@@ -102,12 +112,9 @@ def finished_share(screening: Screening, states: np.ndarray, table: np.ndarray, 
     for at in range(0, len(states), ROWS):
         x_first, x_rest = map(quantized, screening.states(states[at : at + ROWS]))
         logits = x_first @ wide_first.T + bias
-        most = np.linalg.norm(x_rest, axis=1)[:, None] * rest_norms
-        likeliest = (logits + most).argmax(axis=1)
-        rows = np.arange(len(logits))
-        value = logits[rows, likeliest] + (x_rest * wide_rest[likeliest]).sum(axis=1)
-        least = np.maximum((logits - most).max(axis=1), value)
-        finished += int((logits + most >= least[:, None]).sum())
+        most = logits + np.linalg.norm(x_rest, axis=1)[:, None] * rest_norms
+        best = np.maximum.accumulate(logits + x_rest @ wide_rest.T, axis=1)
+        finished += len(most) + int((most[:, 1:] >= best[:, :-1]).sum())
     return finished / (len(states) * len(table))
 
 

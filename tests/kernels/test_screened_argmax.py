@@ -139,14 +139,18 @@ def made_states(draw: np.random.Generator, width: int, decay: float) -> np.ndarr
 
 def test_screening_is_chosen_where_it_pays_and_left_off_where_not() -> None:
     draw = np.random.default_rng(0)
-    table, bias = draw.standard_normal((500, 128)).astype(np.float32), np.zeros(500, np.float32)
-    screening, figures = choose_screening(made_states(draw, 128, 0.9), table, bias)
+    table, bias = draw.standard_normal((8_000, 128)).astype(np.float32), np.zeros(8_000, np.float32)
+    halves = np.split(made_states(draw, 128, 0.9), 2)
+    screening, figures = choose_screening(*halves, table, bias)
     assert screening is not None and figures["first_dimensions"] == screening.first
     assert figures["finished_share"] < 0.02 and figures["cost"] <= 0.75
     identity = screening.directions.T @ screening.directions
     assert np.allclose(identity, np.eye(128), atol=1e-5)
     # Every direction is as large as any other: nothing can be left out.
-    assert choose_screening(made_states(draw, 128, 1.0), table, bias) == (None, {})
+    assert choose_screening(*np.split(made_states(draw, 128, 1.0), 2), table, bias) == (None, {})
+    # Nor where the texts to come have other directions than those seen.
+    other = made_states(draw, 128, 0.9)
+    assert choose_screening(halves[0], other, table, bias) == (None, {})
 
 
 def test_products_stay_the_same_whatever_the_directions() -> None:
