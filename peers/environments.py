@@ -19,6 +19,8 @@ from benchmark.runs.environment import ROOT
 
 ENVIRONMENTS = ROOT / ".venv-peers"
 CONSTRAINTS = ROOT / "constraints.txt"
+# Read by Python's site module: the folder of .venv's packages.
+SHARED = "shared.pth"
 
 
 def environment_name(requirements: Path) -> str:
@@ -46,6 +48,13 @@ def python_of(requirements: Path) -> Path:
     return environment_folder(requirements) / "bin" / "python"
 
 
+def shared_packages() -> str:
+    """The folder of .venv's packages, also where the caller runs in an environment made here."""
+    caller = Path(sysconfig.get_path("purelib"))
+    shared = caller / SHARED
+    return shared.read_text() if shared.is_file() else f"{caller}\n"
+
+
 def install(requirements: Path) -> Path:
     """Makes the environment of a requirements file unless it is there; returns its Python.
 
@@ -58,7 +67,7 @@ def install(requirements: Path) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     venv.create(folder, symlinks=True)
     own = sysconfig.get_path("purelib", vars={"base": str(folder)})
-    (Path(own) / "shared.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    (Path(own) / SHARED).write_text(shared_packages())
     log_path = folder / "pip.log"
     python = python_of(requirements)
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", str(python), "install"]
