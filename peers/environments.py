@@ -12,8 +12,12 @@ import sys
 import sysconfig
 import venv
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 import bootstrap
+from benchmark.commands.output import fail
 from benchmark.measure.processes import ProcessFailed
 from benchmark.runs.environment import ROOT
 
@@ -84,5 +88,17 @@ def install(requirements: Path) -> Path:
     return python
 
 
+def main(
+    requirements: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A requirements.txt.")],
+) -> None:
+    """Make the environment of a requirements.txt unless it is there, and print its Python."""
+    if not requirements.resolve().is_relative_to(ROOT):
+        raise typer.BadParameter(f"is not in {ROOT}", param_hint="REQUIREMENTS")
+    try:
+        print(install(requirements.resolve()))
+    except ProcessFailed as error:
+        raise fail(error) from None
+
+
 if __name__ == "__main__":
-    print(install(Path(sys.argv[1]).resolve()))
+    typer.run(main)

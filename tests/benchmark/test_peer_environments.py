@@ -1,6 +1,7 @@
 """The environments of peers/ and deploy/ see the packages of .venv, whoever makes them."""
 
 import subprocess
+import sys
 import sysconfig
 import venv
 from pathlib import Path
@@ -11,7 +12,14 @@ from peers.environments import SHARED, shared_packages
 
 
 def test_the_packages_of_venv_are_shared() -> None:
-    assert Path(shared_packages().strip()) / "pydantic_settings" in Path(shared_packages().strip()).iterdir()
+    assert (Path(shared_packages().strip()) / "pydantic_settings").is_dir()
+
+
+def test_a_mistake_is_one_line(tmp_path: Path) -> None:
+    for path in (tmp_path / "missing.txt", Path("/etc/hosts")):
+        command = [sys.executable, "-m", "peers.environments", str(path)]
+        ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        assert ended.returncode == 2 and "Traceback" not in ended.stderr, ended.stderr
 
 
 def test_an_environment_made_from_another_shares_the_same(tmp_path: Path) -> None:
