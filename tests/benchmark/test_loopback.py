@@ -1,7 +1,9 @@
 """Servers on loopback are asked directly, whatever the environment says of proxies and certificates."""
 
 import ast
+import contextlib
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -21,18 +23,21 @@ from benchmark.runs.records import Cell, read_json
 from chaos.golden_answers import read_golden_answers
 
 PROXIES = ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY")
+# Other tests ask 127.0.0.1, also on ports where their server does not listen yet.
+PROXY_HOST = "127.0.0.2" if sys.platform == "linux" else "127.0.0.1"
 
 
 @pytest.fixture
 def proxy() -> Iterator[str]:
     """The address of a proxy; afterwards it must be that nobody has asked it."""
     with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
+        listener.bind((PROXY_HOST, 0))
         listener.listen()
-        yield f"127.0.0.1:{listener.getsockname()[1]}"
+        yield f"{PROXY_HOST}:{listener.getsockname()[1]}"
         listener.setblocking(False)
-        with pytest.raises(BlockingIOError):
-            listener.accept()
+        with contextlib.suppress(BlockingIOError):
+            connection, _ = listener.accept()
+            pytest.fail(f"the proxy was asked: {connection.recv(100)!r}")
 
 
 @pytest.fixture(params=["http proxy", "socks proxy", "certificates"])
