@@ -12,7 +12,7 @@ from benchmark.experiments import head_of_line_blocking
 from benchmark.experiments.ladder_figures import ladder_of
 from benchmark.report.known_figures import known_figures
 from benchmark.report.markdown import table
-from benchmark.report.peers import deployments, engines, server_settings, servers, sizing
+from benchmark.report.peers import deployments, engines, engines_by_cpu, server_settings, servers, sizing
 from benchmark.report.reference import Reference, circumstances
 from benchmark.report.roofline import roofline
 from benchmark.report.settings_table import settings_tables
@@ -106,6 +106,7 @@ BLOCKS: dict[str, Callable[..., str]] = {
     "figures": figures,
     "ladder": ladder,
     "engines": engines,
+    "engines-by-cpu": engines_by_cpu,
     "servers": servers,
     "server-settings": server_settings,
     "deployments": deployments,

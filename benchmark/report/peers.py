@@ -6,6 +6,7 @@ from typing import Any
 
 from benchmark.report.markdown import TOO_FEW, table
 from benchmark.report.reference import Reference, circumstances
+from benchmark.runs.records import TASKS
 from benchmark.stats.formatting import ABSENT, SPEED_UNITS, format_count, format_figure, format_users
 
 MB = 1e6
@@ -44,13 +45,45 @@ def engines(reference: Reference, run: str, task: str, lengths: str, *more: str)
     return ""
 
 
+def engines_by_cpu(reference: Reference, *runs: str) -> str:
+    """Our speed over the best other engine of each workload: a row a run."""
+    rows = []
+    for run in runs:
+        for path, record in reference.records(run, "engines.json").items():
+            tasks = record["tasks"]
+            models = [task["model"] for task in tasks.values()]
+            rows.append(
+                {
+                    **{
+                        f"{task}, {lengths} lengths": over_best_engine(tasks, task, lengths)
+                        for task in TASKS
+                        for lengths in ("mixed", "equal")
+                    },
+                    "measured on": circumstances(record["environment"], models),
+                    "record": reference.link(path),
+                }
+            )
+    return table(rows)
+
+
+def over_best_engine(tasks: dict[str, Any], task: str, lengths: str) -> str:
+    if task not in tasks:
+        return ABSENT
+    workload = tasks[task]["workloads"][lengths]
+    name, ratio = min(workload["ratios"].items(), key=lambda item: item[1]["median"])
+    return f"{speed_up(ratio)} {workload['engines'][name]['title']}"
+
+
+def speed_up(ratio: dict[str, float]) -> str:
+    return f"{ratio['median']:.2f}x ({ratio['min']:.2f}x to {ratio['max']:.2f}x)"
+
+
 def engine_row(task: str, engine: dict[str, Any], ratio: dict[str, float] | None) -> dict[str, str]:
-    speed_up = f"{ratio['median']:.2f}x ({ratio['min']:.2f}x to {ratio['max']:.2f}x)" if ratio else ABSENT
     return {
         "engine": engine["title"],
         "version": engine["version"],
         SPEED_UNITS[task]: format_figure(engine["tokens_per_s"]),
-        "our speed-up": speed_up,
+        "our speed-up": speed_up(ratio) if ratio else ABSENT,
     }
 
 
