@@ -7,8 +7,8 @@ standard output answers it. A worker without a request sleeps, so it takes no CP
 import argparse
 import importlib
 import json
-import shutil
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -60,13 +60,17 @@ def run_pass(engine: Engine, dataset: Dataset, settings: Settings) -> dict[str, 
 
 
 def convert(module: Any, models: Path, converted: Path) -> None:
-    """Writes an engine's own copy of the weights, complete or not at all."""
+    """Writes an engine's own copy of the weights, complete or not at all; another process may do the same."""
     converted.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = converted.with_name(f".{converted.name}.unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    module.convert(models, unfinished)
-    shutil.rmtree(converted, ignore_errors=True)
-    unfinished.replace(converted)
+    with tempfile.TemporaryDirectory(dir=converted.parent, prefix=f".{converted.name}-") as scratch:
+        complete = Path(scratch) / "weights"
+        module.convert(models, complete)
+        try:
+            complete.rename(converted)
+        except OSError:
+            # A folder with files is not replaced: the other process was faster, with the same weights.
+            if not converted.is_dir():
+                raise
 
 
 if __name__ == "__main__":
