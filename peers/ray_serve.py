@@ -1,5 +1,6 @@
 """`deploy/ray_serve/` as a server of the benchmark and the tests: `serve run` and what it starts."""
 
+import contextlib
 import os
 import shlex
 from collections.abc import Iterator, Mapping
@@ -18,6 +19,8 @@ FOLDER = ROOT / "deploy" / "ray_serve"
 REQUIREMENTS = FOLDER / "requirements.txt"
 SERVE = FOLDER / "serve.yaml"
 REPLICA = "ray::ServeReplica"
+# Set in every process of one start, with the path of its log.
+LOG = "RAY_SERVE_LOG"
 
 
 def ray_variables(path: Path = FOLDER / "ray.env") -> dict[str, str]:
@@ -61,7 +64,7 @@ class RayServer(PeerServer):
         path = log_path.with_suffix(".yaml")
         path.write_text(yaml.safe_dump(config))
         command = [str(environment_folder(REQUIREMENTS) / "bin" / "serve"), "run", str(path)]
-        environment = {**environment, **ray_variables(), "PYTHONPATH": str(ROOT)}
+        environment = {**environment, **ray_variables(), "PYTHONPATH": str(ROOT), LOG: str(log_path)}
         super().__init__("ray_serve", port, cores, log_path, environment, command=command)
 
     def replicas(self) -> list[psutil.Process]:
@@ -72,6 +75,15 @@ class RayServer(PeerServer):
         for process in psutil.Process(self.pid).children(recursive=True):
             if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
                 yield process
+
+    def stop(self) -> None:
+        """Ends an HAProxy as well that Ray started while it stopped: it would hold the next one's ports."""
+        super().stop()
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                if process.environ().get(LOG) == str(self.log_path):
+                    process.kill()
+                    process.wait()
 
     def wait_ready(self, timeout_s: float = READY_TIMEOUT_S) -> None:
         super().wait_ready(timeout_s)
