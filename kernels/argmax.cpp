@@ -143,9 +143,9 @@ struct Screen {
             for (; bits; bits &= bits - 1) {
                 const size_t lane = __builtin_ctz(bits), at = first + kLanes * v + lane;
                 const int32_t sum = dot_product(codes, weights.rest_codes + at * rest.count, rest.count);
-                const float all_of_it = std::fma(float(sum) * weights.rest_scale[at], rest.scale[row], of_first[lane]);
-                if (all_of_it > value[row]) {
-                    value[row] = all_of_it;
+                const float logit = std::fma(float(sum) * weights.rest_scale[at], rest.scale[row], of_first[lane]);
+                if (logit > value[row]) {
+                    value[row] = logit;
                     column[row] = int64_t(at);
                 }
             }

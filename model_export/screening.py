@@ -68,8 +68,8 @@ def choose_screening(
     coordinates are of the `seen` states, the figures of the `unseen` ones, which must be of other texts: the
     states of one text are alike.
     """
-    axes = directions(some(seen))
-    unseen = some(unseen)
+    axes = directions(sample(seen))
+    unseen = sample(unseen)
     width = table.shape[1]
     best: Screening | None = None
     figures: dict[str, Any] = {}
@@ -86,7 +86,7 @@ def choose_screening(
     return best, figures
 
 
-def some(states: np.ndarray) -> np.ndarray:
+def sample(states: np.ndarray) -> np.ndarray:
     """STATES of them at most, at random."""
     order = np.random.default_rng(0).permutation(len(states))[:STATES]
     return states[order].astype(np.float32)

@@ -75,7 +75,7 @@ def over_best_engine(tasks: dict[str, Any], task: str, lengths: str) -> str:
 
 
 def speed_up(ratio: dict[str, float]) -> str:
-    return f"{ratio['median']:.2f}x ({ratio['min']:.2f}x to {ratio['max']:.2f}x)"
+    return factor(ratio["median"], {"ratio_low": ratio["min"], "ratio_high": ratio["max"]})
 
 
 def engine_row(task: str, engine: dict[str, Any], ratio: dict[str, float] | None) -> dict[str, str]:

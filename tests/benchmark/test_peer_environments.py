@@ -15,7 +15,7 @@ def test_the_packages_of_venv_are_shared() -> None:
     assert (Path(shared_packages().strip()) / "pydantic_settings").is_dir()
 
 
-def test_a_mistake_is_one_line(tmp_path: Path) -> None:
+def test_a_wrong_path_is_a_usage_error(tmp_path: Path) -> None:
     for path in (tmp_path / "missing.txt", Path("/etc/hosts")):
         command = [sys.executable, "-m", "peers.environments", str(path)]
         ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
