@@ -17,16 +17,28 @@ namespace gap {
 
 constexpr size_t kLine = 64;  // bytes of a cache line
 
-// What a tile fetches of the panel after its own, so that it comes from memory while tiles are computed: over
-// the steps of its loop, `lines` cache lines each.
-struct Ahead {
-    const int8_t* weight;
-    size_t lines;
+// What a tile fetches of the panel after its own, so that it comes from memory while tiles are computed: `lines` cache
+// lines, spread over the `steps` of its loop.
+class Ahead {
+   public:
+    Ahead(const int8_t* weight, size_t lines, size_t steps) : weight_(weight), lines_(lines), steps_(steps) {}
 
     void fetch() {
-        for (size_t line = 0; line < lines; ++line, weight += kLine)
-            _mm_prefetch(reinterpret_cast<const char*>(weight), _MM_HINT_T1);
+        for (due_ += lines_; due_ >= steps_; due_ -= steps_, weight_ += kLine) {
+            const char* line = reinterpret_cast<const char*>(weight_);
+            // More than a line a step would drive the tile's own panel out of the first-level cache.
+            if (lines_ <= steps_) {
+                _mm_prefetch(line, _MM_HINT_T0);
+            } else {
+                _mm_prefetch(line, _MM_HINT_T1);
+            }
+        }
     }
+
+   private:
+    const int8_t* weight_;
+    size_t lines_, steps_;
+    size_t due_ = 0;
 };
 
 }  // namespace gap

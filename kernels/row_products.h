@@ -31,13 +31,11 @@ inline float quantize_row(const float* x, size_t inputs, uint8_t* codes) {
     return zero ? 0.f : magnitude / 127.f;
 }
 
-// The `count` tiles over one panel, or the first of them, share the next panel between them. A single tile waits
-// for memory anyway.
+// The `count` tiles over one panel share the next one between them. A single tile waits for memory anyway.
 inline Ahead ahead_of(size_t tile, size_t count, const int8_t* next, size_t inputs) {
-    constexpr size_t kLines = kStep * kPanel / kLine;
-    const size_t lines = (kLines + count - 1) / count;
-    if (!next || count < 2 || tile * lines >= kLines) return {nullptr, 0};
-    return {next + tile * lines * kLine * (inputs / kStep), lines};
+    if (!next || count < 2) return {nullptr, 0, 1};
+    const size_t lines = inputs * kPanel / kLine;
+    return {next + tile * lines / count * kLine, (lines + count - 1) / count, inputs / kStep};
 }
 
 // The codes of rows, and their scales.
