@@ -8,8 +8,9 @@ run has the same distribution of lengths as a long one.
 import itertools
 import math
 import random
+import re
 from bisect import bisect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,7 @@ TASKS = ("translation", "sentiment")
 WORKLOADS = ("unique", "zipf", "paragraph")
 PARTS = ("warmup", "measured")
 PARAGRAPH_SENTENCES = 3, 8
+SENTENCE_END = re.compile(r"[.!?]+(?=\s|$)")
 
 _WARMUP_SHARE = 1 / 8
 _FEISTEL_ROUNDS = 3
@@ -109,6 +111,11 @@ def _paragraphs(sentences: Iterator[Sample], rng: random.Random) -> Iterator[Sam
         together = [next(sentences) for _ in range(count)]
         labels = {sample.label for sample in together}
         yield Sample(" ".join(sample.text for sample in together), labels.pop() if len(labels) == 1 else None)
+
+
+def one_sentence(texts: Iterable[str]) -> str:
+    """`texts` as one long sentence: a server decodes each sentence of a text apart."""
+    return ", ".join(SENTENCE_END.sub("", text) for text in texts) + "."
 
 
 def deal(known: Sequence[Template], part: str, rng: random.Random) -> Iterator[Sample]:

@@ -25,7 +25,7 @@ from locust.exception import StopUser
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from locustfiles.arrivals import MAX_SEND_LAG_P95_MS, arrivals
-from locustfiles.inputs import InputsExhausted, Sample
+from locustfiles.inputs import InputsExhausted, Sample, one_sentence
 from locustfiles.load_user import HEADERS, LoadUser, add_common_arguments, add_hidden
 from locustfiles.recorder import REPORT_INTERVAL_S, Recorder
 
@@ -59,7 +59,7 @@ def add_arguments(parser: LocustArgumentParser) -> None:
     parser.add_argument("--rate", type=float, default=10.0, help="requests a second, on average")
     parser.add_argument("--timeout-ms", type=int, default=0, help="sent as X-Timeout-Ms; 0: not sent")
     parser.add_argument("--long-share", type=float, default=0.0, help="share of requests with a long text")
-    parser.add_argument("--long-texts", type=int, default=10, help="texts joined into a long one")
+    parser.add_argument("--long-texts", type=int, default=10, help="texts joined into a long sentence")
     parser.add_argument("--only-short", action="store_true", help="leave the long ones out of the schedule")
     add_hidden(parser, "--drain-s", 10.0, "longest wait for the last answers")
 
@@ -146,7 +146,7 @@ class OpenLoopUser(LoadUser):
         if self.lengths.random() >= options.long_share:
             return Arrival(due_s, self.draw())
         texts = [sample.text for _ in range(options.long_texts) for sample in self.draw()]
-        return Arrival(due_s, [Sample(" ".join(texts))], long=True)
+        return Arrival(due_s, [Sample(one_sentence(texts))], long=True)
 
     def send(self, arrival: Arrival) -> None:
         arrival.sent_s = time.perf_counter()

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dynamic_batching.web.sentences import SentenceSplitter
 from locustfiles import inputs
 from locustfiles.grammar import Template, templates
 
@@ -297,3 +298,21 @@ def test_stream_passes_its_options_on():
         inputs.unique("sentiment", 3, part="warmup"), 50
     )
     assert len(set(texts(inputs.stream("sentiment", "zipf", 3, distinct=2), 200))) == 2
+
+
+class WordModel:
+    """A model that knows every word."""
+
+    source_language, max_input_tokens, unknown_id = "en", 512, -1
+
+    def tokenize(self, text):
+        return [*range(len(text.split()))]
+
+
+@given(st.integers(0, 1000), st.integers(2, 30))
+def test_texts_joined_into_a_long_one_stay_one_sentence(seed, count):
+    joined = texts(inputs.unique("translation", seed), count)
+    long = inputs.one_sentence(joined)
+    split = SentenceSplitter(WordModel()).split(long)
+    assert split.sentences == [long]
+    assert len(long.split()) == sum(len(text.split()) for text in joined)
