@@ -35,13 +35,13 @@ def shares(pretrained: Pretrained, texts: dict[str, list[str]]) -> pd.DataFrame:
     """One row a kind of text, one column a number of first dimensions: mean shares of the vocabulary."""
     model: Any = pretrained.model
     table, bias = model.lm_head.weight.detach().numpy(), model.final_logits_bias[0].numpy()
-    generated = [text.text for text in islice(unique("translation", part="warmup"), 2 * TEXTS)]
+    generated = [one.text for one in islice(unique("translation", part="warmup"), 2 * TEXTS)]
     axes = directions(states_of(pretrained, generated[::2]))
     width = table.shape[1]
+    firsts = [round(part * width) for part in FIRST_SHARES]
     rows = {}
     for kind, lines in {"generated, held out": generated[1::2], **texts}.items():
         states = states_of(pretrained, lines)
-        firsts = [round(part * width) for part in FIRST_SHARES]
         rows[kind] = {
             f"{first} of {width}": finished_share(Screening(axes, first), states, table, bias)
             for first in firsts
@@ -66,7 +66,7 @@ def main(
 ) -> None:
     """Prints, for each kind of text, the share of the vocabulary that greedy decoding must finish."""
     try:
-        files = {path.name: read_texts(path) for path in texts or []}
+        files = {str(path): read_texts(path) for path in texts or []}
         pretrained = load_folder("translation", models / "translation/pytorch", str(models))
     except PreparationError as error:
         typer.echo(error, err=True)
