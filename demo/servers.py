@@ -39,9 +39,11 @@ class DemoServer:
     def url(self) -> str:
         return self.process.url
 
-    def wait_ready(self) -> None:
+    def wait_ready(self, cores: tuple[int, ...]) -> None:
+        """It has `cores` from then on."""
         try:
             self.process.wait_ready()
+            self.process.pin(cores)
             self.print_line(f"{self.name} is ready on {self.url}")
         except ProcessFailed as error:
             self._fail(error)
@@ -101,10 +103,14 @@ def running_servers(
 ) -> Iterator[Servers]:
     """The servers, each ready or with an error, for as long as the block runs.
 
+    They start on all cores, and are pinned to those of servers once ready: on one the page would come late.
+
     Raises ProcessFailed where `models` lacks a model.
     """
     configurations = [default_configuration(server, models, manifest) for server in SERVERS]
     trained = {task: all(one.artefact(task)["trained"] for one in configurations) for task in TASKS}
+    all_cores = cores.server + cores.load
+    threads = {"GAP_THREADS": str(len(cores.server))}
     with TemporaryDirectory(prefix="inference-gap-demo-") as name, ExitStack() as stack:
         folder = Path(name)
         print_line(f"starting {', '.join(SERVERS)} with {models}")
@@ -114,15 +120,15 @@ def running_servers(
             for one in configurations:
                 trace = folder / "trace.jsonl" if one.server == TRACED else None
                 tracing = {"GAP_TRACE_PATH": str(trace) if trace else None}
-                environment = {**one.environment(url), **SETTINGS, **tracing}
-                process = one.start(free_port(), cores.server, folder / f"{one.server}.log", environment)
+                environment = {**one.environment(url), **SETTINGS, **threads, **tracing}
+                process = one.start(free_port(), all_cores, folder / f"{one.server}.log", environment)
                 stack.callback(process.stop)
                 servers.append(DemoServer(process, print_line, trace))
         # Runs first as the block ends: they drain side by side.
         stack.callback(terminate, servers)
         print_line(f"cache: {cache}")
         for server in servers:
-            server.wait_ready()
+            server.wait_ready(cores.server)
         yield Servers(servers, cores, cache, trained)
 
 

@@ -1,7 +1,6 @@
 """`deploy/ray_serve/` as a server of the benchmark and the tests: `serve run` and what it starts."""
 
 import contextlib
-import os
 import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 import psutil
 import yaml
 
-from benchmark.measure.processes import READY_TIMEOUT_S
+from benchmark.measure.processes import READY_TIMEOUT_S, pin_threads
 from benchmark.runs.environment import ROOT
 from peers.environments import environment_folder
 from peers.servers.configuration import PeerServer
@@ -88,6 +87,4 @@ class RayServer(PeerServer):
     def wait_ready(self, timeout_s: float = READY_TIMEOUT_S) -> None:
         super().wait_ready(timeout_s)
         for process in self.replicas() if self.replica_cores else ():
-            # An affinity is of a thread; those that it starts later have it as well.
-            for thread in process.threads():
-                os.sched_setaffinity(thread.id, self.replica_cores)
+            pin_threads(process, self.replica_cores)

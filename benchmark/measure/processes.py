@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Self
 
 import httpx
+import psutil
 
 from benchmark.measure import loopback
 from benchmark.runs.environment import ROOT, can_pin
@@ -83,6 +84,12 @@ class Child:
     @property
     def pid(self) -> int:
         return self.process.pid
+
+    def pin(self, cores: tuple[int, ...]) -> None:
+        """Moves the process to `cores`, where the system can; harmless where it has ended."""
+        if can_pin():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                pin_threads(psutil.Process(self.pid), cores)
 
     def last_line(self) -> str:
         """The last line of the child's output that is not blank."""
@@ -152,6 +159,13 @@ class Server(Child):
         if code is not None:
             reason = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
             raise ProcessFailed(f"{self.name} ended in mid-run ({reason}): {self.last_line()}")
+
+
+def pin_threads(process: psutil.Process, cores: tuple[int, ...]) -> None:
+    """An affinity is of a thread; those that it starts later have it as well."""
+    for thread in process.threads():
+        with contextlib.suppress(ProcessLookupError):
+            os.sched_setaffinity(thread.id, cores)
 
 
 def free_port() -> int:

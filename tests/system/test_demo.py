@@ -21,7 +21,8 @@ from conftest import EMBEDDED, SERVERS
 from playwright.sync_api import Browser, Page, Response, expect
 
 from benchmark.measure import loopback
-from benchmark.runs.environment import ROOT
+from benchmark.runs.environment import ROOT, can_pin
+from benchmark.runs.plan import Cores
 from benchmark.stats.figures import RATE_FLOOR
 from benchmark.stats.formatting import format_figure
 from demo.comparison import Plan, sentence
@@ -247,6 +248,15 @@ def test_a_comparison_can_be_stopped_and_only_one_runs(browser: Browser, demo: R
     expect(page.locator("#sentence")).to_be_empty()
     answers = ask(page, "sentiment", "A great film.")
     assert {answer.status for answer in answers.values()} == {200}
+
+
+@pytest.mark.skipif(not can_pin(), reason="this system cannot pin processes to cores")
+def test_all_servers_are_on_one_core_once_ready(demo: RunningDemo) -> None:
+    children = psutil.Process(demo.process.pid).children()
+    for name in SERVERS:
+        server = next(one for one in children if name in one.cmdline())
+        cores = {frozenset(os.sched_getaffinity(thread.id)) for thread in server.threads()}
+        assert cores == {frozenset(Cores.split().server[:1])}
 
 
 def test_a_server_that_dies_is_named_and_an_interrupt_ends_everything(browser: Browser) -> None:
