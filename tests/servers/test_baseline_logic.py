@@ -1,6 +1,7 @@
 """The baseline's own logic with fake models: readiness, deadlines, failures, threads."""
 
 import json
+import re
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -142,6 +143,24 @@ def test_the_client_cannot_lengthen_the_deadline(
     models.translator.act = take_a_minute
     headers = {"X-Timeout-Ms": "86400000"}
     assert client.post("/translate", json=TEXT, headers=headers).status_code == 504
+
+
+def test_server_timing_counts_no_time_twice(
+    client: TestClient, models: FakeModels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_s = [100.0]
+    monkeypatch.setattr("baseline.web.request_context.time.perf_counter", lambda: now_s[0])
+
+    def tokenize(text: str) -> list[str]:
+        now_s[0] += 1.0
+        return [text]
+
+    monkeypatch.setattr(models.translator, "tokenize", tokenize)
+    # Tokenized to be split into sentences, and tokenized again to be translated.
+    answer = client.post("/translate", json={"text": "A film. A good one."})
+    phases = dict(re.findall(r"(\w+);dur=([\d.]+)", answer.headers["server-timing"]))
+    assert float(phases["tokenize"]) > 2_000 and float(phases["queue"]) == 0
+    assert sum(map(float, phases.values())) == (now_s[0] - 100.0) * 1e3
 
 
 def test_one_bad_text_refuses_the_whole_batch(client: TestClient, models: FakeModels) -> None:
