@@ -45,9 +45,9 @@ def headline(rates: dict[str, dict[str, float]], level: int) -> str:
             whose = "its" if best in factors else "the baseline's"
             factors.setdefault(best, []).append(f"{format_factor(at[best] / reference)} {whose} {task}")
         elif reference and len(at) > 1:
-            others.append(f"no server more than the baseline's {task} requests")
+            others.append(f"no server answers more {task} requests than the baseline")
         elif best:
-            others.append(f"{inline(best)} {format_figure(at[best])} {task} requests a second")
+            others.append(f"{inline(best)} answers {format_figure(at[best])} {task} requests a second")
     answers = [f"{inline(one)} answers {' and '.join(parts)} requests" for one, parts in factors.items()]
     return f"At {format_users(level)} {', '.join([*answers, *others]) or 'no server has a valid figure'}"
 

@@ -51,6 +51,8 @@ def test_a_headline_is_true() -> None:
         }
         sentence = titles.headline(rates, 50)
         assert sentence.startswith("At 50 users ")
+        for clause in sentence.removeprefix("At 50 users ").split(", "):
+            assert " answers " in clause or not any(rates.values())
         for task, found in rates.items():
             best = max(found, key=found.__getitem__, default="")
             told = re.search(rf"([\d.]+)x (?:the baseline's|its) {task}", sentence)
