@@ -8,7 +8,7 @@ USERS ?= 10,50,100
 TASKS ?= translation,sentiment
 #: measured seconds of a cell
 DURATION ?= 10
-#: longest duration of an unstable cell, of bench-full and ladder; a cache fills in the time
+#: longest duration of an unstable cell, of bench-full and ladder
 MAX_DURATION ?= 120
 #: rounds over all cells; bench-full and ladder have 3 by default
 REPEATS ?= 1

@@ -86,15 +86,29 @@ def unique(task: str, seed: int = 0, part: str = "measured") -> Iterator[Sample]
     return deal(templates(task), part, random.Random(f"{task}/{part}/{seed}"))
 
 
-def zipf(task: str, seed: int = 0, distinct: int = 1000, exponent: float = 1.1) -> Iterator[Sample]:
-    """Repeats of `distinct` texts without end, rank r with probability proportional to r**-exponent."""
+def repeated_texts(task: str, seed: int = 0, distinct: int = 200) -> list[Sample]:
+    """The texts that `zipf` repeats, by rank."""
     if distinct < 1:
         raise ValueError(f"distinct must be at least 1, not {distinct}")
-    texts = list(itertools.islice(unique(task, seed), distinct))
+    return list(itertools.islice(unique(task, seed), distinct))
+
+
+def zipf(
+    task: str, seed: int = 0, distinct: int = 200, exponent: float = 1.1, new_share: float = 0.05
+) -> Iterator[Sample]:
+    """Repeats of `distinct` texts, rank r with probability proportional to r**-exponent, and new texts.
+
+    A cache that holds the repeated ones hits 1 - `new_share` of the texts, however long it is asked.
+    """
+    texts = repeated_texts(task, seed, distinct)
+    new = itertools.islice(unique(task, seed), distinct, None)
     cumulative = list(itertools.accumulate(rank**-exponent for rank in range(1, len(texts) + 1)))
     rng = random.Random(f"{task}/zipf/{seed}")
     return (
-        texts[bisect(cumulative, rng.random() * cumulative[-1], hi=len(texts) - 1)] for _ in itertools.count()
+        next(new)
+        if rng.random() < new_share
+        else texts[bisect(cumulative, rng.random() * cumulative[-1], hi=len(texts) - 1)]
+        for _ in itertools.count()
     )
 
 

@@ -105,6 +105,10 @@ class Runner:
                 raise ProcessFailed(f"{server.name} ended before any load: {server.last_line()}") from None
             progress.show("check")
             target.check_answers(server, self.plan.seed, cell.texts_per_request)
+            if cell.workload == "zipf" and target.configuration.cached:
+                # While a cache fills, a cell's figures depend on how long it lasts.
+                progress.show("fill the cache")
+                target.fill_cache(server, self.plan.seed)
             measured = measure_closed_loop(target, server, self.plan, cell, progress.show)
             progress.show("stop")
         limit_rps = self.limits.rps(cell)

@@ -21,10 +21,11 @@ from benchmark.runs.environment import environment_record
 from benchmark.runs.plan import Cores
 from benchmark.stats.open_loop import COLUMNS, figures
 from locustfiles.answers import problem, request_body
-from locustfiles.inputs import unique
+from locustfiles.inputs import Sample, repeated_texts, unique
 
 DRAIN_MARGIN_S = 5.0
 CHECKED_REQUESTS = 5
+FILLING_TEXTS = 16  # of a request
 HEADERS = {"Content-Type": "application/json"}
 
 
@@ -128,24 +129,14 @@ class Target:
         Raises:
             ProcessFailed: an answer is wrong, or there is none.
         """
-        batch = texts_per_request > 1
         texts = unique(self.task, seed, part="warmup")
         answers = []
         for _ in range(CHECKED_REQUESTS):
             samples = list(islice(texts, texts_per_request))
-            url = server.url + self.configuration.path(self.task, batch)
-            content = request_body(samples, batch)
             started_s = time.perf_counter()
-            try:
-                answer = loopback.post(url, content=content, headers=HEADERS, timeout=READY_TIMEOUT_S)
-            except httpx.TransportError as error:
-                raise ProcessFailed(f"{server.name} does not answer without load: {error!r}") from None
+            answer = self._ask(server, samples, batch=texts_per_request > 1)
             latency_ms = (time.perf_counter() - started_s) * 1e3
-            received = (answer.status_code, answer.content)
-            wrong = problem(self.task, *received, samples, batch=batch, check_labels=self.trained)
-            if wrong:
-                raise ProcessFailed(f"{server.name} answers {self.task} wrongly without load: {wrong}")
-            kept = {key: value for key, value in answer.json().items() if key != "score"}
+            kept = {key: value for key, value in answer.items() if key != "score"}
             answers.append({"answer": kept, "latency_ms": latency_ms})
         return answers
 
@@ -173,3 +164,26 @@ class Target:
         options |= {"drain_s": drain_s, "check_labels": self.trained and not offered.long_share}
         self.load(server, stem, options, limit_s, locustfile=OPEN_LOOP)
         return self.read_requests(stem)
+
+    def fill_cache(self, server: Server, seed: int) -> None:
+        """Has the server answer each text of the workload `zipf` once, in batches; raises ProcessFailed."""
+        texts = repeated_texts(self.task, seed)
+        for first in range(0, len(texts), FILLING_TEXTS):
+            self._ask(server, texts[first : first + FILLING_TEXTS], batch=True)
+
+    def _ask(self, server: Server, samples: list[Sample], batch: bool) -> dict[str, Any]:
+        """The right answer to `samples`; ProcessFailed where it is wrong, or there is none."""
+        try:
+            answer = loopback.post(
+                server.url + self.configuration.path(self.task, batch),
+                content=request_body(samples, batch),
+                headers=HEADERS,
+                timeout=READY_TIMEOUT_S,
+            )
+        except httpx.TransportError as error:
+            raise ProcessFailed(f"{server.name} does not answer without load: {error!r}") from None
+        received = (answer.status_code, answer.content)
+        wrong = problem(self.task, *received, samples, batch=batch, check_labels=self.trained)
+        if wrong:
+            raise ProcessFailed(f"{server.name} answers {self.task} wrongly without load: {wrong}")
+        return answer.json()

@@ -252,14 +252,29 @@ def test_no_labelled_review_holds_a_word_of_the_other_side():
 @given(distinct=st.integers(1, 3000), exponent=st.floats(0, 3))
 def test_zipf_repeats_no_more_than_the_distinct_texts(distinct, exponent):
     known = set(texts(inputs.unique("sentiment", 4), distinct))
-    assert known.issuperset(texts(inputs.zipf("sentiment", 4, distinct, exponent), 200))
+    assert known.issuperset(texts(inputs.zipf("sentiment", 4, distinct, exponent, new_share=0), 200))
+
+
+@settings(max_examples=20)
+@given(
+    distinct=st.integers(1, 300), share=st.sampled_from([0.05, 0.5, 1.0]), task=st.sampled_from(inputs.TASKS)
+)
+def test_zipf_has_the_share_of_new_texts_from_its_first_to_its_last_text(distinct, share, task):
+    draws = 4000
+    known = {sample.text for sample in inputs.repeated_texts(task, 4, distinct)}
+    drawn = texts(inputs.zipf(task, 4, distinct, new_share=share), draws)
+    new = [text for text in drawn if text not in known]
+    assert len(set(new)) == len(new), "a new text comes once"
+    for half in (drawn[: draws // 2], drawn[draws // 2 :]):
+        found = sum(text not in known for text in half) / len(half)
+        assert abs(found - share) <= 5 * math.sqrt(share * (1 - share) / len(half))
 
 
 @pytest.mark.parametrize("exponent", [0.8, 1.1])
 def test_zipf_frequencies_follow_the_law(exponent):
     distinct, draws = 1000, DRAWS
     ranked = texts(inputs.unique("translation", 3), distinct)
-    counts = Counter(texts(inputs.zipf("translation", 3, distinct, exponent), draws))
+    counts = Counter(texts(inputs.zipf("translation", 3, distinct, exponent, new_share=0), draws))
     weights = [rank**-exponent for rank in range(1, distinct + 1)]
     expected = [draws * weight / sum(weights) for weight in weights]
     chi_square = sum((counts[text] - mean) ** 2 / mean for text, mean in zip(ranked, expected, strict=True))
@@ -297,7 +312,7 @@ def test_stream_passes_its_options_on():
     assert texts(inputs.stream("sentiment", "unique", 3, part="warmup"), 50) == texts(
         inputs.unique("sentiment", 3, part="warmup"), 50
     )
-    assert len(set(texts(inputs.stream("sentiment", "zipf", 3, distinct=2), 200))) == 2
+    assert len(set(texts(inputs.stream("sentiment", "zipf", 3, distinct=2, new_share=0), 200))) == 2
 
 
 class WordModel:

@@ -130,6 +130,16 @@ def test_another_plan_under_the_same_name_is_refused(run: tuple[RunFiles, str]) 
     assert "another plan" in ended.stderr and "Traceback" not in ended.stderr
 
 
+def test_a_cache_is_full_before_it_is_measured(tmp_path: Path) -> None:
+    options = ("--servers", "optimized", "--workloads", "unique,zipf", "--users", "2", "--no-charts")
+    subprocess.run(command(tmp_path, *options), cwd=ROOT, check=True, capture_output=True, timeout=TIMEOUT_S)
+    hit_rates = {
+        record["cell"]["workload"]: record["figures"]["cache_hit_rate"]
+        for record in RunFiles(tmp_path / "run").read_cells()
+    }
+    assert hit_rates["unique"] == 0 and 0.9 < hit_rates["zipf"] < 1
+
+
 def kill_server(process: subprocess.Popen[str], children: list[psutil.Process]) -> None:
     next(child for child in children if "--no-access-log" in child.cmdline()).kill()
 
