@@ -40,7 +40,7 @@ class DemoServer:
         return self.process.url
 
     def wait_ready(self, cores: tuple[int, ...]) -> None:
-        """It has `cores` from then on."""
+        """Waits until the server is ready, then pins it to `cores`; keeps the error where it is not."""
         try:
             self.process.wait_ready()
             self.process.pin(cores)
@@ -103,7 +103,7 @@ def running_servers(
 ) -> Iterator[Servers]:
     """The servers, each ready or with an error, for as long as the block runs.
 
-    They start on all cores, and are pinned to those of servers once ready: on one the page would come late.
+    They start on all cores, since imports on one core take seconds longer, and are pinned once ready.
 
     Raises ProcessFailed where `models` lacks a model.
     """

@@ -18,6 +18,7 @@ from locustfiles.grammar import Template, templates
 
 TASKS = ("translation", "sentiment")
 WORKLOADS = ("unique", "zipf", "paragraph")
+ZIPF_DISTINCT = 200  # repeated texts
 PARTS = ("warmup", "measured")
 PARAGRAPH_SENTENCES = 3, 8
 SENTENCE_END = re.compile(r"[.!?]+(?=\s|$)")
@@ -86,7 +87,7 @@ def unique(task: str, seed: int = 0, part: str = "measured") -> Iterator[Sample]
     return deal(templates(task), part, random.Random(f"{task}/{part}/{seed}"))
 
 
-def repeated_texts(task: str, seed: int = 0, distinct: int = 200) -> list[Sample]:
+def repeated_texts(task: str, seed: int = 0, distinct: int = ZIPF_DISTINCT) -> list[Sample]:
     """The texts that `zipf` repeats, by rank."""
     if distinct < 1:
         raise ValueError(f"distinct must be at least 1, not {distinct}")
@@ -94,7 +95,7 @@ def repeated_texts(task: str, seed: int = 0, distinct: int = 200) -> list[Sample
 
 
 def zipf(
-    task: str, seed: int = 0, distinct: int = 200, exponent: float = 1.1, new_share: float = 0.05
+    task: str, seed: int = 0, distinct: int = ZIPF_DISTINCT, exponent: float = 1.1, new_share: float = 0.05
 ) -> Iterator[Sample]:
     """Repeats of `distinct` texts, rank r with probability proportional to r**-exponent, and new texts.
 

@@ -86,7 +86,7 @@ class Child:
         return self.process.pid
 
     def pin(self, cores: tuple[int, ...]) -> None:
-        """Moves the process to `cores`, where the system can; harmless where it has ended."""
+        """Pins the running process to `cores`, where the system can; harmless where it has ended."""
         if can_pin():
             with contextlib.suppress(psutil.NoSuchProcess):
                 pin_threads(psutil.Process(self.pid), cores)
@@ -162,7 +162,7 @@ class Server(Child):
 
 
 def pin_threads(process: psutil.Process, cores: tuple[int, ...]) -> None:
-    """An affinity is of a thread; those that it starts later have it as well."""
+    """Pins every thread of `process` to `cores`; threads that these start later inherit that."""
     for thread in process.threads():
         with contextlib.suppress(ProcessLookupError):
             os.sched_setaffinity(thread.id, cores)

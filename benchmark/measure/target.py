@@ -25,7 +25,7 @@ from locustfiles.inputs import Sample, repeated_texts, unique
 
 DRAIN_MARGIN_S = 5.0
 CHECKED_REQUESTS = 5
-FILLING_TEXTS = 16  # of a request
+CACHE_FILL_BATCH_SIZE = 16  # texts of a request
 HEADERS = {"Content-Type": "application/json"}
 
 
@@ -134,7 +134,7 @@ class Target:
         for _ in range(CHECKED_REQUESTS):
             samples = list(islice(texts, texts_per_request))
             started_s = time.perf_counter()
-            answer = self._ask(server, samples, batch=texts_per_request > 1)
+            answer = self._post(server, samples, batch=texts_per_request > 1)
             latency_ms = (time.perf_counter() - started_s) * 1e3
             kept = {key: value for key, value in answer.items() if key != "score"}
             answers.append({"answer": kept, "latency_ms": latency_ms})
@@ -166,13 +166,13 @@ class Target:
         return self.read_requests(stem)
 
     def fill_cache(self, server: Server, seed: int) -> None:
-        """Has the server answer each text of the workload `zipf` once, in batches; raises ProcessFailed."""
+        """Sends each repeated text of the workload `zipf` once, in batches; raises as check_answers does."""
         texts = repeated_texts(self.task, seed)
-        for first in range(0, len(texts), FILLING_TEXTS):
-            self._ask(server, texts[first : first + FILLING_TEXTS], batch=True)
+        for first in range(0, len(texts), CACHE_FILL_BATCH_SIZE):
+            self._post(server, texts[first : first + CACHE_FILL_BATCH_SIZE], batch=True)
 
-    def _ask(self, server: Server, samples: list[Sample], batch: bool) -> dict[str, Any]:
-        """The right answer to `samples`; ProcessFailed where it is wrong, or there is none."""
+    def _post(self, server: Server, samples: list[Sample], batch: bool) -> dict[str, Any]:
+        """The JSON answer to `samples`; ProcessFailed where it is wrong, or there is none."""
         try:
             answer = loopback.post(
                 server.url + self.configuration.path(self.task, batch),

@@ -266,8 +266,8 @@ def test_zipf_has_the_share_of_new_texts_from_its_first_to_its_last_text(distinc
     new = [text for text in drawn if text not in known]
     assert len(set(new)) == len(new), "a new text comes once"
     for half in (drawn[: draws // 2], drawn[draws // 2 :]):
-        found = sum(text not in known for text in half) / len(half)
-        assert abs(found - share) <= 5 * math.sqrt(share * (1 - share) / len(half))
+        new_share = sum(text not in known for text in half) / len(half)
+        assert abs(new_share - share) <= 5 * math.sqrt(share * (1 - share) / len(half))
 
 
 @pytest.mark.parametrize("exponent", [0.8, 1.1])
