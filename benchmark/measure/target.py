@@ -166,7 +166,7 @@ class Target:
         return self.read_requests(stem)
 
     def fill_cache(self, server: Server, seed: int) -> None:
-        """Sends each repeated text of the workload `zipf` once, in batches; raises as check_answers does."""
+        """Sends each repeated text of the workload `zipf` once, in batches; raises ProcessFailed."""
         texts = repeated_texts(self.task, seed)
         for first in range(0, len(texts), CACHE_FILL_BATCH_SIZE):
             self._post(server, texts[first : first + CACHE_FILL_BATCH_SIZE], batch=True)
